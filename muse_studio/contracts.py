@@ -1,0 +1,170 @@
+"""What each part promises: one Protocol a kind, with shapes and dtypes. Nothing here imports torch when it runs.
+
+B pictures, (H, W) pixels, (h, w) token grid, K codes, T text positions, D text width.
+No part changes a tensor that it is given, and no shape depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+MASK = -1
+"""The token that says "not known yet". It is no code, so that a decoder given one fails instead of drawing it."""
+
+
+class TextEmbedding(NamedTuple):
+    """What a text encoder says of B prompts.
+
+    states: float[B, T, D], one vector a text position.
+    mask: bool[B, T], True where a position counts. A row without any True means "no prompt": cross-attention then
+        contributes nothing, which is the paper's null condition (Muse, section 2.7).
+    pooled: float[B, P], one vector a prompt, or None where the encoder has none.
+    """
+
+    states: Tensor
+    mask: Tensor
+    pooled: Tensor | None = None
+
+    def null(self) -> TextEmbedding:
+        """The same shapes, saying "no prompt" in every row."""
+        pooled = None if self.pooled is None else self.pooled.new_zeros(self.pooled.shape)
+        return TextEmbedding(self.states.new_zeros(self.states.shape), self.mask.new_zeros(self.mask.shape), pooled)
+
+    def to(self, *args: Any, **kwargs: Any) -> TextEmbedding:
+        """states and pooled as `Tensor.to` would give them; the mask follows to the device alone."""
+        states = self.states.to(*args, **kwargs)
+        pooled = None if self.pooled is None else self.pooled.to(*args, **kwargs)
+        return TextEmbedding(states, self.mask.to(states.device), pooled)
+
+
+Conditioning: TypeAlias = "tuple[Tensor, ...]"
+"""What a transformer computes once per picture. Every tensor leads with B, so that guidance can batch it."""
+
+
+class Tokenizer(Protocol):
+    """Pictures to tokens and back. Images are float32[B, 3, H, W] in 0..1, tokens int64[B, h, w] in 0..K-1."""
+
+    codebook_size: int
+
+    def grid_shape(self, height: int, width: int) -> tuple[int, int]:
+        """The token grid (h, w) of a picture of that many pixels; ValueError where the size does not fit."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """float32[B, 3, H, W] to int64[B, h, w]."""
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] to float32[B, 3, H, W]; ValueError where a token is MASK."""
+
+
+class TextEncoder(Protocol):
+    """A frozen, pretrained encoder. T is the same for every call."""
+
+    width: int
+
+    def __call__(self, prompts: list[str]) -> TextEmbedding:
+        """B prompts to their embedding; an empty prompt gives a row whose mask is all False."""
+
+
+class Transformer(Protocol):
+    """The masked model: which code stands at each place, given the places already known."""
+
+    codebook_size: int
+    text_width: int
+
+    def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
+        """All that depends on the text and on the low-resolution tokens int64[B, h', w'] alone, once per picture."""
+
+    def __call__(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+
+
+class MaskSchedule(Protocol):
+    """The share of tokens still masked, by progress: 1 at 0, 0 at 1, never rising (MaskGIT, section 3.3).
+
+    Training draws its mask ratios from the same part: `schedule(u)` of a uniform u.
+    """
+
+    def __call__(self, progress: Tensor) -> Tensor:
+        """float[...] in 0..1 to float[...] in 0..1."""
+
+
+class Guidance(Protocol):
+    """How the prompted and the unprompted logits become one (Muse, section 2.7)."""
+
+    def __call__(
+        self,
+        ask: Callable[..., tuple[Tensor, ...]],
+        text: TextEmbedding,
+        negative: TextEmbedding,
+        progress: float,
+    ) -> Tensor:
+        """`ask(*texts)` gives logits float[B, h, w, K] for each text, in one batched forward."""
+
+
+class Predict(Protocol):
+    """What a sampler asks: logits for a partly masked grid, guidance already applied."""
+
+    text: TextEmbedding
+    low: Tensor | None
+
+    def __call__(self, tokens: Tensor, progress: float) -> Tensor:
+        """int64[B, h, w] with MASK, and the share of steps done, to logits float[B, h, w, K]."""
+
+
+class Sampler(Protocol):
+    """Fills a grid step by step. It yields every step, so previews and early stops need no callback."""
+
+    steps: int
+
+    def __call__(
+        self, predict: Predict, tokens: Tensor, schedule: MaskSchedule, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """int64[B, h, w] with MASK where wanted; yields as many grids. What is known in `tokens` stays as it is."""
+
+
+class Editor(Protocol):
+    """Changes a region of a finished grid by sampling parts of it again."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        region: Tensor,
+        resample: Callable[[Tensor], Iterator[Tensor]],
+        generator: torch.Generator,
+    ) -> Iterator[Tensor]:
+        """int64[B, h, w] and bool[B, h, w], True where change is wanted; yields grids of the same shape."""
+
+
+class Dataset(Protocol):
+    """A map from an index to a record: `{"image": uint8[3, H, W], "caption": str}`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The same index gives the same record, always: resuming a run needs nothing else."""
+
+
+class Optimizer(Protocol):
+    """Makes a `torch.optim.Optimizer` for a model's parameters; its settings come from the recipe."""
+
+    def __call__(self, model: torch.nn.Module) -> torch.optim.Optimizer: ...
+
+
+class Metric(Protocol):
+    """A measure in torchmetrics' manner."""
+
+    def update(self, *args: Tensor) -> None: ...
+
+    def compute(self) -> Tensor: ...
+
+
+class Task(Protocol):
+    """What a recipe runs. Its constructor keeps settings and does nothing costly."""
+
+    def __call__(self, hook: Any) -> Any:
+        """`hook` is pluggy's caller of the observers; the result is returned to Python and summed up by the CLI."""

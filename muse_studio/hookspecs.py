@@ -1,0 +1,93 @@
+"""The hook points that a plugin may fill: one a kind of part, and three observers.
+
+A part hook takes no arguments and returns `{name: target}`, a target being a callable or, better, "module:attribute",
+which is imported when it is first used. Names are lower case, words joined by hyphens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PROJECT = "muse_studio"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Parts: TypeAlias = Mapping[str, Callable[..., Any] | str]
+
+
+@hookspec
+def muse_tokenizers() -> Parts:
+    """Tokenizers: pictures to token grids and back (`contracts.Tokenizer`)."""
+
+
+@hookspec
+def muse_text_encoders() -> Parts:
+    """Text encoders: prompts to vectors (`contracts.TextEncoder`)."""
+
+
+@hookspec
+def muse_transformers() -> Parts:
+    """Masked transformers: a partly known grid to logits (`contracts.Transformer`)."""
+
+
+@hookspec
+def muse_schedules() -> Parts:
+    """Mask schedules: progress to the share still masked (`contracts.MaskSchedule`)."""
+
+
+@hookspec
+def muse_guidances() -> Parts:
+    """Guidance: prompted and unprompted logits to one (`contracts.Guidance`)."""
+
+
+@hookspec
+def muse_samplers() -> Parts:
+    """Samplers: how a masked grid is filled, step by step (`contracts.Sampler`)."""
+
+
+@hookspec
+def muse_editors() -> Parts:
+    """Editors: how a region of a finished grid changes (`contracts.Editor`)."""
+
+
+@hookspec
+def muse_datasets() -> Parts:
+    """Data sets: captioned pictures (`contracts.Dataset`)."""
+
+
+@hookspec
+def muse_optimizers() -> Parts:
+    """Optimizers: settings to a `torch.optim.Optimizer` (`contracts.Optimizer`)."""
+
+
+@hookspec
+def muse_metrics() -> Parts:
+    """Metrics: what evaluation measures (`contracts.Metric`)."""
+
+
+@hookspec
+def muse_tasks() -> Parts:
+    """Tasks: what a recipe can run (`contracts.Task`)."""
+
+
+@hookspec
+def muse_started(task: object) -> None:
+    """A task begins."""
+
+
+@hookspec
+def muse_step(
+    stage: str, step: int, steps: int, tokens: Tensor | None, loss: float | None, image: Tensor | None
+) -> None:
+    """Step `step` (from 1) of `steps` is done, in sampling (tokens int64[B, h, w]) or in training (loss)."""
+
+
+@hookspec
+def muse_finished(task: object, result: object) -> None:
+    """A task ended well, with this result."""

@@ -1,0 +1,109 @@
+"""Where tokenizer, transformer, schedule, sampler and guidance meet: one resolution of sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from muse_studio.contracts import (
+    MASK,
+    Conditioning,
+    Guidance,
+    MaskSchedule,
+    Sampler,
+    TextEmbedding,
+    Tokenizer,
+    Transformer,
+)
+
+
+@dataclass
+class Stage:
+    """One resolution: `size` pixels square, or [height, width].
+
+    The constructor raises ValueError where the parts don't fit each other.
+    """
+
+    tokenizer: Tokenizer
+    transformer: Transformer
+    schedule: MaskSchedule
+    sampler: Sampler
+    guidance: Guidance
+    size: int | list[int]
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.codebook_size != self.transformer.codebook_size:
+            raise ValueError(
+                f"the tokenizer has {self.tokenizer.codebook_size} codes, the transformer predicts "
+                f"{self.transformer.codebook_size}; set the transformer's codebook_size to the tokenizer's"
+            )
+        sides = [self.size, self.size] if isinstance(self.size, int) else self.size
+        if len(sides) != 2 or min(sides) < 1:
+            raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
+        self.height, self.width = sides
+        self.grid = self.tokenizer.grid_shape(self.height, self.width)
+
+    def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """int64[count, h, w], every token MASK."""
+        return torch.full((count, *self.grid), MASK, dtype=torch.int64, device=device)
+
+    def sample(
+        self,
+        text: TextEmbedding,
+        generator: torch.Generator,
+        *,
+        negative: TextEmbedding | None = None,
+        low: Tensor | None = None,
+        tokens: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """Fill `tokens` (all of the grid where None is given), one yield a step.
+
+        text: B prompts; negative: B prompts to move away from, none by default.
+        low: int64[B, h', w'], the finished tokens of the stage before, where the transformer wants them.
+        Yields int64[B, h, w] on the text's device.
+        """
+        device = text.states.device
+        if tokens is None:
+            tokens = self.blank(text.states.shape[0], device)
+        predict = Predictor(self.transformer, self.guidance, text, text.null() if negative is None else negative, low)
+        yield from self.sampler(predict, tokens, self.schedule, generator)
+
+
+class Predictor:
+    """Guided logits for a partly masked grid; the conditioning of each text is computed once."""
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        guidance: Guidance,
+        text: TextEmbedding,
+        negative: TextEmbedding,
+        low: Tensor | None,
+    ) -> None:
+        self.transformer, self.guidance = transformer, guidance
+        self.text, self.negative, self.low = text, negative, low
+        self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
+        self._batched: dict[tuple[int, ...], Conditioning] = {}
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, progress: float) -> Tensor:
+        """int64[B, h, w] and the share of steps done to logits float[B, h, w, K]."""
+
+        def ask(*texts: TextEmbedding) -> tuple[Tensor, ...]:
+            grids = tokens.repeat(len(texts), 1, 1)
+            return self.transformer(grids, self._condition(texts)).chunk(len(texts))
+
+        return self.guidance(ask, self.text, self.negative, progress)
+
+    def _condition(self, texts: tuple[TextEmbedding, ...]) -> Conditioning:
+        key = tuple(map(id, texts))
+        if key not in self._batched:
+            for text in texts:
+                if id(text) not in self._conditioned:  # the text is kept beside it, so that its id stays its own
+                    self._conditioned[id(text)] = (text, self.transformer.condition(text, self.low))
+            each = [self._conditioned[name][1] for name in key]
+            self._batched[key] = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
+        return self._batched[key]
