@@ -1,0 +1,100 @@
+"""What every frozen text encoder does alike: load late, never train, keep one length, say what it cuts off."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio.contracts import TextEmbedding
+
+
+class FrozenEncoder(ABC):
+    """A pretrained encoder that nothing trains (`contracts.TextEncoder`).
+
+    It is no `nn.Module`: a model that holds it neither lists its parameters, nor saves them, nor reaches it with
+    `.train()` or `.to()`; its own `to` moves it. Weights load at the first call.
+
+    length: T, the text positions of every answer. ValueError where no word would fit between the special tokens.
+    """
+
+    def __init__(self, length: int) -> None:
+        if length < 3:
+            raise ValueError(f"length is {length}; give at least 3 text positions, two go to the special tokens")
+        self.length = length
+        self.device = torch.device("cpu")
+        self._module: nn.Module | None = None
+
+    @abstractmethod
+    def load(self) -> nn.Module:
+        """The pretrained module, on the CPU; UserError where it can't be had."""
+
+    @abstractmethod
+    def tokenize(self, prompts: list[str]) -> tuple[list[list[int]], int]:
+        """The ids of each prompt, uncut, special tokens included and the last of them closing; and the padding id."""
+
+    @abstractmethod
+    def encode(self, module: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """int64[B, S] and bool[B, S], S at most T, to states float[B, S, D] and pooled float[B, P] or None."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Work on that device from now on; what is loaded moves, what is not will be loaded there."""
+        self.device = torch.device(device)
+        if self._module is not None:
+            self._module.to(self.device)
+        return self
+
+    @property
+    def module(self) -> nn.Module:
+        """The frozen module on the encoder's device, loaded when first asked for; UserError where it can't be had."""
+        if self._module is None:
+            self._module = self.load().requires_grad_(False).eval().to(self.device)
+        return self._module
+
+    def __call__(self, prompts: list[str]) -> TextEmbedding:
+        """B prompts to states float32[B, T, D], mask bool[B, T] and, where the encoder has one, pooled float32[B, P].
+
+        Special tokens (CLS, SEP, end of sentence) were part of every sentence in pretraining: they stay, True in the
+        mask. Positions of padding are False and zero. An empty or blank prompt is all False and zero, as in
+        `TextEmbedding.null`. What is longer than T loses its tail but keeps its closing token, with one warning.
+        TypeError for a single string, ValueError for no prompt at all.
+        """
+        if isinstance(prompts, str):
+            raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
+        if not prompts:
+            raise ValueError("the list of prompts is empty; give at least one, '' for none")
+        module = self.module
+        rows, padding = self.tokenize(prompts)
+        self._warn_of_cuts(prompts, rows)
+        rows = [row if len(row) <= self.length else row[: self.length - 1] + row[-1:] for row in rows]
+        # A CPU runs any shape at once, so there it works on the longest prompt alone: three times faster on captions.
+        span = max(map(len, rows)) if self.device.type == "cpu" else self.length
+        ids = torch.tensor([row + [padding] * (span - len(row)) for row in rows], dtype=torch.int64)
+        mask = torch.tensor([[i < len(row) for i in range(span)] for row in rows], dtype=torch.bool)
+        said = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        with torch.no_grad():  # not inference_mode: training differentiates what it computes from these states
+            states, pooled = self.encode(module, ids, mask)
+        mask = nn.functional.pad(mask & said[:, None], (0, self.length - span))
+        states = nn.functional.pad(states.float(), (0, 0, 0, self.length - span)).masked_fill(~mask[..., None], 0.0)
+        if pooled is not None:
+            pooled = pooled.float().masked_fill(~said[:, None], 0.0)
+        return TextEmbedding(states, mask, pooled)
+
+    def _warn_of_cuts(self, prompts: list[str], rows: list[list[int]]) -> None:
+        cut = [(len(row) - self.length, prompt) for row, prompt in zip(rows, prompts, strict=True)]
+        cut = [(excess, prompt) for excess, prompt in cut if excess > 0]
+        if not cut:
+            return
+        excess, prompt = cut[0]
+        start = prompt if len(prompt) <= 40 else prompt[:39] + "…"
+        others = f" (and {len(cut) - 1} more of the {len(prompts)} prompts were cut)" if len(cut) > 1 else ""
+        warnings.warn(
+            f"the prompt {start!r} is {excess} token{'s' * (excess > 1)} longer than the text length {self.length}: "
+            f"its end was cut off{others}; shorten it, or train with a greater length",
+            UserWarning,
+            stacklevel=3,
+        )
