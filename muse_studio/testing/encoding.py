@@ -1,0 +1,162 @@
+"""What tokenizers and text encoders promise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio.contracts import MASK, TextEmbedding, TextEncoder, Tokenizer
+from muse_studio.testing.contract import Contract
+from muse_studio.testing.refusal import refuses
+
+
+class TokenizerContract(Contract):
+    """Promises of a `contracts.Tokenizer`. `size` is a side in pixels that fits it, and so does twice that."""
+
+    size = 32
+
+    def make(self) -> Tokenizer:
+        """A small tokenizer, ready to encode: no training, no gradients asked for."""
+        return super().make()
+
+    def images(self, count: int = 2) -> Tensor:
+        """Pictures float32[count, 3, size, 2 size] in 0..1: not square, so that exchanged sides are seen."""
+        return torch.rand(count, 3, self.size, 2 * self.size, generator=torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def test_a_picture_becomes_a_grid_of_codes(self) -> None:
+        tokenizer, images = self.make(), self.images()
+        tokens, grid = tokenizer.encode(images), tokenizer.grid_shape(*images.shape[2:])
+        assert tokens.dtype == torch.int64, f"tokens are int64, got {tokens.dtype}"
+        assert tuple(tokens.shape) == (2, *grid), f"grid_shape promised (2, *{grid}), encode gave {tuple(tokens.shape)}"
+        low, high = int(tokens.min()), int(tokens.max())
+        assert low >= 0 and high < tokenizer.codebook_size, (
+            f"tokens are in 0..{tokenizer.codebook_size - 1}, got {low}..{high}"
+        )
+
+    @torch.no_grad()
+    def test_codes_become_a_picture(self) -> None:
+        tokenizer, images = self.make(), self.images()
+        again = tokenizer.decode(tokenizer.encode(images))
+        assert again.dtype == torch.float32, f"pictures are float32, got {again.dtype}"
+        assert again.shape == images.shape, f"expected {tuple(images.shape)}, decode gave {tuple(again.shape)}"
+        low, high = float(again.min()), float(again.max())
+        assert low >= 0 and high <= 1, f"pictures are in 0..1, decode gave {low:.3f}..{high:.3f}; clamp them"
+
+    @torch.no_grad()
+    def test_every_code_can_be_decoded(self) -> None:
+        tokenizer = self.make()
+        h, w = tokenizer.grid_shape(self.size, self.size)
+        for code in (0, tokenizer.codebook_size - 1):
+            picture = tokenizer.decode(torch.full((1, h, w), code))
+            assert picture.isfinite().all(), f"code {code} is decoded to something that is not finite"
+
+    @torch.no_grad()
+    def test_mask_given_to_decode_fails_loudly(self) -> None:
+        tokenizer = self.make()
+        tokens = tokenizer.encode(self.images())
+        tokens[0, 0, 0] = MASK
+        with refuses(ValueError, "decode of a grid in which one token is MASK"):
+            tokenizer.decode(tokens)
+
+    @torch.no_grad()
+    def test_a_picture_is_encoded_and_decoded_alike_alone_and_in_company(self) -> None:
+        tokenizer, images = self.make(), self.images()
+        tokens = tokenizer.encode(images)
+        alone = tokenizer.encode(images[1:])
+        assert (alone == tokens[1:]).float().mean() > 0.98, "a picture's tokens depend on the others in its batch"
+        pictures = tokenizer.decode(tokens)
+        torch.testing.assert_close(tokenizer.decode(tokens[1:]), pictures[1:], atol=1e-4, rtol=1e-4)
+
+    @torch.no_grad()
+    def test_the_same_picture_gives_the_same_tokens(self) -> None:
+        tokenizer, images = self.make(), self.images()
+        assert torch.equal(tokenizer.encode(images), tokenizer.encode(images)), "encode draws at random"
+
+    @torch.no_grad()
+    def test_inputs_are_not_changed(self) -> None:
+        tokenizer, images = self.make(), self.images()
+        before = images.clone()
+        tokens = tokenizer.encode(images)
+        assert torch.equal(images, before), "encode changed the pictures that it was given"
+        before = tokens.clone()
+        tokenizer.decode(tokens)
+        assert torch.equal(tokens, before), "decode changed the tokens that it was given"
+
+    @torch.no_grad()
+    def test_a_size_that_does_not_fit_is_refused_or_encoded(self) -> None:
+        tokenizer = self.make()
+        with refuses(ValueError, "grid_shape of a picture without pixels"):
+            tokenizer.grid_shape(0, self.size)
+        try:
+            grid = tokenizer.grid_shape(self.size + 1, self.size)
+        except ValueError as refusal:
+            assert str(refusal), "grid_shape refuses a size without saying which sizes fit"
+        else:
+            tokens = tokenizer.encode(torch.zeros(1, 3, self.size + 1, self.size))
+            assert tuple(tokens.shape[1:]) == grid, f"grid_shape said {grid}, encode gave {tuple(tokens.shape[1:])}"
+
+
+class TextEncoderContract(Contract):
+    """Promises of a `contracts.TextEncoder`: frozen, of one length, and quiet about an empty prompt."""
+
+    prompts = ("a red apple", "two cats to the left of a blue car")
+
+    def make(self) -> TextEncoder:
+        """The encoder; it may load its weights at the first call."""
+        return super().make()
+
+    def encode(self, *prompts: str) -> TextEmbedding:
+        """The embedding of these prompts, by a new encoder."""
+        return self.make()(list(prompts))
+
+    def test_prompts_become_states_and_a_mask(self) -> None:
+        encoder = self.make()
+        text = encoder(list(self.prompts))
+        assert text.states.is_floating_point(), f"states are floats, got {text.states.dtype}"
+        assert text.states.shape[::2] == (2, encoder.width), (
+            f"states are float[2, T, width = {encoder.width}], got {tuple(text.states.shape)}"
+        )
+        assert text.mask.dtype == torch.bool, f"mask is bool, True where a position counts; got {text.mask.dtype}"
+        assert text.mask.shape == text.states.shape[:2], f"mask is bool[2, T], got {tuple(text.mask.shape)}"
+        assert text.mask.any(1).all(), "a prompt with words has no position that counts"
+        assert text.states.isfinite().all(), "states are not finite"
+        assert text.pooled is None or (text.pooled.ndim == 2 and len(text.pooled) == 2), "pooled is float[B, P] or None"
+
+    def test_an_empty_prompt_has_a_mask_that_is_all_false(self) -> None:
+        mask = self.encode(self.prompts[0], "").mask
+        assert mask[0].any() and not mask[1].any(), f"an empty prompt means no prompt; its mask is {mask[1].tolist()}"
+
+    def test_the_length_is_the_same_for_every_prompt(self) -> None:
+        encoder = self.make()
+        lengths = {encoder([prompt]).states.shape[1] for prompt in ("", "apple", "an apple " * 400)}
+        assert len(lengths) == 1, f"T must not depend on the prompt, got {sorted(lengths)}; pad and truncate"
+
+    def test_any_writing_is_read(self) -> None:
+        text = self.encode("一只红色的苹果", "🍎 🍏", "naïve\n\tcafé")
+        assert text.states.isfinite().all(), "states are not finite"
+
+    def test_a_prompt_is_read_alike_alone_and_in_company(self) -> None:
+        encoder = self.make()
+        together, alone = encoder(list(self.prompts)), encoder([self.prompts[1]])
+        assert torch.equal(together.mask[1:], alone.mask), "a prompt's mask depends on the others in its batch"
+        counts = alone.mask[0]
+        torch.testing.assert_close(together.states[1][counts], alone.states[0][counts], atol=1e-3, rtol=1e-3)
+
+    def test_the_same_prompt_gives_the_same_states(self) -> None:
+        encoder = self.make()
+        first, second = encoder(list(self.prompts)), encoder(list(self.prompts))
+        assert torch.equal(first.states, second.states), "the encoder draws at random; put it in eval mode"
+
+    def test_it_is_frozen(self) -> None:
+        encoder = self.make()
+        text = encoder(list(self.prompts))
+        assert not text.states.requires_grad, "states carry a gradient; encode under no_grad"
+        if isinstance(encoder, nn.Module):
+            learning = [name for name, weight in encoder.named_parameters() if weight.requires_grad]
+            assert not learning, f"a text encoder is frozen, but {learning[0]} asks for a gradient"
+
+    def test_the_list_of_prompts_is_not_changed(self) -> None:
+        prompts = list(self.prompts)
+        self.make()(prompts)
+        assert prompts == list(self.prompts), "the encoder changed the list that it was given"

@@ -1,0 +1,167 @@
+"""What data sets, optimizers, metrics and tasks promise."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio.contracts import Dataset, Metric, Optimizer, Task
+from muse_studio.testing.contract import Contract
+from muse_studio.testing.refusal import refuses
+
+
+class DatasetContract(Contract):
+    """Promises of a `contracts.Dataset`: what training by (seed, step) alone rests on."""
+
+    def make(self) -> Dataset:
+        """A small data set; it may read its files at the first use."""
+        return super().make()
+
+    def test_a_record_is_a_picture_and_its_caption(self) -> None:
+        data = self.make()
+        assert len(data) > 0, "the data set is empty"
+        for index in (0, len(data) - 1):
+            record = data[index]
+            image, caption = record["image"], record["caption"]
+            assert image.dtype == torch.uint8, f"record {index}: an image is uint8, got {image.dtype}"
+            assert image.ndim == 3 and len(image) == 3, (
+                f"record {index}: an image is [3, H, W], got {list(image.shape)}"
+            )
+            assert isinstance(caption, str), f"record {index}: a caption is a str, got {type(caption).__name__}"
+
+    def test_the_same_index_gives_the_same_record(self) -> None:
+        data, again = self.make(), self.make()
+        for index in (0, len(data) // 2, len(data) - 1, 0):
+            torch.manual_seed(index)
+            first = data[index]
+            torch.manual_seed(index + 1)
+            second = again[index]
+            assert torch.equal(first["image"], second["image"]), f"record {index} has two different images"
+            assert first["caption"] == second["caption"], (
+                f"record {index} has two captions: {first['caption']!r}, {second['caption']!r}"
+            )
+
+    def test_an_index_beyond_the_end_is_refused(self) -> None:
+        data = self.make()
+        with refuses(IndexError, f"record {len(data)} of a data set of {len(data)}"):
+            data[len(data)]
+
+
+class OptimizerContract(Contract):
+    """Promises of a `contracts.Optimizer`. `steps` updates halve the loss of a small regression, `frozen` stays."""
+
+    steps = 300
+
+    def make(self) -> Optimizer:
+        """The optimizer's maker, with settings under which a small regression is learned (a rate of 1e-2, say)."""
+        return super().make()
+
+    def model(self) -> nn.Module:
+        """Two linear layers to be learned, and one, `frozen`, that asks for no gradient."""
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"inner": nn.Linear(8, 16), "outer": nn.Linear(16, 4), "frozen": nn.Linear(4, 4)})
+        model["frozen"].requires_grad_(False)
+        return model
+
+    def test_every_weight_that_can_learn_is_in_one_group_and_no_other_is(self) -> None:
+        model = self.model()
+        given = [id(weight) for group in self.make()(model).param_groups for weight in group["params"]]
+        assert len(given) == len(set(given)), "a weight stands in two groups"
+        names = {id(weight): name for name, weight in model.named_parameters()}
+        missing = [name for key, name in names.items() if key not in given and not name.startswith("frozen")]
+        assert not missing, f"left out: {', '.join(missing)}"
+        frozen = [names[key] for key in given if names[key].startswith("frozen")]
+        assert not frozen, f"asks for no gradient, but is in a group: {', '.join(frozen)}"
+
+    def test_it_learns(self) -> None:
+        model = self.model()
+        losses = self.train(model, self.make()(model), self.steps)
+        assert losses[-1] < losses[0] / 2, (
+            f"after {self.steps} steps the loss went from {losses[0]:.4f} to {losses[-1]:.4f}"
+        )
+
+    def test_a_restored_state_continues_as_if_never_stopped(self) -> None:
+        through, stopped = self.model(), self.model()
+        self.train(through, self.make()(through), 6)
+        first = self.make()(stopped)
+        self.train(stopped, first, 3)
+        second = self.make()(stopped)
+        second.load_state_dict(first.state_dict())
+        self.train(stopped, second, 3)
+        for (name, expected), got in zip(through.named_parameters(), stopped.parameters(), strict=True):
+            assert torch.equal(got, expected), f"{name} differs after a restart: something is not in state_dict"
+
+    def train(self, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+        """`steps` updates on one fixed batch; the loss before each."""
+        assert isinstance(optimizer, torch.optim.Optimizer), f"not a torch optimizer: {type(optimizer).__name__}"
+        generator = torch.Generator().manual_seed(1)
+        inputs, wanted = torch.randn(64, 8, generator=generator), torch.randn(64, 4, generator=generator) / 4
+        losses = []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = (model["outer"](torch.tanh(model["inner"](inputs))) - wanted).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+
+class MetricContract(Contract):
+    """Promises of a `contracts.Metric`."""
+
+    def make(self) -> Metric:
+        """The metric, with nothing seen yet."""
+        return super().make()
+
+    def batches(self) -> list[tuple[Tensor, ...]]:
+        """The arguments of two updates at least."""
+        raise NotImplementedError(f"{type(self).__name__} must define batches(self), the arguments of two updates")
+
+    def measured(self, *batches: tuple[Tensor, ...]) -> Metric:
+        """A new metric that has seen these batches, all of them where none is given."""
+        metric = self.make()
+        for batch in batches or self.batches():
+            metric.update(*batch)
+        return metric
+
+    def test_it_computes_numbers(self) -> None:
+        value = self.measured().compute()
+        assert isinstance(value, Tensor) and value.isfinite().all(), f"compute gives finite numbers, got {value!r}"
+
+    def test_computing_changes_nothing(self) -> None:
+        metric = self.measured()
+        first = metric.compute().clone()
+        assert torch.equal(metric.compute(), first), "compute gives another value the second time"
+
+    def test_it_remembers_only_what_it_saw_itself(self) -> None:
+        first, *others = self.batches()
+        alone = self.measured(first).compute()
+        self.measured(*others)
+        assert torch.equal(self.measured(first).compute(), alone), "a new metric knows what another one saw"
+
+    def test_inputs_are_not_changed(self) -> None:
+        batch = self.batches()[0]
+        before = [tensor.clone() for tensor in batch]
+        self.make().update(*batch)
+        assert all(map(torch.equal, batch, before)), "update changed the tensors that it was given"
+
+
+class TaskContract(Contract):
+    """Promises of a `contracts.Task`: its constructor keeps settings, and the rest happens when it is called."""
+
+    def make(self) -> Task:
+        """The task, not yet run."""
+        return super().make()
+
+    def test_it_is_called_with_the_observers_alone(self) -> None:
+        task: Any = self.make()
+        assert callable(task), f"{type(task).__name__} has no __call__(self, hook)"
+        try:
+            inspect.signature(task).bind(object())
+        except TypeError as problem:
+            raise AssertionError(
+                f"{type(task).__name__} is called with one argument, the observers: {problem}"
+            ) from problem

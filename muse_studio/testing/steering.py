@@ -1,0 +1,104 @@
+"""What mask schedules and guidance promise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from muse_studio.contracts import Guidance, MaskSchedule, TextEmbedding
+from muse_studio.testing.contract import Contract
+from muse_studio.testing.fakes import embedding
+
+
+class MaskScheduleContract(Contract):
+    """Promises of a `contracts.MaskSchedule` (MaskGIT, section 3.3)."""
+
+    def make(self) -> MaskSchedule:
+        """The schedule."""
+        return super().make()
+
+    def test_all_is_masked_at_the_beginning_and_nothing_at_the_end(self) -> None:
+        start, end = self.make()(torch.tensor([0.0, 1.0])).tolist()
+        assert abs(start - 1) < 1e-5, f"the masked share at progress 0 is 1, got {start}"
+        assert abs(end) < 1e-5, f"the masked share at progress 1 is 0, got {end}"
+
+    def test_the_masked_share_never_rises_and_stays_within_0_and_1(self) -> None:
+        shares = self.make()(torch.linspace(0, 1, 1001))
+        assert shares.isfinite().all(), "a share is not finite"
+        assert shares.min() >= 0 and shares.max() <= 1, f"shares are in 0..1, got {shares.min()}..{shares.max()}"
+        rise = float(shares.diff().max())
+        assert rise <= 1e-6, f"the masked share rises by {rise} somewhere: known tokens would be masked again"
+
+    def test_shape_and_dtype_are_those_of_the_progress(self) -> None:
+        schedule = self.make()
+        for progress in (torch.tensor(0.3), torch.rand(2, 3), torch.rand(4, dtype=torch.float64)):
+            shares = schedule(progress)
+            assert (shares.shape, shares.dtype) == (progress.shape, progress.dtype), (
+                f"expected {progress.dtype}{list(progress.shape)}, got {shares.dtype}{list(shares.shape)}"
+            )
+
+    def test_inputs_are_not_changed(self) -> None:
+        progress = torch.rand(7)
+        before = progress.clone()
+        self.make()(progress)
+        assert torch.equal(progress, before), "the schedule changed the progress that it was given"
+
+
+class GuidanceContract(Contract):
+    """Promises of a `contracts.Guidance` (Muse, section 2.7)."""
+
+    def make(self) -> Guidance:
+        """The guidance."""
+        return super().make()
+
+    def guide(self, progress: float, prompted: Tensor, unprompted: Tensor) -> tuple[Tensor, list[TextEmbedding]]:
+        """The guided logits where the prompt and its absence give these, and the texts that were asked for."""
+        text = embedding(len(prompted))
+        negative, asked = text.null(), []
+
+        def ask(*texts: TextEmbedding) -> tuple[Tensor, ...]:
+            assert texts, "guidance asked for no text at all"
+            assert not asked, "guidance asked twice; ask(text, negative) gives both in one batched forward"
+            for each in texts:
+                assert each is text or each is negative, (
+                    "guidance asked for a text of its own making; what is known of a text is kept for the very "
+                    "objects `text` and `negative`"
+                )
+            asked.extend(texts)
+            return tuple((prompted if each is text else unprompted).clone() for each in texts)
+
+        return self.make()(ask, text, negative, progress), asked
+
+    def test_logits_keep_their_shape_at_every_progress(self) -> None:
+        prompted, unprompted = _logits(0), _logits(1)
+        for progress in (0.0, 0.5, 1.0):
+            guided, asked = self.guide(progress, prompted, unprompted)
+            assert asked, "guidance asked for no logits"
+            assert guided.shape == prompted.shape, f"expected {tuple(prompted.shape)}, got {tuple(guided.shape)}"
+            assert guided.isfinite().all(), f"guided logits at progress {progress} are not finite"
+
+    def test_the_prompt_matters(self) -> None:
+        unprompted = _logits(1)
+        one, _ = self.guide(0.5, _logits(0), unprompted)
+        other, _ = self.guide(0.5, _logits(2), unprompted)
+        assert not torch.allclose(one, other), "two different prompts give the same guided logits"
+
+    def test_where_prompt_and_no_prompt_agree_nothing_changes(self) -> None:
+        same = _logits(0)
+        for progress in (0.0, 0.5, 1.0):
+            guided, _ = self.guide(progress, same, same)
+            torch.testing.assert_close(
+                guided.softmax(-1),
+                same.softmax(-1),
+                msg=lambda detail: f"guidance changes logits on which prompt and no prompt agree\n{detail}",
+            )
+
+    def test_texts_are_not_changed(self) -> None:
+        text = embedding()
+        before = [part.clone() for part in text]
+        self.make()(lambda *texts: tuple(_logits(0) for _ in texts), text, text.null(), 0.5)
+        assert all(map(torch.equal, text, before)), "guidance changed the text that it was given"
+
+
+def _logits(seed: int) -> Tensor:
+    return torch.randn(2, 3, 4, 16, generator=torch.Generator().manual_seed(seed))

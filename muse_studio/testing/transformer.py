@@ -1,0 +1,183 @@
+"""What masked transformers promise: shapes, the null condition, and rows that know nothing of each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio.contracts import MASK, Conditioning, TextEmbedding, Transformer
+from muse_studio.testing.contract import Contract
+from muse_studio.testing.fakes import embedding
+
+
+class TransformerContract(Contract):
+    """Promises of a `contracts.Transformer`. `grid` is a token grid that fits it.
+
+    `low_grid` is the grid of the low-resolution tokens, for a super-resolution transformer, and `low_codes` how many
+    codes those have (codebook_size where None).
+    """
+
+    grid = (4, 4)
+    low_grid: tuple[int, int] | None = None
+    low_codes: int | None = None
+
+    def make(self) -> Transformer:
+        """A small transformer with random weights."""
+        return super().make()
+
+    def awake(self) -> Transformer:
+        """The part in eval mode, noise added to every weight: one that starts at zero would hide what it does later."""
+        model = self.make()
+        if isinstance(model, nn.Module):
+            generator = torch.Generator().manual_seed(0)
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+            model.eval()
+        return model
+
+    def tokens(self, model: Transformer, batch: int = 2) -> Tensor:
+        """int64[batch, h, w], every other token MASK."""
+        generator = torch.Generator().manual_seed(1)
+        tokens = torch.randint(model.codebook_size, (batch, *self.grid), generator=generator)
+        tokens.view(batch, -1)[:, ::2] = MASK
+        return tokens
+
+    def text(self, model: Transformer, batch: int = 2, **settings: Any) -> TextEmbedding:
+        """A random TextEmbedding of this transformer's text width."""
+        return embedding(batch, width=model.text_width, **settings)
+
+    def low(self, model: Transformer, batch: int = 2) -> Tensor | None:
+        """Random low-resolution tokens int64[batch, h', w'], or None where the transformer takes none."""
+        if self.low_grid is None:
+            return None
+        codes = self.low_codes or model.codebook_size
+        return torch.randint(codes, (batch, *self.low_grid), generator=torch.Generator().manual_seed(2))
+
+    def logits(self, model: Transformer, text: TextEmbedding, tokens: Tensor | None = None) -> Tensor:
+        """The logits of `tokens` (of `self.tokens` where None) under this text."""
+        tokens = self.tokens(model, len(text.mask)) if tokens is None else tokens
+        return model(tokens, model.condition(text, self.low(model, len(text.mask))))
+
+    @torch.no_grad()
+    def test_a_grid_becomes_logits_over_the_codebook(self) -> None:
+        model = self.awake()
+        logits = self.logits(model, self.text(model))
+        expected = (2, *self.grid, model.codebook_size)
+        assert logits.is_floating_point(), f"logits are floats, got {logits.dtype}"
+        assert tuple(logits.shape) == expected, f"logits are float[B, h, w, K] = {expected}, got {tuple(logits.shape)}"
+        assert logits.isfinite().all(), "logits are not finite"
+
+    @torch.no_grad()
+    def test_conditioning_is_a_tuple_of_tensors_that_lead_with_b(self) -> None:
+        model = self.awake()
+        for batch in (1, 3):
+            conditioning = model.condition(self.text(model, batch), self.low(model, batch))
+            assert type(conditioning) is tuple, f"conditioning is a tuple of tensors, got {type(conditioning).__name__}"
+            for place, tensor in enumerate(conditioning):
+                assert len(tensor) == batch, (
+                    f"conditioning[{place}] is {tuple(tensor.shape)}; it must lead with {batch}"
+                )
+
+    @torch.no_grad()
+    def test_guidance_can_batch_two_texts_in_one_forward(self) -> None:
+        model = self.awake()
+        texts = [self.text(model, seed=0), self.text(model, seed=1).null()]
+        each: list[Conditioning] = [model.condition(text, self.low(model)) for text in texts]
+        batched = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
+        together = model(self.tokens(model).repeat(2, 1, 1), batched).chunk(2)
+        for text, logits in zip(texts, together, strict=True):
+            _close(logits, self.logits(model, text), "two texts in one batch give other logits than each by itself")
+
+    @torch.no_grad()
+    def test_logits_of_one_row_do_not_depend_on_other_rows(self) -> None:
+        model = self.awake()
+        text, tokens = self.text(model), self.tokens(model)
+        before = self.logits(model, text, tokens)
+        other = TextEmbedding(text.states.clone(), text.mask.clone(), text.pooled)
+        other.states[1], other.mask[1] = 0, False
+        changed = tokens.clone()
+        changed[1] = MASK
+        _close(self.logits(model, other, changed)[0], before[0], "row 0's logits changed with row 1's text and tokens")
+
+    @torch.no_grad()
+    def test_the_prompt_and_the_known_tokens_matter(self) -> None:
+        model = self.awake()
+        text, tokens = self.text(model), self.tokens(model)
+        before = self.logits(model, text, tokens)
+        other = self.logits(model, self.text(model, seed=5), tokens)
+        assert not torch.allclose(before, other), "two different prompts give the same logits"
+        known = torch.where(tokens == MASK, MASK, (tokens + 1) % model.codebook_size)
+        assert not torch.allclose(before, self.logits(model, text, known)), "known tokens don't change the logits"
+
+    @torch.no_grad()
+    def test_a_text_whose_mask_is_all_false_equals_any_other_null_text(self) -> None:
+        model = self.awake()
+        null = self.text(model).null()
+        noise = TextEmbedding(torch.randn_like(null.states), null.mask, null.pooled)
+        longer = self.text(model, positions=9).null()
+        expected = self.logits(model, null)
+        assert expected.isfinite().all(), "logits under the null text are not finite: a softmax over no position"
+        _close(self.logits(model, noise), expected, "with no position that counts, the states still change the logits")
+        _close(self.logits(model, longer), expected, "the null text's length changes the logits")
+
+    def test_cross_attention_contributes_nothing_then(self) -> None:
+        model = self.awake()
+        null = self.text(model).null()
+        states = null.states.clone().requires_grad_()
+        self.logits(model, TextEmbedding(states, null.mask, null.pooled)).square().sum().backward()
+        assert states.grad is None or not states.grad.any(), "the null text's states receive a gradient"
+
+    @torch.no_grad()
+    def test_padding_does_not_count(self) -> None:
+        model = self.awake()
+        text = self.text(model)
+        states = torch.where(text.mask[..., None], text.states, text.states + 3)
+        padded = TextEmbedding(states, text.mask, text.pooled)
+        _close(
+            self.logits(model, padded), self.logits(model, text), "a position whose mask is False changes the logits"
+        )
+
+    @torch.no_grad()
+    def test_inputs_are_not_changed(self) -> None:
+        model = self.awake()
+        text, tokens, low = self.text(model), self.tokens(model), self.low(model)
+        given = [tensor for tensor in (tokens, *text, low) if tensor is not None]
+        before = [tensor.clone() for tensor in given]
+        conditioning = model.condition(text, low)
+        kept = [tensor.clone() for tensor in conditioning]
+        model(tokens, conditioning)
+        assert all(map(torch.equal, given, before)), "the transformer changed tokens, text or low-resolution tokens"
+        assert all(map(torch.equal, conditioning, kept)), "a forward changed the conditioning, which every step shares"
+
+    def test_no_shape_depends_on_data(self) -> None:
+        model = self.awake()
+        if not isinstance(model, nn.Module):
+            return  # only a module can be moved to where there is no data
+        low = self.low(model)
+        text, tokens = self.text(model), self.tokens(model)
+        model = model.to("meta")
+        there = TextEmbedding(*(None if part is None else part.to("meta") for part in text))
+        try:
+            logits = model(tokens.to("meta"), model.condition(there, None if low is None else low.to("meta")))
+        except (NotImplementedError, RuntimeError) as problem:
+            raise AssertionError(
+                f"on the meta device, which has shapes and no data: {problem}; weigh by a mask instead of indexing by "
+                "it, and make new tensors on the device of those given"
+            ) from problem
+        assert tuple(logits.shape) == (2, *self.grid, model.codebook_size)
+
+    def test_every_weight_that_can_learn_receives_a_gradient(self) -> None:
+        model = self.awake()
+        if not isinstance(model, nn.Module):
+            return  # a transformer that isn't a module has no weights to learn
+        self.logits(model, self.text(model)).square().mean().backward()
+        idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+        assert not idle, f"{', '.join(idle)} received no gradient: data-parallel training would stop at the first step"
+
+
+def _close(got: Tensor, expected: Tensor, message: str) -> None:
+    """AssertionError with `message` where float32 rounding does not explain the difference."""
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4, msg=lambda detail: f"{message}\n{detail}")

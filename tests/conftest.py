@@ -1,0 +1,12 @@
+"""What all tests share: no model hub is asked, and property tests take the time they need."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported, which reads it then
+
+settings.register_profile("muse_studio", deadline=None, derandomize=True)
+settings.load_profile("muse_studio")

@@ -1,0 +1,439 @@
+"""Every promise of every contract is broken once on purpose, and the contract test of that name must say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from muse_studio import testing
+from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.kinds import kinds
+from muse_studio.testing import (
+    FakeDataset,
+    FakeEditor,
+    FakeGuidance,
+    FakeSampler,
+    FakeSchedule,
+    FakeTextEncoder,
+    FakeTokenizer,
+    FakeTransformer,
+)
+
+
+class Optimizer:
+    """Adam."""
+
+    def __init__(self, *, lr: float = 1e-2) -> None:
+        self.lr = lr
+
+    def __call__(self, model):
+        return torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], self.lr)
+
+
+class Metric:
+    """The mean difference."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def update(self, got, wanted):
+        self.seen.append((got - wanted).abs().mean())
+
+    def compute(self):
+        return torch.stack(self.seen).mean()
+
+
+class Task:
+    """Nothing to do."""
+
+    def __call__(self, hook):
+        return None
+
+
+class MetricContract(testing.MetricContract):
+    def batches(self):
+        return [(torch.rand(4), torch.rand(4)) for _ in [torch.manual_seed(0), None]]
+
+
+GOOD = {
+    testing.TokenizerContract: FakeTokenizer,
+    testing.TextEncoderContract: FakeTextEncoder,
+    testing.TransformerContract: FakeTransformer,
+    testing.MaskScheduleContract: FakeSchedule,
+    testing.GuidanceContract: FakeGuidance,
+    testing.SamplerContract: FakeSampler,
+    testing.EditorContract: FakeEditor,
+    testing.DatasetContract: FakeDataset,
+    testing.OptimizerContract: Optimizer,
+    MetricContract: Metric,
+    testing.TaskContract: Task,
+}
+
+
+def but(part: type, **changes: Any) -> type:
+    """`part` with these attributes changed."""
+    return type(f"Broken{part.__name__}", (part,), {"__doc__": "Broken.", **changes})
+
+
+def keep(part: type, promise: str, contract: type) -> None:
+    class Examined(contract):
+        low_grid = (2, 2)
+
+        def make(self):
+            return part()
+
+    getattr(Examined(), promise)()
+
+
+def promises(contract: type) -> list[str]:
+    return [name for name in dir(contract) if name.startswith("test_")]
+
+
+def after(call, change):
+    """`call`, its result changed by `change`, which is given the result and then `call`'s own arguments after self."""
+    return lambda self, *given: change(call(self, *given), *given)
+
+
+def spoil(tensor, result=None):
+    """`result`, after `tensor` was changed in place."""
+    tensor.add_(1)
+    return result
+
+
+def writes(self):
+    open("/dev/null", "w").close()
+
+
+def any_settings(self, **settings):
+    pass
+
+
+SHARED: list[torch.Tensor] = []  # what a careless metric keeps for all of its kind
+encode, decode, read = FakeTokenizer.encode, FakeTokenizer.decode, FakeTextEncoder.__call__
+condition, forward = FakeTransformer.condition, FakeTransformer.forward
+sample, edit, record = FakeSampler.__call__, FakeEditor.__call__, FakeDataset.__getitem__
+
+
+def drawn_globally(self, predict, tokens, schedule, generator):
+    return sample(self, predict, tokens, schedule, torch.default_generator)
+
+
+def with_fixed_seed(self, predict, tokens, schedule, generator):
+    return sample(self, predict, tokens, schedule, torch.Generator())
+
+
+def in_place(self, predict, tokens, schedule, generator):
+    tokens = tokens.clone()
+    for grid in sample(self, predict, tokens, schedule, generator):
+        tokens.copy_(grid)
+        yield tokens
+
+
+def forgetful(self, predict, tokens, schedule, generator):
+    yield from sample(self, predict, torch.full_like(tokens, MASK), schedule, generator)
+
+
+def uniform(self, predict, tokens, schedule, generator):
+    yield from sample(self, testing.FakePredict(torch.zeros(*tokens.shape, 16)), tokens, schedule, generator)
+    predict(tokens, 0.0)
+
+
+def backwards(self, predict, tokens, schedule, generator):
+    return sample(self, lambda tokens, progress: predict(tokens, 1 - progress), tokens, schedule, generator)
+
+
+def careless(self, text, low=None):
+    """As `condition`, but padding counts, and so does what stands in a null text."""
+    bias = self.text(text.states.mean(1))
+    return (bias if low is None else bias + self.low(low).mean((1, 2)),)
+
+
+def by_index(self, tokens, conditioning):
+    if (tokens != MASK).any():
+        return forward(self, tokens, conditioning)
+    return forward(self, tokens * 1, conditioning)
+
+
+class Idle(FakeTransformer):
+    """One weight takes no part."""
+
+    def __init__(self, *, codebook_size: int = 64, text_width: int = 8) -> None:
+        super().__init__(codebook_size=codebook_size, text_width=text_width)
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
+class Learning(nn.Module):
+    """A text encoder whose weight asks for a gradient."""
+
+    width = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, prompts):
+        text = read(FakeTextEncoder(), prompts)
+        return text._replace(states=(text.states * self.scale).detach())
+
+
+class Forgetful(torch.optim.SGD):
+    """Its rate halves with every step, and state_dict does not say so."""
+
+    def step(self, closure=None):
+        self.rate = getattr(self, "rate", 0.1) / 2
+        for group in self.param_groups:
+            group["lr"] = self.rate
+        super().step(closure)
+
+
+TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
+SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
+EDITOR, DATASET, OPTIMIZER, TASK = (
+    testing.EditorContract,
+    testing.DatasetContract,
+    testing.OptimizerContract,
+    testing.TaskContract,
+)
+
+
+def call(part, function):
+    return but(part, __call__=function)
+
+
+BROKEN = [
+    (SCHEDULE, "its_settings_can", "misspelt key", but(FakeSchedule, __init__=any_settings)),
+    (SCHEDULE, "its_constructor", "writes /dev/null", but(FakeSchedule, __init__=writes)),
+    (SCHEDULE, "it_says_what", "no docstring", but(FakeSchedule, __doc__=None)),
+    (SCHEDULE, "all_is_masked", "at progress 0 is 1, got 0", call(FakeSchedule, lambda self, p: p)),
+    (
+        SCHEDULE,
+        "the_masked_share_never",
+        "rises by 1",
+        call(FakeSchedule, lambda self, p: (p < 0.5).float() + (p > 0.9)),
+    ),
+    (SCHEDULE, "shape_and_dtype", "got torch.float32", call(FakeSchedule, lambda self, p: 1 - p.float())),
+    (SCHEDULE, "inputs", "changed the progress", call(FakeSchedule, lambda self, p: spoil(p, 1 - p))),
+    (
+        TOKENIZER,
+        "a_picture_becomes",
+        "int64, got torch.int32",
+        but(FakeTokenizer, encode=after(encode, lambda t, i: t.int())),
+    ),
+    (TOKENIZER, "codes_become", "clamp them", but(FakeTokenizer, decode=after(decode, lambda i, t: i * 2 - 1))),
+    (TOKENIZER, "every_code", "code 0 .* not finite", but(FakeTokenizer, decode=after(decode, lambda i, t: 1 / i))),
+    (
+        TOKENIZER,
+        "mask_given",
+        "must raise ValueError",
+        but(FakeTokenizer, decode=lambda self, t: decode(self, t.clamp(0))),
+    ),
+    (
+        TOKENIZER,
+        "a_picture_is_encoded",
+        "others in its batch",
+        but(FakeTokenizer, encode=after(encode, lambda t, i: (t + len(t)) % 64)),
+    ),
+    (
+        TOKENIZER,
+        "the_same_picture",
+        "at random",
+        but(FakeTokenizer, encode=after(encode, lambda t, i: torch.randint_like(t, 64))),
+    ),
+    (TOKENIZER, "inputs", "changed the pictures", but(FakeTokenizer, encode=after(encode, lambda t, i: spoil(i, t)))),
+    (
+        TOKENIZER,
+        "a_size",
+        "without pixels went through",
+        but(FakeTokenizer, grid_shape=lambda self, h, w: (h // 4, w // 4)),
+    ),
+    (
+        TEXT,
+        "prompts_become",
+        "mask is bool",
+        call(FakeTextEncoder, after(read, lambda t, p: t._replace(mask=t.mask.long()))),
+    ),
+    (
+        TEXT,
+        "an_empty",
+        "means no prompt",
+        call(FakeTextEncoder, after(read, lambda t, p: t._replace(mask=t.mask | True))),
+    ),
+    (
+        TEXT,
+        "the_length",
+        "pad and truncate",
+        call(FakeTextEncoder, after(read, lambda t, p: TextEmbedding(t.states[:, : len(p[0]) + 1], t.mask))),
+    ),
+    (
+        TEXT,
+        "any_writing",
+        "not finite",
+        call(FakeTextEncoder, after(read, lambda t, p: t if p[0].isascii() else t._replace(states=t.states / 0))),
+    ),
+    (
+        TEXT,
+        "a_prompt_is_read",
+        "others in its batch|not close",
+        call(FakeTextEncoder, after(read, lambda t, p: t._replace(states=t.states * len(p)))),
+    ),
+    (
+        TEXT,
+        "the_same_prompt",
+        "at random",
+        call(FakeTextEncoder, after(read, lambda t, p: t._replace(states=torch.rand_like(t.states)))),
+    ),
+    (TEXT, "it_is_frozen", "scale asks for a gradient", Learning),
+    (TEXT, "the_list", "changed the list", call(FakeTextEncoder, after(read, lambda t, p: (t, p.reverse())[0]))),
+    (
+        MODEL,
+        "a_grid_becomes",
+        r"got \(2, 64, 4, 4\)",
+        but(FakeTransformer, forward=after(forward, lambda x, *_: x.movedim(-1, 1))),
+    ),
+    (
+        MODEL,
+        "conditioning",
+        "must lead with 1",
+        but(FakeTransformer, condition=after(condition, lambda c, *_: (c[0].T,))),
+    ),
+    (MODEL, "guidance", "than each by itself", but(FakeTransformer, forward=after(forward, lambda x, *_: x + len(x)))),
+    (
+        MODEL,
+        "logits_of_one_row",
+        "row 0's logits",
+        but(FakeTransformer, forward=after(forward, lambda x, *_: x + x.mean(0))),
+    ),
+    (
+        MODEL,
+        "the_prompt",
+        "prompts give the same",
+        but(FakeTransformer, condition=after(condition, lambda c, *_: (c[0] * 0,))),
+    ),
+    (MODEL, "a_text_whose", "states still change", but(FakeTransformer, condition=careless)),
+    (MODEL, "cross_attention", "receive a gradient", but(FakeTransformer, condition=careless)),
+    (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
+    (MODEL, "inputs", "changed tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
+    (MODEL, "no_shape", "weigh by a mask", but(FakeTransformer, forward=by_index)),
+    (MODEL, "every_weight", "idle received no gradient", Idle),
+    (
+        GUIDANCE,
+        "logits_keep",
+        r"got \(2, 3, 4\)",
+        call(FakeGuidance, lambda self, ask, text, negative, at: ask(text)[0][..., 0]),
+    ),
+    (
+        GUIDANCE,
+        "the_prompt",
+        "same guided logits",
+        call(FakeGuidance, lambda self, ask, text, negative, at: ask(negative)[0]),
+    ),
+    (
+        GUIDANCE,
+        "where_prompt",
+        "prompt and no prompt agree",
+        call(FakeGuidance, lambda self, ask, text, negative, at: ask(text)[0] * 2),
+    ),
+    (
+        GUIDANCE,
+        "texts_are",
+        "changed the text",
+        call(FakeGuidance, lambda self, ask, text, negative, at: spoil(text.states, ask(text)[0])),
+    ),
+    (SAMPLER, "the_last_grid", "still MASK", call(FakeSampler, lambda *given: list(sample(*given))[:-1])),
+    (SAMPLER, "every_step", "steps is 6, but 1 grids", call(FakeSampler, lambda *given: list(sample(*given))[-1:])),
+    (SAMPLER, "a_grid_that", "changed after it was yielded", call(FakeSampler, in_place)),
+    (SAMPLER, "known_tokens", "known at the start", call(FakeSampler, forgetful)),
+    (SAMPLER, "a_grid_without", "came back changed", call(FakeSampler, forgetful)),
+    (SAMPLER, "the_logits", "another was drawn", call(FakeSampler, uniform)),
+    (SAMPLER, "the_seed", "global generator", call(FakeSampler, drawn_globally)),
+    (SAMPLER, "the_seed", "another seed gave the same", call(FakeSampler, with_fixed_seed)),
+    (SAMPLER, "progress", "rising within 0..1", call(FakeSampler, backwards)),
+    (
+        SAMPLER,
+        "inputs",
+        "changed the grid",
+        call(FakeSampler, lambda self, p, t, s, g: spoil(t, list(sample(self, p, t.clone(), s, g)))),
+    ),
+    (
+        EDITOR,
+        "what_is_outside",
+        "outside the region",
+        call(FakeEditor, lambda self, t, r, resample, g: edit(self, t, ~r, resample, g)),
+    ),
+    (EDITOR, "the_last_grid", "still MASK", call(FakeEditor, lambda *given: list(edit(*given))[:1])),
+    (EDITOR, "an_empty", "a token changed", call(FakeEditor, lambda self, t, r, resample, g: [t + 1])),
+    (EDITOR, "the_seed", "another edit", call(FakeEditor, lambda self, t, r, resample, g: [torch.randint_like(t, 16)])),
+    (
+        EDITOR,
+        "inputs",
+        "changed the region",
+        call(FakeEditor, lambda self, t, r, resample, g: [r.logical_not_(), t][1:]),
+    ),
+    (
+        DATASET,
+        "a_record",
+        "is uint8, got torch.int64",
+        but(FakeDataset, __getitem__=after(record, lambda r, i: r | {"image": r["image"].long()})),
+    ),
+    (
+        DATASET,
+        "the_same_index",
+        "two captions",
+        but(FakeDataset, __getitem__=after(record, lambda r, i: r | {"caption": str(torch.rand(()))})),
+    ),
+    (DATASET, "an_index", "must raise IndexError", but(FakeDataset, __getitem__=lambda self, i: record(self, i % 3))),
+    (
+        OPTIMIZER,
+        "every_weight",
+        "frozen.weight",
+        call(Optimizer, lambda self, model: torch.optim.SGD(model.parameters())),
+    ),
+    (
+        OPTIMIZER,
+        "it_learns",
+        "after 300 steps",
+        call(Optimizer, lambda self, model: torch.optim.SGD(model.parameters(), 0.0)),
+    ),
+    (OPTIMIZER, "a_restored", "not in state_dict", call(Optimizer, lambda self, model: Forgetful(model.parameters()))),
+    (MetricContract, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),
+    (MetricContract, "computing", "second time", but(Metric, compute=lambda self: torch.rand(()))),
+    (MetricContract, "it_remembers", "another one saw", but(Metric, __init__=lambda self: setattr(self, "seen", SHARED))),
+    (MetricContract, "inputs", "update changed", but(Metric, update=lambda self, got, wanted: spoil(got))),
+    (TASK, "it_is_called", "the observers", call(Task, lambda self: None)),
+]
+
+
+@pytest.mark.parametrize(("contract", "start", "message", "part"), BROKEN)
+def test_a_broken_part_is_caught(contract, start, message, part):
+    (promise,) = [name for name in promises(contract) if name.startswith(f"test_{start}")]
+    with pytest.raises(AssertionError, match=message):
+        keep(part, promise, contract)
+
+
+@pytest.mark.parametrize("contract", GOOD)
+def test_a_good_part_keeps_every_promise(contract):
+    for promise in promises(contract):
+        keep(GOOD[contract], promise, contract)
+
+
+@pytest.mark.parametrize("contract", GOOD)
+def test_every_promise_is_broken_somewhere_above(contract):
+    broken = {start for tested, start, _, _ in BROKEN if tested in (contract, SCHEDULE)}
+    unbroken = [name for name in promises(contract) if not any(name.startswith(f"test_{start}") for start in broken)]
+    assert not unbroken, "a test that nothing fails may be one that nothing can fail"
+
+
+def test_there_is_a_contract_for_every_kind():
+    named = {f"{kind.contract.__name__}Contract" for kind in kinds().values()}
+    assert named == {contract.__name__ for contract in GOOD}
+    assert named <= set(testing.__all__)
+
+
+def test_a_contract_says_what_it_lacks():
+    with pytest.raises(NotImplementedError, match="TestMine must define make"):
+        type("TestMine", (testing.SamplerContract,), {})().make()
+    with pytest.raises(NotImplementedError, match="TestMine must define batches"):
+        type("TestMine", (testing.MetricContract,), {})().batches()
