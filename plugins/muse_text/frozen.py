@@ -51,7 +51,8 @@ class FrozenEncoder(ABC):
     def module(self) -> nn.Module:
         """The frozen module on the encoder's device, loaded when first asked for; UserError where it can't be had."""
         if self._module is None:
-            self._module = self.load().requires_grad_(False).eval().to(self.device)
+            with torch.inference_mode(False):  # else the first call would decide where the weights may be used
+                self._module = self.load().requires_grad_(False).eval().to(self.device)
         return self._module
 
     def __call__(self, prompts: list[str]) -> TextEmbedding:

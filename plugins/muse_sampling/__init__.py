@@ -1,0 +1,1 @@
+"""How a masked grid is filled: mask schedules, samplers, guidance."""
