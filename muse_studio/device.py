@@ -1,0 +1,51 @@
+"""Which device a run computes on, and how parts get there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from muse_studio.errors import UserError
+
+
+def available() -> list[str]:
+    """The devices of this machine, the one that `auto` takes first: ["cuda:0", "cuda:1", "cpu"]."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return ["cpu"]
+    return [*(f"{accelerator.type}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
+
+
+def pick(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` is the accelerator where there is one (cuda, xpu, mps, tpu), else the CPU.
+
+    Raises UserError, which lists what there is, where the name is unknown or the device is missing.
+    """
+    names = available()
+    if name == "auto":
+        return torch.device(names[0])
+    # A kind alone ("cuda") means its current device, as everywhere in torch.
+    if name in names or name in {known.partition(":")[0] for known in names}:
+        return torch.device(name)
+    raise UserError(f"device {name!r} is not there; there is: auto, {', '.join(names)}")
+
+
+def place(part: Any, device: torch.device) -> None:
+    """Move every module in `part` to the device, in place.
+
+    A module moves whole. Dicts, lists and dataclasses are looked through (a stage holds its parts, a sampler may hold
+    a critic); a plain object with a `to` method is asked to move itself; anything else has nothing that could move.
+    """
+    if isinstance(part, torch.nn.Module) or (not isinstance(part, type) and callable(getattr(part, "to", None))):
+        part.to(device)
+    elif isinstance(part, dict):
+        for value in part.values():
+            place(value, device)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            place(value, device)
+    elif dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            place(getattr(part, field.name), device)

@@ -1,0 +1,1 @@
+"""muse_studio's default tasks parts."""

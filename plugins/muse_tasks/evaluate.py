@@ -1,0 +1,190 @@
+"""The task `evaluate`: how good a model is, in one table, one JSON file and one contact sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from muse_studio.contracts import Dataset, TextEmbedding, TextEncoder
+from muse_studio.device import pick
+from muse_studio.stage import Stage
+from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
+from muse_tasks.measures import count_codes, perplexity, predict_masked, psnr, usage
+from muse_tasks.pictures import open_folder, to_bytes, write_aside
+from muse_tasks.progress import ProgressBar
+from muse_tasks.records import Record, at_size, load, stream
+from muse_tasks.report import Evaluation
+from muse_tasks.retrieval import Gallery, features
+from muse_tasks.sheet import Section, contact_sheet
+from muse_tasks.tally import Tally
+
+
+@dataclass
+class Evaluate:
+    """Measure a model: tokenizer, masked-token prediction, and retrieval of the right picture by the drawn one.
+
+    Writes metrics.json, with each number's meaning in words, and sheet.png, real beside generated; both replace those
+    of an evaluation before. The same seed, n and batch give the same numbers.
+
+    dataset: one with `evaluation(split)` (muse_tasks.records.Evaluable); of another, all pictures count as seen.
+    n: captions of each split, drawn at random; all of them where there are fewer.
+    batch: pictures drawn at once, from one generator: another batch draws other pictures, as good as these.
+    mask_ratios: the shares of tokens, above 0 and up to 1, at which the transformer is asked for the rest.
+    shown: pairs of each split on the contact sheet.
+    """
+
+    stages: dict[str, Stage]
+    text_encoder: TextEncoder
+    dataset: Dataset
+    n: int = 512
+    seed: int = 0
+    out: str = "out/evaluate"
+    device: str = "auto"
+    batch: int = 32
+    mask_ratios: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0])
+    shown: int = 24
+
+    def __post_init__(self) -> None:
+        check_fit(self.stages, self.text_encoder)
+        for name in ("n", "batch", "shown"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; give 0 or more")
+        if not self.mask_ratios or not all(0 < ratio <= 1 for ratio in self.mask_ratios):
+            raise ValueError(f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1")
+
+    def __call__(self, hook: Any = None) -> Evaluation:
+        """Measure, and write both files; `hook` hears of each sampling step.
+
+        Raises UserError where `out` can't be written or the device is missing, before any picture is read.
+        """
+        out = Path(self.out).expanduser()
+        open_folder(out)
+        device = pick(self.device)
+        make_ready(self.stages, self.text_encoder, device)
+        splits = load(self.dataset)
+        gallery, starts = _gallery(splits)
+        chosen = {split: self._choose(split, len(records)) for split, records in splits.items()}
+        batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
+        tallies = {}
+        with ProgressBar(batches * count_steps(self.stages)) as bar:
+            for split, records in splits.items():
+                tally = tallies[split] = Tally(self.stages)
+                noise, drawing = stream(self.seed, split, "mask"), stream(self.seed, split, "draw")
+
+                def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
+                    tell(hook, stage, step, steps, tokens)
+                    bar.advance(f"{split} pictures, {stage}")
+
+                for indices in _batched(chosen[split], self.batch):
+                    real = [records[index] for index in indices]
+                    tally.targets += [starts[split] + index for index in indices]
+                    with torch.inference_mode():
+                        text = self.text_encoder([record["caption"] for record in real]).to(device)
+                    reconstructed = self._reconstruct(tally, real, text, noise, device)
+                    generated = to_bytes(draw(self.stages, text, drawing, watch=watch)).cpu()
+                    tally.features["reconstructed"].append(features(reconstructed))
+                    tally.features["generated"].append(features(generated))
+                    tally.keep(real, generated, self.shown)
+        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies))
+        result.paths = _write(result, out)
+        return result
+
+    def _choose(self, split: str, total: int) -> list[int]:
+        return torch.randperm(total, generator=stream(self.seed, split, "choice"))[: self.n].tolist()
+
+    @torch.inference_mode()
+    def _reconstruct(
+        self, tally: Tally, real: list[Record], text: TextEmbedding, noise: torch.Generator, device: torch.device
+    ) -> Tensor:
+        """Measure each stage on real pictures; returns them through the last tokenizer, uint8[B, 3, H, W]."""
+        low = None
+        for name, stage in self.stages.items():
+            images = torch.stack([at_size(record["image"], stage.height, stage.width) for record in real])
+            tokens = stage.tokenizer.encode((images.float() / 255).to(device))
+            again = to_bytes(stage.tokenizer.decode(tokens)).cpu()
+            tally.psnr[name].append(psnr(images, again))
+            tally.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
+            conditioning = stage.transformer.condition(text, low)
+            order = torch.rand(tokens.shape[0], tokens[0].numel(), generator=noise)
+            for ratio in self.mask_ratios:
+                right, loss = predict_masked(stage, tokens, conditioning, ratio, order)
+                tally.right[name, ratio].append(right.flatten().cpu())
+                tally.loss[name, ratio].append(loss.flatten().cpu())
+            low = tokens
+        return again
+
+    def _metrics(self, tallies: dict[str, Tally], gallery: Gallery) -> dict[str, Any]:
+        tokenizer, masked = {}, {}
+        for name, stage in self.stages.items():
+            counts = torch.stack([tally.codes[name] for tally in tallies.values()]).sum(0)
+            tokenizer[name] = {
+                "psnr_db": {split: _mean(tally.psnr[name]) for split, tally in tallies.items()},
+                "codebook_size": stage.tokenizer.codebook_size,
+                "codebook_usage": usage(counts),
+                "perplexity": perplexity(counts),
+            }
+            masked[name] = {
+                split: {
+                    f"{ratio:g}": {
+                        "accuracy": _mean(tally.right[name, ratio]),
+                        "cross_entropy": _mean(tally.loss[name, ratio]),
+                    }
+                    for ratio in self.mask_ratios
+                }
+                for split, tally in tallies.items()
+            }
+        return {
+            "seed": self.seed,
+            "n": {split: len(tally.targets) for split, tally in tallies.items()},
+            "batch": self.batch,
+            "gallery": gallery.sizes,
+            "tokenizer": tokenizer,
+            "masked_tokens": masked,
+            "retrieval": {split: tally.retrieval(gallery) for split, tally in tallies.items()},
+        }
+
+
+def _gallery(splits: dict[str, Sequence[Record]]) -> tuple[Gallery, dict[str, int]]:
+    """All records of both splits, and the gallery's row at which each split begins."""
+    rows, groups, starts = [], [], {}
+    with ProgressBar(sum(map(len, splits.values()))) as bar:
+        for split, records in splits.items():
+            starts[split] = len(rows)
+            for record in records:
+                rows.append(features(record["image"][None]))
+                groups.append(record["group"])
+                bar.advance("reading real pictures")
+    return Gallery(torch.cat(rows), groups), starts
+
+
+def _batched(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def _mean(tensors: list[Tensor]) -> float:
+    return torch.cat(tensors).double().mean().item()
+
+
+def _sheet(tallies: dict[str, Tally]) -> Image.Image:
+    sections = [Section(f"{split} pairs", tally.tiles, ["real", "generated"]) for split, tally in tallies.items()]
+    return contact_sheet(sections, side=96)
+
+
+def _write(result: Evaluation, out: Path) -> list[Path]:
+    """metrics.json and sheet.png, each whole or not at all."""
+    sheet, metrics = out / "sheet.png", out / "metrics.json"
+    os.replace(write_aside(result.sheet, out), sheet)
+    aside = out / ".metrics.json"
+    aside.write_text(result.to_json(), encoding="utf-8")
+    os.replace(aside, metrics)
+    return [metrics, sheet]

@@ -1,0 +1,54 @@
+"""Measures of a tokenizer and of a masked transformer, on real pictures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from muse_studio.contracts import MASK, Conditioning
+from muse_studio.stage import Stage
+
+EQUAL_DB = 100.0
+"""The PSNR that a picture without any error is counted with, since its true one is infinite."""
+
+
+def psnr(real: Tensor, other: Tensor) -> Tensor:
+    """Two uint8[B, 3, H, W] to float64[B] in dB: 10 log10(255^2 / mean squared error), picture by picture."""
+    error = (real.double() - other.double()).square().flatten(1).mean(1)
+    return torch.where(error == 0, EQUAL_DB, 10 * torch.log10(255**2 / error))
+
+
+def count_codes(tokens: Tensor, codebook_size: int) -> Tensor:
+    """int64[B, h, w] to int64[K]: how often each code stands in them."""
+    return torch.bincount(tokens.flatten(), minlength=codebook_size)
+
+
+def usage(counts: Tensor) -> float:
+    """The share of codes that occur at all."""
+    return (counts > 0).double().mean().item()
+
+
+def perplexity(counts: Tensor) -> float:
+    """exp of the entropy of the codes' frequencies: K where all are equally frequent, 1 where there is but one."""
+    share = counts.double() / counts.sum()
+    return torch.exp(-torch.special.xlogy(share, share).sum()).item()
+
+
+@torch.inference_mode()
+def predict_masked(
+    stage: Stage, tokens: Tensor, conditioning: Conditioning, ratio: float, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Hide a share of each grid and let the transformer say what stood there, without guidance.
+
+    tokens: int64[B, h, w]; noise: float[B, h * w], the smallest of which are hidden, so that a higher ratio hides the
+    same places and more. Returns, for the round(ratio * h * w) hidden places (at least one), whether the likeliest
+    code is the right one, bool[B, m], and the cross-entropy in nats over all K codes, float32[B, m].
+    """
+    flat = tokens.flatten(1)
+    hidden = noise.argsort(dim=1)[:, : max(1, round(ratio * flat.shape[1]))].to(tokens.device)
+    grid = flat.scatter(1, hidden, MASK).view_as(tokens)
+    logits = stage.transformer(grid, conditioning).flatten(1, 2).float()
+    logits = logits.gather(1, hidden[:, :, None].expand(-1, -1, logits.shape[-1]))
+    truth = flat.gather(1, hidden)
+    loss = -logits.log_softmax(-1).gather(-1, truth[:, :, None])[:, :, 0]
+    return logits.argmax(-1) == truth, loss

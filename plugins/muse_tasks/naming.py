@@ -1,0 +1,36 @@
+"""File names that say what was asked for, from prompts in any script."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 80
+"""Bytes of a slug: file systems allow 255 in a name, and a Chinese character takes three."""
+
+
+def spell(text: str) -> str:
+    """`text` with each symbol, such as an emoji, replaced by its Unicode name: "a 🍎" gives "a red apple".
+
+    Letters of every script stay. What only shapes its neighbour (joiners, variation selectors, skin tones) is dropped.
+    """
+    spelled = []
+    for character in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(character)
+        name = unicodedata.name(character, "")
+        if category == "So":
+            spelled.append(f" {name.lower()} ")
+        elif category[0] == "C" or name.startswith(("VARIATION SELECTOR", "EMOJI MODIFIER")):
+            spelled.append(" " if character.isspace() else "")
+        else:
+            spelled.append(character)
+    return " ".join("".join(spelled).split())
+
+
+def slug(prompt: str) -> str:
+    """A file name's stem for a prompt: its words in lower case, joined by hyphens; "picture" where there is no word.
+
+    It holds letters and digits of any script alone, so it can't leave its folder, and is at most `LONGEST` bytes.
+    """
+    kept = (letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in spell(prompt).casefold())
+    stem = "-".join("".join(kept).split()).encode()[:LONGEST].decode(errors="ignore")
+    return stem.strip("-") or "picture"

@@ -1,0 +1,14 @@
+"""The tasks that a recipe runs: pictures from prompts, and the measure of a model."""
+
+from __future__ import annotations
+
+from muse_studio.hookspecs import hookimpl
+
+
+@hookimpl
+def muse_tasks() -> dict[str, str]:
+    """`generate` draws pictures, `evaluate` measures a model."""
+    return {
+        "generate": "muse_tasks.generate:Generate",
+        "evaluate": "muse_tasks.evaluate:Evaluate",
+    }

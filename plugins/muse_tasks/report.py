@@ -1,0 +1,88 @@
+"""What an evaluation found: as one table, and as JSON with every number's meaning."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from muse_tasks.measures import EQUAL_DB
+from muse_tasks.records import SPLITS
+
+DEFINITIONS = {
+    "seen": "pairs of picture and caption that training saw, or may have seen",
+    "held-out": "pairs that training never saw",
+    "n": "how many pictures of each split were drawn at random, by the seed, and measured",
+    "psnr_db": "of the real picture and the same through the tokenizer, both of 8 bits a channel: "
+    f"10 log10(255^2 / mean squared error) for each picture, then the mean; no error counts as {EQUAL_DB:g} dB",
+    "codebook_usage": "share of the codes that occur in the tokens of the measured pictures of both splits",
+    "perplexity": "exp of the entropy of the codes' frequencies in those tokens",
+    "accuracy": "share of masked tokens whose likeliest code is the right one; by the share of tokens masked, places "
+    "chosen at random by the seed; real pictures with their captions, without guidance",
+    "cross_entropy": "mean of -ln p(right code) over those masked tokens, in nats",
+    "retrieval": "a caption's generated picture against all real pictures of that caption's group, both splits "
+    "together, by Euclidean distance of RGB colours average-pooled to 16 x 16",
+    "R@1": "share of captions whose own real picture is nearest; a tie counts as a miss",
+    "R@5": "share of captions whose own real picture is among the five nearest; ties count against it",
+    "generated": "the query is the picture drawn from the caption",
+    "reconstructed": "the query is the real picture through the last stage's tokenizer, the ceiling of a generated one",
+    "chance": "what a guess would reach: the mean of k / (pictures in the group)",
+}
+
+
+@dataclass
+class Evaluation:
+    """The numbers (`metrics`, as in metrics.json), the contact sheet, and where both were written."""
+
+    metrics: dict[str, Any]
+    sheet: Image.Image = field(repr=False)
+    paths: list[Path] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """The metrics and their definitions; the same evaluation gives the same text."""
+        return json.dumps({**self.metrics, "definitions": DEFINITIONS}, indent=2, ensure_ascii=False) + "\n"
+
+    def summary(self) -> str:
+        """One table, a column a split, and the files."""
+        console = Console(file=io.StringIO(), width=88)
+        console.print(self._table())
+        return "\n".join([console.file.getvalue().rstrip(), *map(str, self.paths)])
+
+    def _table(self) -> Table:
+        metrics = self.metrics
+        table = Table(title=f"seed {metrics['seed']}")
+        table.add_column("measure")
+        for title in ("seen", "held out", "both"):
+            table.add_column(title, justify="right")
+
+        def row(name: str, form: str, values: dict[str, float], both: float | None = None) -> None:
+            cells = [values.get(split) for split in SPLITS] + [both]
+            table.add_row(name, *("-" if value is None else format(value, form) for value in cells))
+
+        row("pictures measured", "d", metrics["n"], sum(metrics["n"].values()))
+        for stage, of in metrics["tokenizer"].items():
+            table.add_section()
+            row(f"{stage}: tokenizer PSNR, dB", ".2f", of["psnr_db"])
+            row(f"{stage}: codebook in use", ".1%", {}, of["codebook_usage"])
+            row(f"{stage}: codebook perplexity", ".1f", {}, of["perplexity"])
+        for stage, of in metrics["masked_tokens"].items():
+            table.add_section()
+            for ratio in next(iter(of.values())):
+                for measure, form in (("accuracy", ".3f"), ("cross_entropy", ".3f")):
+                    name = f"{stage}: {measure.replace('_', '-')}, {float(ratio):.0%} masked"
+                    row(name, form, {split: ratios[ratio][measure] for split, ratios in of.items()})
+        for query in ("generated", "reconstructed", "chance"):
+            table.add_section()
+            for k in ("R@1", "R@5"):
+                row(
+                    f"retrieval {k}, {query}",
+                    ".4f" if query == "chance" else ".3f",
+                    {split: of[query][k] for split, of in metrics["retrieval"].items()},
+                )
+        return table

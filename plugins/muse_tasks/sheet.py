@@ -1,0 +1,104 @@
+"""Contact sheets: many small pictures on one, each with its caption beneath."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from muse_tasks.naming import spell
+
+MARGIN, GAP, TEXT, LINE, TITLE = 10, 3, 13, 16, 18
+"""Pixels: between tiles, within a tile; the height of a caption's letters, of its lines, and of a title's letters."""
+PAPER, INK, GREY = "white", "black", "dimgray"
+
+
+@dataclass
+class Tile:
+    """One caption under one or several pictures side by side."""
+
+    images: list[Image.Image]
+    caption: str
+
+
+@dataclass
+class Section:
+    """Tiles under a title; `labels` names each tile's pictures, such as ["real", "generated"]."""
+
+    title: str
+    tiles: list[Tile]
+    labels: list[str]
+
+
+def contact_sheet(sections: list[Section], *, side: int = 128, columns: int | None = None) -> Image.Image:
+    """All sections from top to bottom, in rows of `columns` tiles; None makes the sheet about as wide as high.
+
+    side: pixels of a picture's longer side; a small picture is enlarged without smoothing, so that its pixels are seen.
+    A caption takes at most three lines; a symbol in it is spelled out, and a script that the font lacks shows as boxes.
+    """
+    sections = [section for section in sections if section.tiles]
+    small, large = ImageFont.load_default(size=TEXT), ImageFont.load_default(size=TITLE)
+    abreast = max(len(tile.images) for section in sections for tile in section.tiles)
+    most = max(len(section.tiles) for section in sections)
+    columns = columns or min(most, math.ceil(math.sqrt(2.5 * most / abreast)))
+    width = side * abreast + GAP * (abreast - 1)
+    captions = [[wrap(tile.caption, small, width) for tile in section.tiles] for section in sections]
+    below = GAP + LINE * max(len(lines) for tiles in captions for lines in tiles)
+    sheet_width = MARGIN + columns * (width + MARGIN)
+
+    parts = []
+    for section, lines in zip(sections, captions, strict=True):
+        above = LINE if section.labels else 0
+        height = above + side + below + MARGIN
+        title = TITLE + MARGIN if section.title else 0
+        part = Image.new("RGB", (sheet_width, MARGIN + title + math.ceil(len(section.tiles) / columns) * height), PAPER)
+        pen = ImageDraw.Draw(part)
+        pen.text((MARGIN, MARGIN), _cut(section.title, large, sheet_width - 2 * MARGIN), INK, font=large)
+        for index, (tile, caption) in enumerate(zip(section.tiles, lines, strict=True)):
+            left, top = MARGIN + index % columns * (width + MARGIN), MARGIN + title + index // columns * height
+            for place, image in enumerate(tile.images):
+                x = left + place * (side + GAP)
+                pen.text((x, top), section.labels[place] if section.labels else "", GREY, font=small)
+                part.paste(_fit(image, side), (x, top + above))
+            for number, line in enumerate(caption):
+                pen.text((left, top + above + side + GAP + number * LINE), line, INK, font=small)
+        parts.append(part)
+
+    sheet = Image.new("RGB", (sheet_width, sum(part.height for part in parts)), PAPER)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    return sheet
+
+
+def wrap(caption: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 3) -> list[str]:
+    """The caption in at most so many lines of at most `width` pixels; a word that is too long is cut."""
+    wrapped: list[str] = []
+    rest = spell(caption.encode(errors="replace").decode()) or "(no prompt)"
+    while rest and len(wrapped) < lines:
+        words = rest.split(" ")
+        fitting = 1
+        while fitting < len(words) and font.getlength(" ".join(words[: fitting + 1])) <= width:
+            fitting += 1
+        line, rest = " ".join(words[:fitting]), " ".join(words[fitting:])
+        if len(wrapped) == lines - 1 and rest:
+            line, rest = f"{line} ...", ""
+        wrapped.append(_cut(line, font, width))
+    return wrapped
+
+
+def _cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(line) <= width:
+        return line
+    kept = line.removesuffix(" ...")
+    while kept and font.getlength(f"{kept}...") > width:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}..."
+
+
+def _fit(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

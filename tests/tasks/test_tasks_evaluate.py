@@ -1,0 +1,200 @@
+import json
+import math
+
+import pytest
+import torch
+from muse_tasks.evaluate import Evaluate
+from muse_tasks.records import at_size, load
+from PIL import Image
+
+from muse_studio.contracts import TextEmbedding
+from muse_studio.errors import UserError
+from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
+
+TOTAL, HELD_OUT = 40, 8
+TOKENS = torch.randint(64, (TOTAL, 4, 4), generator=torch.Generator().manual_seed(0))
+PICTURES = (FakeTokenizer().decode(TOKENS) * 255).round().byte()
+
+
+class Numbered:
+    """40 pictures that the fake tokenizer keeps without loss, in two groups; each caption is its picture's number."""
+
+    def evaluation(self, split):
+        numbers = range(HELD_OUT) if split == "held-out" else range(HELD_OUT, TOTAL)
+        return [{"image": PICTURES[i], "caption": str(i), "group": "even" if i % 2 == 0 else "odd"} for i in numbers]
+
+
+class Folder:
+    def __len__(self):
+        return TOTAL
+
+    def __getitem__(self, index):
+        return {"image": PICTURES[index], "caption": str(index)}
+
+
+class NumberEncoder:
+    """The state is the number that the caption spells."""
+
+    width = 8
+
+    def __call__(self, prompts):
+        states = torch.tensor([float(prompt) for prompt in prompts])[:, None, None].repeat(1, 1, 8)
+        return TextEmbedding(states, torch.ones(len(prompts), 1, dtype=torch.bool))
+
+
+class Knows(torch.nn.Module):
+    """Knows every seen picture by heart, and takes a held-out one for the next held-out one of its group."""
+
+    codebook_size, text_width = 64, 8
+
+    def condition(self, text, low=None):
+        number = text.states[:, 0, 0].long()
+        return (torch.where(number < HELD_OUT, (number + 2) % HELD_OUT, number),)
+
+    def forward(self, tokens, conditioning):
+        return 50.0 * torch.nn.functional.one_hot(TOKENS[conditioning[0]], 64)
+
+
+@pytest.fixture
+def knowing(make_stage):
+    return {"base": make_stage(16, transformer=Knows())}
+
+
+def test_a_model_that_knows_the_seen_pictures_alone_scores_so(knowing, tmp_path):
+    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=20, batch=7, out=str(tmp_path))()
+    metrics = result.metrics
+    assert metrics["n"] == {"seen": 20, "held-out": HELD_OUT}
+    assert metrics["gallery"] == {"even": 20, "odd": 20}
+    seen, held_out = metrics["retrieval"]["seen"], metrics["retrieval"]["held-out"]
+    assert seen["generated"] == {"R@1": 1.0, "R@5": 1.0}
+    assert held_out["generated"]["R@1"] == 0.0
+    for split in (seen, held_out):
+        assert split["reconstructed"] == {"R@1": 1.0, "R@5": 1.0}
+        assert split["chance"] == pytest.approx({"R@1": 1 / 20, "R@5": 5 / 20})
+    masked = metrics["masked_tokens"]["base"]
+    assert list(masked["seen"]) == ["0.25", "0.5", "0.75", "1"]
+    assert {ratio["accuracy"] for ratio in masked["seen"].values()} == {1.0}
+    assert max(ratio["cross_entropy"] for ratio in masked["seen"].values()) < 1e-6
+    assert max(ratio["accuracy"] for ratio in masked["held-out"].values()) < 0.2
+    assert min(ratio["cross_entropy"] for ratio in masked["held-out"].values()) > 40
+    tokenizer = metrics["tokenizer"]["base"]
+    assert tokenizer["psnr_db"] == {"seen": 100.0, "held-out": 100.0}
+
+
+def test_codes_are_counted_over_the_measured_pictures(knowing, tmp_path):
+    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=TOTAL, out=str(tmp_path))()
+    share = torch.bincount(TOKENS.flatten(), minlength=64) / TOKENS.numel()
+    tokenizer = result.metrics["tokenizer"]["base"]
+    assert tokenizer["codebook_usage"] == (share > 0).float().mean().item()
+    entropy = -sum(p * math.log(p) for p in share.tolist() if p)
+    assert tokenizer["perplexity"] == pytest.approx(math.exp(entropy), rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(stages, encoder, tmp_path):
+    def run(seed):
+        task = Evaluate(stages, encoder, Numbered(), n=6, seed=seed, batch=4, out=str(tmp_path), shown=3)
+        return task().to_json(), (tmp_path / "sheet.png").read_bytes()
+
+    first = run(3)
+    assert run(3) == first
+    assert run(4)[0] != first[0]
+    assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "sheet.png"]
+
+
+def test_each_stage_is_measured_on_pictures_of_its_size_given_the_stage_before(make_stage, encoder, tmp_path):
+    lows = []
+
+    class Spy(FakeTransformer):
+        def condition(self, text, low=None):
+            lows.append(low.shape[1:])
+            return super().condition(text, low)
+
+    stages = {"base": make_stage(8), "large": make_stage([16, 32], transformer=Spy())}
+    result = Evaluate(stages, encoder, Numbered(), n=4, out=str(tmp_path), mask_ratios=[0.5])()
+    assert list(result.metrics["tokenizer"]) == list(result.metrics["masked_tokens"]) == ["base", "large"]
+    assert set(lows) == {(2, 2)}
+    assert 5 < result.metrics["tokenizer"]["base"]["psnr_db"]["seen"] < 40
+
+
+def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, tmp_path):
+    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=10, out=str(tmp_path))()
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    definitions = written.pop("definitions")
+    assert written == result.metrics
+    assert {"psnr_db", "codebook_usage", "perplexity", "accuracy", "cross_entropy", "R@1", "R@5", "chance"} <= set(
+        definitions
+    )
+    lines = result.summary().splitlines()
+    (line,) = (line for line in lines if "retrieval R@1, generated" in line)
+    assert line.replace("│", " ").split() == ["retrieval", "R@1,", "generated", "1.000", "0.000", "-"]
+    assert lines[-2:] == [str(tmp_path / "metrics.json"), str(tmp_path / "sheet.png")]
+
+
+def test_the_sheet_shows_as_many_pairs_as_asked(knowing, tmp_path):
+    def area(shown):
+        task = Evaluate(knowing, NumberEncoder(), Numbered(), n=8, out=str(tmp_path), shown=shown)
+        return task().sheet.size
+
+    one, eight = area(1), area(8)
+    assert one[0] < eight[0]
+    assert Image.open(tmp_path / "sheet.png").size == eight
+
+
+def test_a_data_set_without_splits_counts_as_seen_in_one_group(knowing, tmp_path):
+    result = Evaluate(knowing, NumberEncoder(), Folder(), n=10, out=str(tmp_path))()
+    assert result.metrics["n"] == {"seen": 10}
+    assert result.metrics["gallery"] == {"all": TOTAL}
+    assert list(result.metrics["retrieval"]) == ["seen"]
+    (line,) = (line for line in result.summary().splitlines() if "pictures measured" in line)
+    assert line.replace("│", " ").split() == ["pictures", "measured", "10", "-", "10"]
+
+
+def test_observers_hear_of_every_sampling_step(knowing, notes, tmp_path):
+    Evaluate(knowing, NumberEncoder(), Numbered(), n=8, batch=8, out=str(tmp_path))(notes)
+    assert [(step["stage"], step["step"], len(step["tokens"])) for step in notes.steps] == [
+        ("base", step, 8) for step in (1, 2, 3, 4)
+    ] * 2
+
+
+def test_an_empty_data_set_is_refused(knowing, tmp_path):
+    with pytest.raises(UserError, match="it has no picture to evaluate on"):
+        Evaluate(knowing, NumberEncoder(), [], out=str(tmp_path))()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_a_picture_is_read(knowing, tmp_path):
+    class Never:
+        def evaluation(self, split):
+            raise AssertionError("a picture was read")
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't be written"):
+        Evaluate(knowing, NumberEncoder(), Never(), out=str(tmp_path / "file"))()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": 0}, "n is 0; give at least 1"),
+        ({"batch": -1}, "batch is -1; give at least 1"),
+        ({"shown": 0}, "shown is 0; give at least 1"),
+        ({"seed": -1}, "seed is -1; give 0 or more"),
+        ({"mask_ratios": []}, r"mask_ratios is \[\]; give one or more shares above 0"),
+        ({"mask_ratios": [0.5, 1.5]}, r"mask_ratios is \[0.5, 1.5\]; give one or more shares above 0 and up to 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_the_cure(knowing, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Evaluate(knowing, NumberEncoder(), Numbered(), **settings)
+
+
+def test_a_picture_of_the_right_size_stays_bit_for_bit():
+    picture = PICTURES[0]
+    assert at_size(picture, 16, 16) is picture
+    flat = torch.full((3, 40, 20), 77, dtype=torch.uint8)
+    assert torch.equal(at_size(flat, 8, 16), torch.full((3, 8, 16), 77, dtype=torch.uint8))
+
+
+def test_a_folder_is_read_picture_by_picture():
+    records = load(Folder())["seen"]
+    assert [record["caption"] for record in records] == [str(index) for index in range(TOTAL)]
