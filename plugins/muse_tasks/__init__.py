@@ -1,1 +1,1 @@
-"""muse_studio's default tasks parts."""
+"""The default tasks: pictures from prompts, and the measure of a model."""
