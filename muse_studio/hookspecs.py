@@ -1,15 +1,30 @@
 """The hook points that a plugin may fill: one a kind of part, and three observers.
 
 A part hook takes no arguments and returns `{name: target}`, a target being a callable or, better, "module:attribute",
-which is imported when it is first used. Names are lower case, words joined by hyphens.
+which is imported when it is first used. Names are lower case, words joined by hyphens. The hook's name gives the kind's
+(`muse_text_encoders` offers each `text-encoder`), and its return annotation the contract that such parts fulfil.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pluggy
+
+from muse_studio.contracts import (
+    Dataset,
+    Editor,
+    Guidance,
+    MaskSchedule,
+    Metric,
+    Optimizer,
+    Sampler,
+    Task,
+    TextEncoder,
+    Tokenizer,
+    Transformer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,61 +33,62 @@ PROJECT = "muse_studio"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Parts: TypeAlias = Mapping[str, Callable[..., Any] | str]
+Contract = TypeVar("Contract")
+Parts: TypeAlias = Mapping[str, Callable[..., Contract] | str]
 
 
 @hookspec
-def muse_tokenizers() -> Parts:
+def muse_tokenizers() -> Parts[Tokenizer]:
     """Tokenizers: pictures to token grids and back (`contracts.Tokenizer`)."""
 
 
 @hookspec
-def muse_text_encoders() -> Parts:
+def muse_text_encoders() -> Parts[TextEncoder]:
     """Text encoders: prompts to vectors (`contracts.TextEncoder`)."""
 
 
 @hookspec
-def muse_transformers() -> Parts:
+def muse_transformers() -> Parts[Transformer]:
     """Masked transformers: a partly known grid to logits (`contracts.Transformer`)."""
 
 
 @hookspec
-def muse_schedules() -> Parts:
+def muse_schedules() -> Parts[MaskSchedule]:
     """Mask schedules: progress to the share still masked (`contracts.MaskSchedule`)."""
 
 
 @hookspec
-def muse_guidances() -> Parts:
+def muse_guidances() -> Parts[Guidance]:
     """Guidance: prompted and unprompted logits to one (`contracts.Guidance`)."""
 
 
 @hookspec
-def muse_samplers() -> Parts:
+def muse_samplers() -> Parts[Sampler]:
     """Samplers: how a masked grid is filled, step by step (`contracts.Sampler`)."""
 
 
 @hookspec
-def muse_editors() -> Parts:
+def muse_editors() -> Parts[Editor]:
     """Editors: how a region of a finished grid changes (`contracts.Editor`)."""
 
 
 @hookspec
-def muse_datasets() -> Parts:
+def muse_datasets() -> Parts[Dataset]:
     """Data sets: captioned pictures (`contracts.Dataset`)."""
 
 
 @hookspec
-def muse_optimizers() -> Parts:
+def muse_optimizers() -> Parts[Optimizer]:
     """Optimizers: settings to a `torch.optim.Optimizer` (`contracts.Optimizer`)."""
 
 
 @hookspec
-def muse_metrics() -> Parts:
+def muse_metrics() -> Parts[Metric]:
     """Metrics: what evaluation measures (`contracts.Metric`)."""
 
 
 @hookspec
-def muse_tasks() -> Parts:
+def muse_tasks() -> Parts[Task]:
     """Tasks: what a recipe can run (`contracts.Task`)."""
 
 

@@ -1,0 +1,36 @@
+"""An open home of masked generative image models (Muse): parts from plugins, put together by recipes.
+
+`run`, `check` and `parts` do what the muse command does; `hookimpl` marks what a plugin offers. Each is imported when
+it is first asked for, so that `import muse_studio` loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from muse_studio.api import check, parts, run
+    from muse_studio.errors import UserError
+    from muse_studio.hookspecs import hookimpl
+    from muse_studio.problems import PluginError, Problem, RecipeError
+
+__all__ = ["PluginError", "Problem", "RecipeError", "UserError", "check", "hookimpl", "parts", "run"]
+
+_HOMES = {
+    "api": ("check", "parts", "run"),
+    "errors": ("UserError",),
+    "hookspecs": ("hookimpl",),
+    "problems": ("PluginError", "Problem", "RecipeError"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,71 @@
+"""What the muse command does, for Python: recipes run and checked, parts listed; objects come back, not text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from muse_studio import build, recipe
+from muse_studio.part import Part
+from muse_studio.problems import Problem, RecipeError
+from muse_studio.registry import Registry
+
+Source: TypeAlias = str | Path | Mapping[str, Any]
+Overrides: TypeAlias = Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
+Files: TypeAlias = Sequence[str | Path]
+
+
+def run(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Any:
+    """Run a recipe, and return its task's result.
+
+    source: a shipped recipe's name, a YAML file, a picture that carries its recipe, or a dict.
+    overrides: `["stages.base.sampler.steps=8"]` or `{"stages.base.sampler.steps": 8}`; later ones win.
+    plugins: Python files that are plugins, as `--plugin` takes them.
+
+    Before it is called, the task is given two attributes, which it may keep beside what it makes: `recipe`, a dict of
+    the resolved recipe (parents and overrides merged in, defaults left out), and `plugins`, a dict from each plugin
+    that it took part of to its version. A task that takes no attributes goes without.
+
+    Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, PluginError
+    where a plugin is at fault.
+    """
+    registry = Registry(plugins)
+    node = recipe.load(source, recipe.overrides(overrides))
+    built = build.construct(node, registry)
+    task = built.thing
+    with contextlib.suppress(AttributeError):  # frozen, or with slots
+        task.recipe = node.plain()
+        task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
+    registry.hook.muse_started(task=task)
+    result = task(registry.hook)
+    registry.hook.muse_finished(task=task, result=result)
+    return result
+
+
+def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:
+    """Every problem of a recipe, none where it can be run; a recipe for a part alone is checked as that part.
+
+    Raises UserError where there is no such recipe or plugin file, PluginError where a plugin is at fault.
+    """
+    registry = Registry(plugins)
+    try:
+        node = recipe.load(source, recipe.overrides(overrides))
+    except RecipeError as error:
+        return error.problems
+    return build.check(node, registry)
+
+
+def parts(kind: str | None = None, name: str | None = None, plugins: Files = ()) -> list[Part]:
+    """The parts there are: all, those of one kind ("sampler"), or the one of that kind and name.
+
+    Each has `.kind`, `.name`, `.plugin`, and, importing it, `.about`, `.settings` and `.load()`. Raises UserError
+    where there is no such kind or part.
+    """
+    registry = Registry(plugins)
+    if name is None:
+        return registry.parts(kind)
+    if kind is None:
+        return [part for part in registry.parts() if part.name == name]
+    return [registry.find(kind, name)]

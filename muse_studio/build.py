@@ -1,0 +1,106 @@
+"""Nodes to objects, by the signatures of what they name; every problem reported at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from muse_studio.contracts import Task
+from muse_studio.errors import UserError
+from muse_studio.kinds import kind_named
+from muse_studio.part import Part
+from muse_studio.plan import BROKEN, Call, Planner
+from muse_studio.problems import PluginError, Problem, RecipeError, told
+from muse_studio.registry import Registry
+from muse_studio.tree import Node
+
+
+@dataclass
+class Built:
+    """What a recipe says, built. `parts`: all that it took part in it."""
+
+    thing: Any
+    parts: list[Part]
+
+
+def check(node: Node, registry: Registry, expect: type | None = None) -> list[Problem]:
+    """Every problem of a recipe; none where it can be built. PluginError where a plugin is at fault.
+
+    expect: the contract of the whole; by default a task, or what the recipe names where that is another kind of part.
+    Parts are made too, so that their own checks run, but on torch's meta device, where tensors hold no memory.
+    """
+    planner = Planner(registry)
+    plan = planner.value(expect or _kind_named_by(node, registry), node, "")
+    maker = _Maker(_meta)
+    maker.make(plan)
+    return planner.problems + maker.problems
+
+
+def build(node: Node, registry: Registry, expect: type = Task) -> Any:
+    """The object that a recipe says, made by calling its parts from the leaves up.
+
+    Raises RecipeError with every problem at once, PluginError where a plugin is at fault.
+    """
+    return construct(node, registry, expect).thing
+
+
+def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
+    """As `build`, and says which parts were used. Nothing is made for real while a problem is known."""
+    planner = Planner(registry)
+    plan = planner.value(expect, node, "")
+    maker = _Maker(_meta if planner.problems else nullcontext)
+    thing = maker.make(plan)
+    if problems := planner.problems + maker.problems:
+        raise RecipeError(problems) from maker.cause
+    return Built(thing, planner.used)
+
+
+def _kind_named_by(node: Node, registry: Registry) -> type:
+    """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
+    named = node.value.get("use") if isinstance(node.value, dict) else None
+    name = named.value if named else None
+    offering = {part.kind for part in registry.parts() if name in (part.name, f"{part.plugin}/{part.name}")}
+    return Task if len(offering) != 1 else kind_named(offering.pop()).contract
+
+
+def _meta() -> AbstractContextManager[Any]:
+    """Tensors without memory, where a part has imported torch; else there are none to make."""
+    torch = sys.modules.get("torch")
+    return nullcontext() if torch is None else torch.device("meta")
+
+
+class _Maker:
+    """Makes what was planned, and goes on past a part that refuses, to hear of the others."""
+
+    def __init__(self, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        self.context = context
+        self.problems: list[Problem] = []
+        self.cause: Exception | None = None
+
+    def make(self, plan: Any) -> Any:
+        """A plan's value, BROKEN where any of it can't be made."""
+        if isinstance(plan, list):
+            made = [self.make(each) for each in plan]
+            return BROKEN if any(each is BROKEN for each in made) else made
+        if isinstance(plan, dict):
+            made = {key: self.make(each) for key, each in plan.items()}
+            return BROKEN if any(each is BROKEN for each in made.values()) else made
+        return self.call(plan) if isinstance(plan, Call) else plan
+
+    def call(self, plan: Call) -> Any:
+        """Call one part. What it refuses is the recipe's problem; any other exception is the plugin's."""
+        arguments = self.make(plan.arguments)
+        if arguments is BROKEN or plan.broken:
+            return BROKEN
+        try:
+            with self.context():
+                return plan.target(**arguments)
+        except (ValueError, TypeError, OSError, UserError) as error:
+            self.cause = self.cause or error
+            self.problems.append(plan.refusal(str(error) or type(error).__name__))
+            return BROKEN
+        except Exception as error:
+            raise PluginError(f"{plan.what} broke while it was made: {told(error)}") from error
