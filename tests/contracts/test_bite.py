@@ -400,7 +400,12 @@ BROKEN = [
     (OPTIMIZER, "a_restored", "not in state_dict", call(Optimizer, lambda self, model: Forgetful(model.parameters()))),
     (MetricContract, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),
     (MetricContract, "computing", "second time", but(Metric, compute=lambda self: torch.rand(()))),
-    (MetricContract, "it_remembers", "another one saw", but(Metric, __init__=lambda self: setattr(self, "seen", SHARED))),
+    (
+        MetricContract,
+        "it_remembers",
+        "another one saw",
+        but(Metric, __init__=lambda self: setattr(self, "seen", SHARED)),
+    ),
     (MetricContract, "inputs", "update changed", but(Metric, update=lambda self, got, wanted: spoil(got))),
     (TASK, "it_is_called", "the observers", call(Task, lambda self: None)),
 ]

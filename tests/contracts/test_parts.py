@@ -1,0 +1,228 @@
+"""Every part that a plugin of this checkout offers keeps its contract; the parts are found as a recipe finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from muse_studio import testing
+from muse_studio.kinds import kinds
+from muse_studio.loop import Fit
+from muse_studio.part import Part
+from muse_studio.registry import GROUP, Registry
+from muse_studio.stage import Stage
+
+REGISTRY = Registry()
+PARTS = REGISTRY.parts()
+
+
+def nothing(folder: Path) -> dict[str, Any]:
+    return {}
+
+
+def stages() -> dict[str, Stage]:
+    return {
+        "base": Stage(
+            testing.FakeTokenizer(),
+            testing.FakeTransformer(),
+            testing.FakeSchedule(),
+            testing.FakeSampler(),
+            testing.FakeGuidance(),
+            size=16,
+        )
+    }
+
+
+def drawing(folder: Path) -> dict[str, Any]:
+    return {"stages": stages(), "text_encoder": testing.FakeTextEncoder(), "out": str(folder / "out")}
+
+
+def emoji(folder: Path) -> dict[str, Any]:
+    """The npm packages of the emoji data set, in small: two things, drawn alike by every set."""
+    from muse_emoji.sources import LABELS, SOURCES
+    from PIL import Image
+
+    things = {"1F34E": "red apple", "1F697": "car"}
+    words = [{"hexcode": code, "label": label, "tags": [], "group": 1, "subgroup": 1} for code, label in things.items()]
+    messages = {"groups": [{"order": 1, "key": "things"}], "subgroups": [{"order": 1, "message": "things"}]}
+    icon = {"body": '<circle cx="8" cy="8" r="7" fill="red"/>', "width": 16, "height": 16}
+    icons = {"icons": {label.replace(" ", "-"): icon for label in things.values()}}
+    chars = {code.lower(): label.replace(" ", "-") for code, label in things.items()}
+    files = {f"{LABELS[0]}/package.json": {"version": LABELS[1]}}
+    files |= {f"{LABELS[0]}/en/data.json": words, f"{LABELS[0]}/en/messages.json": messages}
+    for source in SOURCES:
+        files[f"{source.package}/package.json"] = {"version": source.version}
+        if source.style == "fluent 3d":
+            (folder / source.package / "assets").mkdir(parents=True)
+            for code in things:
+                Image.new("RGBA", (16, 16), "red").save(folder / source.package / "assets" / f"{code.lower()}.webp")
+        else:
+            files |= {f"{source.package}/icons.json": icons, f"{source.package}/chars.json": chars}
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(text), encoding="utf-8")
+    return {"size": 16, "root": str(folder), "split": "all", "variants": 2}
+
+
+def pictures(folder: Path) -> dict[str, Any]:
+    from PIL import Image
+
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (24, 16), colour).save(folder / f"a_{colour}_picture.png")
+    return {"path": str(folder), "size": 16}
+
+
+def pretrained(folder: Path, model: Any) -> dict[str, Any]:
+    """A local folder with random weights and a tokenizer of a few words, <s> before and </s> behind."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [
+        "<pad>",
+        "</s>",
+        "<s>",
+        "<unk>",
+        *["a", "red", "apple", "two", "cats", "to", "the", "left", "of", "blue", "car", "an"],
+    ]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 2), ("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    model.save_pretrained(folder)
+    return {"model": str(folder), "length": 16, "dtype": "float32", "offline": True}
+
+
+def t5(folder: Path) -> dict[str, Any]:
+    from transformers import T5Config, T5EncoderModel
+
+    return pretrained(
+        folder, T5EncoderModel(T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
+    )
+
+
+def clip(folder: Path) -> dict[str, Any]:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    return pretrained(folder, CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=32, **size, **ids)))
+
+
+def training(folder: Path) -> dict[str, Any]:
+    fit = Fit(out=str(folder / "run"), steps=2, batch=2, device="cpu")
+    return {
+        "dataset": testing.FakeDataset(),
+        "fit": fit,
+        "optimizer": lambda model: torch.optim.SGD(model.parameters()),
+    }
+
+
+def tokenizer_training(folder: Path) -> dict[str, Any]:
+    vqgan = REGISTRY.find("tokenizer", "vqgan").load()
+    return training(folder) | {"tokenizer": vqgan(**small_vqgan(folder))}
+
+
+def quick(folder: Path) -> dict[str, Any]:
+    return {"rate": 1e-2}
+
+
+def small_vqgan(folder: Path) -> dict[str, Any]:
+    return {"codebook_size": 32, "code_width": 8, "channels": 32, "multipliers": [1, 1], "blocks": 1, "patch": 2}
+
+
+def small_muse(folder: Path) -> dict[str, Any]:
+    return {"codebook_size": 32, "grid": [4, 4], "text_width": 8, "width": 32, "layers": 2, "heads": 4, "mlp": 64}
+
+
+SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "dataset emoji": emoji,
+    "dataset folder": pictures,
+    "guidance cfg": nothing,
+    "guidance none": nothing,
+    "optimizer adafactor": quick,
+    "optimizer adamw": quick,
+    "optimizer muon": quick,
+    "sampler confidence": nothing,
+    "schedule cosine": nothing,
+    "schedule cubic": nothing,
+    "schedule exp": nothing,
+    "schedule linear": nothing,
+    "schedule log": nothing,
+    "schedule sqrt": nothing,
+    "schedule square": nothing,
+    "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
+    "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
+    "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
+    "task train-tokenizer": tokenizer_training,
+    "text-encoder clip": clip,
+    "text-encoder minilm": nothing,
+    "text-encoder t5": t5,
+    "tokenizer vqgan": small_vqgan,
+    "transformer muse": small_muse,
+}
+"""Settings that make each part small, by kind and name, from a folder of the test's own."""
+
+
+def contract_of(part: Part) -> type[testing.Contract]:
+    return getattr(testing, f"{kinds()[part.kind].contract.__name__}Contract")
+
+
+def title(part: Part) -> str:
+    return f"{part.kind} {part.name}"
+
+
+PROMISES = [
+    pytest.param(part, name, id=f"{part.kind}-{part.name}-{name.removeprefix('test_')}")
+    for part in PARTS
+    for name in dir(contract_of(part))
+    if name.startswith("test_")
+]
+
+
+def test_every_part_of_every_entry_point_is_here():
+    assert REGISTRY.failed == {}
+    offered = 0
+    for entry in entry_points(group=GROUP):
+        module = import_module(entry.value)
+        hooks = [each for each in vars(module).values() if hasattr(each, f"{GROUP}_impl")]
+        assert hooks, f"{entry.value} fills no hook"
+        offered += sum(len(hook()) for hook in hooks)
+    assert len(PARTS) == offered
+    assert {part.kind for part in PARTS} <= set(kinds())
+
+
+@pytest.mark.parametrize("part", PARTS, ids=title)
+def test_a_part_has_settings_to_be_tested_with(part):
+    assert title(part) in SETTINGS, f"add {title(part)!r} to SETTINGS here: settings that make it small"
+
+
+def test_no_settings_are_left_over():
+    assert set(SETTINGS) <= {title(part) for part in PARTS}
+
+
+@pytest.mark.parametrize(("part", "promise"), PROMISES)
+def test_it_keeps(part, promise, tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
+    if title(part) not in SETTINGS:
+        pytest.fail(f"add {title(part)!r} to SETTINGS here: settings that make it small")
+    settings = SETTINGS[title(part)](tmp_path)
+
+    class Examined(contract_of(part)):
+        def make(self):
+            with torch.random.fork_rng(devices=[]):  # a contract watches who touches torch's global generator
+                torch.manual_seed(0)
+                made = part.load()(**settings)
+            return made.eval() if isinstance(made, torch.nn.Module) else made
+
+        def target(self):
+            return part.load()
+
+    getattr(Examined(), promise)()

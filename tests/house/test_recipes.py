@@ -1,0 +1,46 @@
+"""Every shipped recipe is checked, and says at its top what it gives and how it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import muse_studio
+from muse_studio.recipe import load
+from muse_studio.recipe_files import shipped
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
+NAMES = [file.relative_to(ROOT / "recipes").with_suffix("").as_posix() for file in FILES]
+
+
+def test_every_file_is_shipped_under_its_name():
+    assert FILES, "there is no recipe at all"
+    others = [path for path in (ROOT / "recipes").rglob("*") if path.is_file() and path.suffix != ".yaml"]
+    assert not others, "recipes/ holds recipes alone, ending in .yaml"
+    assert shipped() == dict(zip(NAMES, FILES, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_has_no_problem(name):
+    source = name
+    if "use" not in load(name).plain():  # a model, which is no task: checked as the recipes that extend it use it
+        source = {"extends": name, "use": "generate", "prompt": "a red apple"}
+    assert [str(problem) for problem in muse_studio.check(source)] == []
+
+
+@pytest.mark.parametrize(("name", "file"), zip(NAMES, FILES, strict=True))
+def test_a_recipe_opens_with_what_it_gives_and_its_command(name, file):
+    head = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        head.append(line)
+    assert head, "no comment at the top"
+    assert head[0].startswith(f"# recipes/{name}.yaml -- "), (
+        f"its first line is `# recipes/{name}.yaml -- what it gives`"
+    )
+    if not name.startswith("models/"):
+        commands = [line.lstrip("# ") for line in head if line.lstrip("# ").startswith(("muse ", "torchrun "))]
+        assert any(name in command for command in commands), f"its head lacks the command that runs {name}"
