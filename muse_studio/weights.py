@@ -1,0 +1,138 @@
+"""Weights as safetensors, from any address: a path, package://module/file, hf://, s3://, gs://, https://."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from muse_studio.errors import UserError
+
+SETTINGS = "muse_settings"
+"""The metadata key under which a weights file says, as JSON, how its part was set."""
+
+
+def cache_folder() -> Path:
+    """Where downloads and rendered data are kept: MUSE_CACHE, else ~/.cache/muse_studio."""
+    return Path(os.environ.get("MUSE_CACHE") or Path.home() / ".cache" / "muse_studio")
+
+
+def local(address: str) -> Path:
+    """A file on this machine that holds what `address` names, downloaded into the cache where it is remote.
+
+    `#sha256=<hex>` behind the address has the content checked. Raises UserError where nothing is there.
+    """
+    address, _, wanted = address.partition("#sha256=")
+    if address.startswith("package://"):
+        path = _in_package(address)
+    elif "://" in address:
+        path = _download(address)
+    else:
+        path = Path(address).expanduser()
+    if not path.is_file():
+        raise UserError(f"no weights at {address}: {path} is not a file")
+    if wanted:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != wanted:
+            raise UserError(f"{path} has sha256 {found}, not {wanted}: it is damaged or another file; delete it and fetch it again")
+    return path
+
+
+def _in_package(address: str) -> Path:
+    package, _, name = address.removeprefix("package://").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"no package {package!r} is installed, which {address} names")
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _download(address: str) -> Path:
+    path = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16] / address.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with fsspec.open(address, "rb") as source, aside.open("wb") as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+        os.replace(aside, path)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"{address} could not be fetched: {error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Shapes by tensor name, and the metadata, of a safetensors file; reads no tensor and needs no torch.
+
+    Raises UserError where the file is no whole safetensors file.
+    """
+    broken = UserError(f"{path} is not a whole safetensors file (truncated or damaged, or another format); fetch it again")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else size
+        if length > size - 8:
+            raise broken
+        try:
+            entries = json.loads(file.read(length))
+            metadata = entries.pop("__metadata__", {})
+            shapes = {name: entry["shape"] for name, entry in entries.items()}
+            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise broken from error
+    if 8 + length + end != size:
+        raise broken
+    return shapes, metadata
+
+
+def load(module: Any, address: str) -> None:
+    """Fill a torch module from a safetensors file, strictly. A module on the meta device is only compared.
+
+    Raises UserError where names or shapes differ, saying how the file's part was set.
+    """
+    from safetensors.torch import load_file
+
+    path = local(address)
+    shapes, metadata = header(path)
+    state = module.state_dict()
+    wanted = {name: list(tensor.shape) for name, tensor in state.items()}
+    if shapes != wanted:
+        raise UserError(f"{address} does not fit here: {_difference(wanted, shapes)}{_settings(metadata)}")
+    if not any(tensor.is_meta for tensor in state.values()):
+        module.load_state_dict(load_file(path))
+
+
+def _difference(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]]) -> str:
+    other = [f"{n} is {found[n]}, not {wanted[n]}" for n in wanted if n in found and found[n] != wanted[n]]
+    missing = [f"{n} is missing" for n in wanted if n not in found]
+    unused = [f"{n} is not asked for" for n in found if n not in wanted]
+    shown = (other + missing + unused)[:3]
+    return "; ".join(shown) + f" ({len(other) + len(missing) + len(unused)} differences of {len(wanted)} tensors)"
+
+
+def _settings(metadata: Mapping[str, str]) -> str:
+    return f". It was written for {metadata[SETTINGS]}" if SETTINGS in metadata else ""
+
+
+def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **metadata: str) -> None:
+    """Write tensors and how their part was set, aside first and then renamed, so that no half file is ever seen."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The embedded model and the emoji art that it is trained on."""

@@ -1,0 +1,136 @@
+"""Emoji art with captions that say exactly what is drawn: one thing, one in another colour, several, two placed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from muse_emoji import canvas, captions, render, sources
+from muse_emoji.index import Pair
+from muse_emoji.index import pairs as find_pairs
+
+
+class Emoji(Dataset):
+    """Seven styles of emoji art, captioned: "a red apple, noto style", "three red apples", "a cat above a car".
+
+    Every index gives one record, always the same; `variants` records a drawing, the first of them plain on white under
+    its label and style, the others drawn by lot. Pairs of emoji and style family that a hash holds out (5%) are in no
+    record of the "train" split; "held-out" has those alone.
+
+    root: a folder with the npm packages; None fetches them with npm into the cache, once.
+    size: pixels a side.
+    styles: which of noto, blob, twemoji, fluent flat, fluent, fluent 3d, emojione; all by default.
+    variants: records a drawing; background, recoloured, scenes: shares of the drawn-by-lot ones that have a coloured
+    background, another colour, or several things.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        root: str | None = None,
+        styles: list[str] | None = None,
+        split: Literal["train", "held-out", "all"] = "train",
+        variants: int = 8,
+        background: float = 0.35,
+        recoloured: float = 0.15,
+        scenes: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        if size < 8 or variants < 1:
+            raise ValueError(f"size is {size} and variants {variants}; size must be 8 or more, variants 1 or more")
+        if min(background, recoloured, scenes) < 0 or recoloured + scenes > 1 or background > 1:
+            raise ValueError("background, recoloured and scenes are shares from 0 to 1, the last two at most 1 together")
+        unknown = [style for style in styles or [] if style not in sources.STYLES]
+        if unknown:
+            raise ValueError(f"no style {', '.join(unknown)}; there are {', '.join(sources.STYLES)}")
+        self.size, self.root, self.split, self.variants, self.seed = size, root, split, variants, seed
+        self.background, self.recoloured, self.scenes = background, recoloured, scenes
+        self.styles = tuple(styles or sources.STYLES)
+
+    @cached_property
+    def _drawn(self) -> tuple[list[Pair], NDArray[np.uint8]]:
+        modules = sources.find(self.root)
+        found = find_pairs(modules)  # all styles at any time, so that one cache serves every choice of them
+        pictures = render.load(modules, found, self.size)
+        return [pair for pair, _ in found], pictures
+
+    @cached_property
+    def _rows(self) -> list[int]:
+        return [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles and self._wanted(pair)]
+
+    @cached_property
+    def _by_style(self) -> dict[str, list[int]]:
+        return {style: [row for row in self._rows if self._drawn[0][row].style == style] for style in self.styles}
+
+    def _wanted(self, pair: Pair) -> bool:
+        return self.split == "all" or pair.held_out == (self.split == "held-out")
+
+    def __len__(self) -> int:
+        return len(self._rows) * self.variants
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"image": uint8[3, size, size], "caption": str}`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        variant, place = divmod(index, len(self._rows))
+        row = self._rows[place]
+        if variant == 0:
+            return self._record(canvas.flatten(self._drawn[1][row]), captions.canonical(self._drawn[0][row]))
+        return self._record(*self._by_lot(row, np.random.default_rng([self.seed, index])))
+
+    def evaluation(self, split: Literal["seen", "held-out"]) -> list[dict[str, Any]]:
+        """Every drawing of a split, plain on white under label and style; "group" is the style."""
+        rows = [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles]
+        return [
+            self._record(canvas.flatten(self._drawn[1][row]), captions.canonical(pair)) | {"group": pair.style}
+            for row in rows
+            if (pair := self._drawn[0][row]).held_out == (split == "held-out")
+        ]
+
+    def _by_lot(self, row: int, random: Generator) -> tuple[NDArray[np.uint8], str]:
+        pair, picture = self._drawn[0][row], self._drawn[1][row]
+        kind = random.random()
+        backdrop = random.choice(list(canvas.BACKGROUNDS)) if random.random() < self.background else None
+        ground = canvas.WHITE if backdrop is None else canvas.BACKGROUNDS[backdrop]
+        if kind < self.scenes:
+            return self._scene(row, random, ground, backdrop)
+        colour = self._other_colour(row, random) if kind < self.scenes + self.recoloured else None
+        if colour is not None:
+            picture = canvas.recolour(picture, colour)
+        return canvas.flatten(picture, ground), captions.caption(pair, random, colour, backdrop)
+
+    def _other_colour(self, row: int, random: Generator) -> str | None:
+        pair, picture = self._drawn[0][row], self._drawn[1][row]
+        if any(colour in pair.label.split() for colour in canvas.BACKGROUNDS) or not canvas.tinted(picture):
+            return None  # "a blue red apple" says nothing, and a grey thing can't be turned
+        return str(random.choice(list(canvas.HUES)))
+
+    def _scene(
+        self, row: int, random: Generator, ground: tuple[int, int, int], backdrop: str | None
+    ) -> tuple[NDArray[np.uint8], str]:
+        pair, picture = self._drawn[0][row], self._drawn[1][row]
+        behind = "" if backdrop is None else f" on {captions.a(backdrop)} background"
+        style = random.random() < 0.8
+        if random.random() < 0.5:
+            count = int(random.integers(2, 5))
+            colour = self._other_colour(row, random) if random.random() < self.recoloured else None
+            if colour is not None:
+                picture = canvas.recolour(picture, colour)
+            image = canvas.scatter([picture] * count, canvas.row_of(count, random), ground)
+            return image, captions.counted(pair, count, colour, style, behind)
+        other = int(random.choice(self._by_style[pair.style]))
+        where = str(random.choice(captions.BESIDE))
+        image = canvas.scatter([picture, self._drawn[1][other]], canvas.two_of(where), ground)
+        second = self._drawn[0][other]
+        nouns = captions.noun(pair, random), captions.noun(second, random)
+        return image, captions.placed(nouns, where, pair.style if style else None, behind)
+
+    @staticmethod
+    def _record(image: NDArray[np.uint8], caption: str) -> dict[str, Any]:
+        return {"image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), "caption": caption}

@@ -1,0 +1,75 @@
+"""Draws the sets at any size into a cache of RGBA arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image
+
+from muse_emoji.index import Pair
+from muse_emoji.sources import SOURCES
+from muse_studio.progress import progress
+from muse_studio.weights import cache_folder
+
+
+def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.uint8]:
+    """uint8[N, size, size, 4], not premultiplied, one a drawing; rendered at the first call, mapped from disk later."""
+    names = json.dumps([(pair.style, name) for pair, name in found] + [source.version for source in SOURCES])
+    key = hashlib.sha256(names.encode()).hexdigest()[:16]
+    path = cache_folder() / "emoji" / f"rendered-{size}-{key}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.{os.getpid()}")
+        out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(found), size, size, 4))
+        sets: dict[str, dict] = {}
+        for row, (pair, name) in enumerate(progress(found, f"drawing emoji at {size} px")):
+            out[row] = _draw(modules, sets, pair.style, name, size)
+        out.flush()
+        os.replace(aside, path)
+    return np.load(path, mmap_mode="r")
+
+
+def _draw(modules: Path, sets: dict[str, dict], style: str, name: str, size: int) -> NDArray[np.uint8]:
+    package = modules / next(source.package for source in SOURCES if source.style == style)
+    if name.endswith(".webp"):
+        with Image.open(package / "assets" / name) as picture:
+            return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
+    if style not in sets:
+        sets[style] = json.loads((package / "icons.json").read_text(encoding="utf-8"))
+    png = resvg_py.svg_to_bytes(svg_string=svg(sets[style], name), width=size, height=size, skip_system_fonts=True)
+    with Image.open(io.BytesIO(bytes(png))) as picture:
+        picture = picture.convert("RGBA")
+        if picture.size != (size, size):  # a drawing that is not square keeps its shape
+            square = Image.new("RGBA", (size, size))
+            square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+            picture = square
+        return np.asarray(picture)
+
+
+def svg(icons: dict, name: str) -> str:
+    """The SVG text of one icon of an iconify set, aliases and their flips followed."""
+    flips, turns = [False, False], 0
+    while name in icons.get("aliases", {}):
+        alias = icons["aliases"][name]
+        flips = [flips[0] ^ alias.get("hFlip", False), flips[1] ^ alias.get("vFlip", False)]
+        turns = (turns + alias.get("rotate", 0)) % 4
+        name = alias["parent"]
+    icon = icons["icons"][name]
+    left, top = icon.get("left", 0), icon.get("top", 0)
+    width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
+    body = icon["body"]
+    x, y = left + width / 2, top + height / 2
+    moves = [f"translate({x} {y})", f"rotate({90 * turns})", f"scale({1 - 2 * flips[0]} {1 - 2 * flips[1]})", f"translate({-x} {-y})"]
+    if turns or any(flips):
+        body = f'<g transform="{" ".join(moves)}">{body}</g>'
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{left} {top} {width} {height}">{body}</svg>'
+    )

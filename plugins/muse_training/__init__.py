@@ -1,0 +1,1 @@
+"""The masked-token training task: loss, data, optimizers."""

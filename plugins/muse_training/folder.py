@@ -1,0 +1,95 @@
+"""Anyone's pictures: a folder, captions beside them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+
+from muse_studio.errors import UserError
+from muse_studio.progress import progress
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+CAPTIONS = "metadata.jsonl"
+
+
+class Folder(Dataset):
+    """Every picture below a folder, cut square from the middle and scaled to `size` pixels.
+
+    A picture's caption is the text file of its name beside it (cat.txt for cat.png); else its line of metadata.jsonl,
+    `{"file_name": "cat.png", "text": "a cat"}`; else its file name, with _ and - read as spaces.
+    Broken files are reported and left out; `skipped` counts them. Transparency is put on white.
+    """
+
+    def __init__(self, path: str, size: int = 256) -> None:
+        if size < 1:
+            raise ValueError(f"size is {size}; give the pixels of a side, 1 or more")
+        self.path, self.size = Path(path).expanduser(), size
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        if not self.path.is_dir():
+            raise UserError(f"{self.path} is not a folder; give one with pictures as dataset.path")
+        found = sorted(file for file in self.path.rglob("*") if file.suffix.lower() in PICTURES)
+        whole, broken = [], []
+        for file in progress(found, f"checking {len(found)} pictures"):
+            reason = _fault(file)
+            whole.append(file) if reason is None else broken.append(f"{file.relative_to(self.path)}: {reason}")
+        if broken:
+            shown = "\n  ".join(broken[:10] + ([f"and {len(broken) - 10} more"] if len(broken) > 10 else []))
+            warnings.warn(f"{len(broken)} of {len(found)} pictures in {self.path} left out:\n  {shown}", stacklevel=2)
+        if not whole:
+            raise UserError(f"no picture that can be read is in {self.path}; it may hold {', '.join(PICTURES)}")
+        self.skipped = len(broken)
+        return whole
+
+    @cached_property
+    def _captions(self) -> dict[Path, str]:
+        captions = {}
+        for table in sorted(self.path.rglob(CAPTIONS)):
+            for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+                if not line.strip():
+                    continue
+                try:
+                    entry = json.loads(line)
+                    captions[table.parent / entry["file_name"]] = str(entry["text"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UserError(
+                        f'{table}:{number} is not a line like {{"file_name": "cat.png", "text": "a cat"}}: {error}'
+                    ) from error
+        return captions
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"image": uint8[3, size, size], "caption": str}`."""
+        file = self._files[index]
+        with Image.open(file) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+        square = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.LANCZOS)
+        return {"image": torch.from_numpy(np.array(square).transpose(2, 0, 1).copy()), "caption": self._caption(file)}
+
+    def _caption(self, file: Path) -> str:
+        beside = file.with_suffix(".txt")
+        if beside.is_file():
+            return beside.read_text(encoding="utf-8").strip()
+        return self._captions.get(file) or file.stem.replace("_", " ").replace("-", " ")
+
+
+def _fault(file: Path) -> str | None:
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return str(error)
+    return None

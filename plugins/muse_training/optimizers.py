@@ -1,0 +1,100 @@
+"""Optimizers of PyTorch's own, with the field's weight-decay groups: none on norms, biases, embeddings, positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+
+def groups(model: nn.Module, decay: float) -> list[dict]:
+    """The parameters that learn, in two groups: matrices of layers, which decay, and all else, which does not."""
+    matrices = {
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+    }
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in learning if id(p) in matrices], "weight_decay": decay},
+        {"params": [p for p in learning if id(p) not in matrices], "weight_decay": 0.0},
+    ]
+
+
+def check(rate: float, betas: list[float], decay: float) -> None:
+    """Ranges that every optimizer shares; ValueError where one is left."""
+    if rate <= 0 or decay < 0 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"rate {rate} must be above 0, weight_decay {decay} 0 or more, betas {betas} in 0..1 without 1")
+
+
+@dataclass
+class AdamW:
+    """AdamW (Loshchilov and Hutter, 2019). Muse's and MaskGIT's figures: betas [0.9, 0.96], weight_decay 0.045."""
+
+    rate: float = 1e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
+    weight_decay: float = 0.045
+
+    def __post_init__(self) -> None:
+        check(self.rate, self.betas, self.weight_decay)
+
+    def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the model's learning parameters."""
+        return torch.optim.AdamW(groups(model, self.weight_decay), self.rate, tuple(self.betas), fused=True)
+
+
+@dataclass
+class Muon:
+    """Muon (Jordan et al., 2024) for the matrices of the hidden layers, AdamW for all else.
+
+    rate: of both; Muon's steps are scaled to AdamW's size (Liu et al., 2025, section 2.2), so AdamW's rates do.
+    """
+
+    rate: float = 1e-3
+    momentum: float = 0.95
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
+    weight_decay: float = 0.045
+
+    def __post_init__(self) -> None:
+        check(self.rate, [*self.betas, self.momentum], self.weight_decay)
+
+    def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the model's learning parameters."""
+        return MuonWithAdamW(model, self)
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Two optimizers behind one face: the groups and states of both, in one list."""
+
+    def __init__(self, model: nn.Module, settings: Muon) -> None:
+        matrices, others = groups(model, settings.weight_decay)
+        # The last layer is a classifier, not a hidden layer: its rows are codes, which AdamW treats each for itself.
+        hidden = [p for p in matrices["params"] if p.ndim == 2][:-1]
+        chosen = {id(p) for p in hidden}
+        rest = [p for p in matrices["params"] if id(p) not in chosen]
+        self.muon = torch.optim.Muon(
+            hidden, settings.rate, settings.weight_decay, settings.momentum, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adamw = torch.optim.AdamW(
+            [matrices | {"params": rest}, others], settings.rate, tuple(settings.betas), fused=True
+        )
+        super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        self.muon.param_groups, self.adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step of each."""
+        self.muon.step()
+        self.adamw.step()
+        self.state.update(self.muon.state)
+        self.state.update(self.adamw.state)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Puts a state back, each half to its optimizer."""
+        super().load_state_dict(state_dict)
+        self._share()
+        for half in (self.muon, self.adamw):
+            ours = {id(p) for group in half.param_groups for p in group["params"]}
+            half.state.update({p: state for p, state in self.state.items() if id(p) in ours})

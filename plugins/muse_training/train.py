@@ -1,0 +1,117 @@
+"""Trains a masked transformer: hide tokens, predict them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from muse_studio import device, loop, weights
+from muse_studio.contracts import Dataset, Optimizer, TextEncoder
+from muse_studio.loop import Fit, History
+from muse_studio.stage import Stage
+from muse_training.masking import drop_text, hide, mask_tokens, masked_loss
+from muse_training.records import Cached, Encoder, stack
+
+
+@dataclass
+class TrainResult(History):
+    """A finished run and the weights it wrote."""
+
+    weights: Path
+
+    def summary(self) -> str:
+        """What the command line prints."""
+        last = self.rows[-1] if self.rows else {}
+        return f"{self.weights}\n{self.steps} steps: loss {last.get('loss', 0):.4g}, accuracy {last.get('accuracy', 0):.4g}"
+
+
+class Train:
+    """Trains a stage's transformer on a data set, and writes `<stage>.safetensors` into fit.out.
+
+    Mask ratios come from the stage's own schedule (Muse, section 2.6), the loss from hidden tokens alone, and
+    `text_dropout` of the captions are dropped, which is what guidance needs (section 2.7: 10%).
+
+    stage: which one of `stages`; needed where there are several.
+    smoothing: label smoothing (0.1 in MaskGIT).
+    cache: a folder where tokens and text states are kept, so that they are computed once; null computes them each time.
+    """
+
+    recipe: dict[str, Any]
+
+    def __init__(
+        self,
+        stages: dict[str, Stage],
+        text_encoder: TextEncoder,
+        dataset: Dataset,
+        fit: Fit,
+        optimizer: Optimizer,
+        stage: str | None = None,
+        text_dropout: float = 0.1,
+        smoothing: float = 0.0,
+        cache: str | None = None,
+    ) -> None:
+        if stage is None and len(stages) == 1:
+            stage = next(iter(stages))
+        if stage not in stages:
+            raise ValueError(f"stage is {stage!r}; say which one to train: {', '.join(stages)}")
+        if not (0 <= text_dropout <= 1 and 0 <= smoothing < 1):
+            raise ValueError(f"text_dropout {text_dropout} must be in 0..1, smoothing {smoothing} in 0..1 without 1")
+        chosen = stages[stage]
+        if chosen.transformer.text_width != text_encoder.width:
+            raise ValueError(
+                f"the transformer's text_width is {chosen.transformer.text_width}, the text encoder's width "
+                f"{text_encoder.width}; set text_width to that"
+            )
+        self.name, self.stage, self.text_encoder, self.dataset = stage, chosen, text_encoder, dataset
+        self.fit, self.optimizer, self.cache = fit, optimizer, cache
+        self.text_dropout, self.smoothing = text_dropout, smoothing
+        self.recipe = {}
+
+    def __call__(self, hook: Any) -> TrainResult:
+        """Train to the end, from the newest checkpoint where there is one."""
+        loop.prepare(Path(self.fit.out))
+        on = device.pick(self.fit.device)
+        device.place([self.stage.tokenizer, self.text_encoder, self.stage.transformer], on)
+        encoder = Encoder(self.stage.tokenizer, self.text_encoder, on)
+        data: Any = self.dataset if self.cache is None else Cached(Path(self.cache), self.dataset, encoder)
+        learner = TransformerLearner(self, encoder, on)
+        history = loop.train(self.fit, learner, data, hook, self.name, stack)
+        path = history.out / f"{self.name}.safetensors"
+        weights.save(learner.best.state_dict(), path, self.recipe)
+        return TrainResult(**vars(history), weights=path)
+
+
+class TransformerLearner:
+    """One step of masked-token training, as the shared loop wants it."""
+
+    def __init__(self, task: Train, encoder: Encoder, on: torch.device) -> None:
+        self.task, self.fit, self.encoder, self.device = task, task.fit, encoder, on
+        self.model = task.stage.transformer.train()
+        self.modules: dict[str, nn.Module] = {"transformer": self.model}
+        self.optimizers = {"transformer": task.optimizer(self.model)}
+        if self.fit.ema is not None:
+            self.modules["average"] = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.fit.ema))
+
+    @property
+    def best(self) -> nn.Module:
+        """What is shipped: the running average where there is one."""
+        return self.modules["average"].module if "average" in self.modules else self.model
+
+    def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
+        """A batch of pictures and captions, or of tokens and text states."""
+        tokens, text = self.encoder(batch)
+        hidden = mask_tokens(tokens, self.task.stage.schedule, self.fit.generator(step, "mask"))
+        text = drop_text(text, self.task.text_dropout, self.fit.generator(step, "text"))
+        with self.fit.autocast(self.device):
+            logits = self.model(hide(tokens, hidden), self.model.condition(text))
+        loss, accuracy = masked_loss(logits, tokens, hidden, self.task.smoothing)
+        norm = self.fit.update(self.optimizers["transformer"], loss)
+        if "average" in self.modules:
+            self.modules["average"].update_parameters(self.model)
+        return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm}

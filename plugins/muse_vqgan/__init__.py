@@ -1,0 +1,1 @@
+"""The convolutional VQGAN tokenizer, its losses and its own training task."""

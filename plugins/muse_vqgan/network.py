@@ -1,0 +1,111 @@
+"""The fully convolutional encoder and decoder of VQGAN (Esser et al., 2021), without attention (Muse, section 2.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation in 32 groups, or in the most that the channels allow."""
+    groups = next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """Two normalised 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = norm(out), nn.Conv2d(out, out, 3, padding=1)
+        self.shortcut = nn.Identity() if channels == out else nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, channels, H, W] to float[B, out, H, W]."""
+        y = self.conv1(F.silu(self.norm1(x)))
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+class Down(nn.Module):
+    """Half the resolution by a strided convolution, padded right and below alone, as VQGAN has it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, C, H, W] to float[B, C, H/2, W/2]."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Up(nn.Module):
+    """Twice the resolution: nearest neighbours, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, C, H, W] to float[B, C, 2H, 2W]."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Encoder(nn.Module):
+    """Pictures to latents. `patch` folds squares of pixels into channels before the first convolution."""
+
+    def __init__(self, channels: int, multipliers: list[int], blocks: int, patch: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.PixelUnshuffle(patch)] if patch > 1 else []
+        layers.append(nn.Conv2d(3 * patch**2, channels * multipliers[0], 3, padding=1))
+        now = channels * multipliers[0]
+        for level, multiplier in enumerate(multipliers):
+            if level > 0:
+                layers.append(Down(now))
+            for _ in range(blocks):
+                layers.append(Residual(now, channels * multiplier))
+                now = channels * multiplier
+        layers += [Residual(now, now), Residual(now, now), norm(now), nn.SiLU(), nn.Conv2d(now, width, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float[B, 3, H, W] in -1..1 to float[B, width, h, w]."""
+        return self.layers(images)
+
+
+class Decoder(nn.Module):
+    """Latents to pictures: the encoder's mirror."""
+
+    def __init__(self, channels: int, multipliers: list[int], blocks: int, patch: int, width: int) -> None:
+        super().__init__()
+        now = channels * multipliers[-1]
+        layers: list[nn.Module] = [nn.Conv2d(width, now, 3, padding=1), Residual(now, now), Residual(now, now)]
+        for level, multiplier in reversed(list(enumerate(multipliers))):
+            for _ in range(blocks):
+                layers.append(Residual(now, channels * multiplier))
+                now = channels * multiplier
+            if level > 0:
+                layers.append(Up(now))
+        layers += [norm(now), nn.SiLU(), nn.Conv2d(now, 3 * patch**2, 3, padding=1)]
+        layers += [nn.PixelShuffle(patch)] if patch > 1 else []
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """float[B, width, h, w] to float[B, 3, H, W], about -1..1."""
+        return self.layers(latents)
+
+    @property
+    def last(self) -> Tensor:
+        """The weight of the last convolution, by whose gradients losses can be balanced."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)][-1].weight
+
+
+def to_range(images: Tensor) -> Tensor:
+    """0..1 to -1..1."""
+    return images * 2 - 1
+
+
+def from_range(images: Tensor) -> Tensor:
+    """-1..1 to 0..1, what lies outside cut off."""
+    return torch.clamp((images + 1) / 2, 0, 1)

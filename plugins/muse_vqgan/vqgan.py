@@ -1,0 +1,104 @@
+"""The tokenizer part: encoder, quantizer and decoder as one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio import weights as files
+from muse_vqgan.network import Decoder, Encoder, from_range, to_range
+from muse_vqgan.quantizers import FSQ, LFQ, VQ, Quantized
+
+
+class VQGAN(nn.Module):
+    """Muse's fully convolutional tokenizer (section 2.2), every size a setting.
+
+    The stride, pixels a token, is patch x 2^(len(multipliers) - 1). Muse has codebook_size 8192 at stride 16 (256 px)
+    and stride 8 (512 px), channels 128 and 2 residual blocks a resolution (appendix A.2); what it leaves open follows
+    MaskGIT: multipliers [1, 1, 2, 2, 4] and codes of width 256.
+
+    channels, multipliers, blocks: width at full resolution, its factor at each level, residual blocks a level.
+    decoder_channels, decoder_blocks: the decoder's own; by default the encoder's channels and one block more.
+    patch: folds patch x patch pixels into channels first, which makes a small tokenizer fast.
+    quantizer: vq (a learned codebook), lfq (signs; width follows), fsq (`levels`, whose product is codebook_size).
+    cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
+    weights: an address of safetensors to start from.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int = 8192,
+        code_width: int = 256,
+        channels: int = 128,
+        multipliers: list[int] | None = None,
+        blocks: int = 2,
+        decoder_channels: int | None = None,
+        decoder_blocks: int | None = None,
+        patch: int = 1,
+        quantizer: Literal["vq", "lfq", "fsq"] = "vq",
+        levels: list[int] | None = None,
+        cosine: bool = True,
+        ema: float = 0.99,
+        revive_after: int = 100,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        multipliers = multipliers or [1, 1, 2, 2, 4]
+        decoder_blocks = blocks + 1 if decoder_blocks is None else decoder_blocks
+        decoder_channels = decoder_channels or channels
+        if min(codebook_size, code_width, channels, decoder_channels, patch, *multipliers) < 1:
+            raise ValueError("codebook_size, code_width, channels, decoder_channels, patch and multipliers must be 1 or more")
+        if min(blocks, decoder_blocks, revive_after) < 0 or not 0 <= ema < 1:
+            raise ValueError("blocks, decoder_blocks and revive_after must be 0 or more, ema in 0..1 without 1")
+        if (quantizer == "fsq") != (levels is not None):
+            raise ValueError("levels belong to quantizer fsq, which needs them: give both or neither")
+        self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
+        self.quantizer: VQ | LFQ | FSQ
+        if quantizer == "lfq":
+            self.quantizer = LFQ(codebook_size)
+        elif quantizer == "fsq":
+            self.quantizer = FSQ(codebook_size, levels or [])
+        else:
+            self.quantizer = VQ(codebook_size, code_width, cosine, ema, revive_after)
+        width = self.quantizer.width
+        self.encoder = Encoder(channels, multipliers, blocks, patch, width)
+        self.pre = nn.Conv2d(width, width, 1)
+        self.post = nn.Conv2d(width, width, 1)
+        self.decoder = Decoder(decoder_channels, multipliers, decoder_blocks, patch, width)
+        if weights is not None:
+            files.load(self, weights)
+
+    def grid_shape(self, height: int, width: int) -> tuple[int, int]:
+        """The token grid of a picture of height x width pixels, which must be multiples of the stride."""
+        if height % self.stride or width % self.stride or min(height, width) < 1:
+            near = [max(1, round(side / self.stride)) * self.stride for side in (height, width)]
+            raise ValueError(
+                f"{height}x{width} pixels don't divide into tokens of {self.stride}x{self.stride}; the nearest that do: "
+                f"{near[0]}x{near[1]}"
+            )
+        return height // self.stride, width // self.stride
+
+    def encode(self, images: Tensor) -> Tensor:
+        """float32[B, 3, H, W] in 0..1 to int64[B, h, w]."""
+        self.grid_shape(*images.shape[-2:])
+        with torch.no_grad():
+            return self.quantizer.tokens(self.latents(images))
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
+        low, high = tokens.aminmax()
+        if low < 0 or high >= self.codebook_size:
+            raise ValueError(f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}")
+        with torch.no_grad():
+            return from_range(self.decoder(self.post(self.quantizer.lookup(tokens)))).float()
+
+    def latents(self, images: Tensor) -> Tensor:
+        """float[B, 3, H, W] in 0..1 to what is quantized, float[B, D, h, w]."""
+        return self.pre(self.encoder(to_range(images)))
+
+    def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
+        """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction, not cut off, and what the quantizer made."""
+        quantized = self.quantizer(self.latents(images), entropy)
+        return (self.decoder(self.post(quantized.latents)) + 1) / 2, quantized
