@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors in a folder a step, written aside and renamed, the newest whole one found."""
+"""Checkpoints of a training run: safetensors, a folder a step, written aside and renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ DONE = "state.json"
 
 
 def save(
-    folder: Path, step: int, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], keep: int
+    folder: Path,
+    step: int,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    keep: int,
 ) -> Path:
     """Write `folder/step-<step>` and delete all but the newest `keep`; returns the path."""
     target = folder / f"step-{step:07d}"
@@ -36,7 +40,10 @@ def save(
         os.replace(aside, target)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"the checkpoint of step {step} could not be written to {folder}: {error.strerror or error}; earlier ones are kept") from error
+        raise UserError(
+            f"the checkpoint of step {step} could not be written to {folder}: {error.strerror or error}; "
+            "earlier ones are kept: make room, then run the same command again"
+        ) from error
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
     return target
@@ -62,7 +69,9 @@ def load(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{field}": torch.as_tensor(value) for index, fields in state.items() for field, value in fields.items()}
+    return {
+        f"{index}.{field}": torch.as_tensor(value) for index, fields in state.items() for field, value in fields.items()
+    }
 
 
 def _sizes(folder: Path) -> dict[str, int]:

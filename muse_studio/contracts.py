@@ -152,15 +152,18 @@ class Dataset(Protocol):
 class Optimizer(Protocol):
     """Makes a `torch.optim.Optimizer` for a model's parameters; its settings come from the recipe."""
 
-    def __call__(self, model: torch.nn.Module) -> torch.optim.Optimizer: ...
+    def __call__(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of those parameters that require gradients."""
 
 
 class Metric(Protocol):
     """A measure in torchmetrics' manner."""
 
-    def update(self, *args: Tensor) -> None: ...
+    def update(self, *args: Tensor) -> None:
+        """Take in one batch."""
 
-    def compute(self) -> Tensor: ...
+    def compute(self) -> Tensor:
+        """The measure over all that was taken in."""
 
 
 class Task(Protocol):

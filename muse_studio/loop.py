@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from muse_studio import checkpoint
+from muse_studio.device import keep_freed_memory
 from muse_studio.errors import UserError
 from muse_studio.order import Order, key_of
 
@@ -109,7 +110,9 @@ class History:
     rows: list[dict[str, float]]
 
 
-def train(fit: Fit, learner: Learner, dataset: Dataset, hook: Any, name: str, collate: Callable | None = None) -> History:
+def train(
+    fit: Fit, learner: Learner, dataset: Dataset, hook: Any, name: str, collate: Callable | None = None
+) -> History:
     """Run `learner` over `dataset` to step `fit.steps`, from the newest checkpoint in `fit.out` where there is one.
 
     Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A loss that is no number stops the run
@@ -117,6 +120,7 @@ def train(fit: Fit, learner: Learner, dataset: Dataset, hook: Any, name: str, co
     """
     out = Path(fit.out)
     prepare(out)
+    keep_freed_memory()
     checkpoints, log = out / "checkpoints", out / "log.csv"
     found = checkpoint.newest(checkpoints)
     start = 0 if found is None else checkpoint.load(found, learner.modules, learner.optimizers)

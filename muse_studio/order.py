@@ -11,7 +11,7 @@ ROUNDS = 4
 def permuted(index: int, length: int, key: int) -> int:
     """Where `index` of range(length) goes in the permutation that `key` chooses, in constant memory.
 
-    A Feistel network over the next power of four, walked until it lands inside (Black and Rogaway, 2002, cycle walking).
+    A Feistel network over the next power of four, walked until it lands inside (Black and Rogaway, 2002).
     """
     half = max(1, (max(length - 1, 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

@@ -1,18 +1,64 @@
-"""A progress bar on stderr, where somebody watches."""
+"""A progress bar on standard error, for work that takes longer than a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """`items` again, with a bar that says `what`; silent where stderr is no terminal."""
-    console = Console(stderr=True)
-    total = len(items) if total is None and isinstance(items, Sized) else total
-    return iter(track(items, what, total=total, console=console, disable=not console.is_terminal))
+class ProgressBar:
+    """Counts `total` pieces of work; the bar shows itself once they have taken `patience` seconds.
+
+    Short work thus stays silent, and so does a log file. The bar is on standard error: what a command prints can be
+    piped.
+    """
+
+    def __init__(self, total: int, patience: float = 2.0) -> None:
+        self.total, self.patience = total, patience
+        self.done = 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> ProgressBar:
+        self._began = time.monotonic()
+        return self
+
+    def advance(self, label: str, pieces: int = 1) -> None:
+        """`pieces` more are done, and `label` says what is going on."""
+        self.done += pieces
+        if self._bar is None:
+            if time.monotonic() - self._began < self.patience:
+                return
+            console = Console(stderr=True)
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+                disable=not (console.is_terminal or console.is_jupyter),
+            )
+            self._task = self._bar.add_task(label, total=self.total)
+            self._bar.start()
+        self._bar.update(self._task, completed=self.done, description=label)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def progress(items: Sequence[T], what: str) -> Iterator[T]:
+    """`items` again, with a bar that says `what`."""
+    with ProgressBar(len(items)) as bar:
+        for item in items:
+            yield item
+            bar.advance(what)

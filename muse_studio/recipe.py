@@ -76,7 +76,7 @@ def _read(path: Path, chain: list[Path]) -> Node:
     if path.resolve() in chain[:-1]:
         raise UserError("recipes extend each other in a circle: " + " extends ".join(map(shown, chain)))
     root = parse(text_of(path), shown(path))
-    if root is None:
+    if root is None or root.value is None:
         raise UserError(f"{shown(path)} is empty; a recipe says at least what to use or what it extends")
     if not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else repr(root.value)

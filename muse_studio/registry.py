@@ -54,9 +54,11 @@ class Registry:
                 except (Exception, SystemExit) as error:
                     self.failed[entry.name] = str(error) if isinstance(error, PluginError) else told(error)
         for file in map(Path, files):
+            module = _execute(file)
             try:
-                self._add(file.stem, _execute(file), f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}")
+                self._add(file.stem, module, f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}")
             except PluginError as error:
+                del sys.modules[module.__name__]
                 raise UserError(f"--plugin {file}: {error}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:

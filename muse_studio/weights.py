@@ -42,7 +42,9 @@ def local(address: str) -> Path:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != wanted:
-            raise UserError(f"{path} has sha256 {found}, not {wanted}: it is damaged or another file; delete it and fetch it again")
+            raise UserError(
+                f"{path} has sha256 {found}, not {wanted}: it is damaged or another file; delete it and fetch it again"
+            )
     return path
 
 
@@ -77,7 +79,9 @@ def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
 
     Raises UserError where the file is no whole safetensors file.
     """
-    broken = UserError(f"{path} is not a whole safetensors file (truncated or damaged, or another format); fetch it again")
+    broken = UserError(
+        f"{path} is not a whole safetensors file (truncated or damaged, or another format); fetch it again"
+    )
     size = path.stat().st_size
     with path.open("rb") as file:
         length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else size

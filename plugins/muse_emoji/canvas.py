@@ -21,7 +21,9 @@ HUES = {"red": 0, "orange": 21, "yellow": 38, "green": 85, "blue": 155, "purple"
 def flatten(picture: RGBA, background: tuple[int, int, int] = WHITE) -> NDArray[np.uint8]:
     """uint8[S, S, 4] over a plain colour: uint8[S, S, 3]."""
     alpha = picture[..., 3:].astype(np.uint16)
-    return ((picture[..., :3] * alpha + np.asarray(background, np.uint16) * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((picture[..., :3] * alpha + np.asarray(background, np.uint16) * (255 - alpha) + 127) // 255).astype(
+        np.uint8
+    )
 
 
 def recolour(picture: RGBA, colour: str) -> RGBA:
@@ -39,7 +41,9 @@ def tinted(picture: RGBA) -> bool:
     return bool((hsv[..., 1][solid] > 90).mean() > 0.25) if solid.any() else False
 
 
-def scatter(pictures: list[RGBA], boxes: list[tuple[float, float, float]], background: tuple[int, int, int]) -> NDArray[np.uint8]:
+def scatter(
+    pictures: list[RGBA], boxes: list[tuple[float, float, float]], background: tuple[int, int, int]
+) -> NDArray[np.uint8]:
     """Each picture at its box (centre x, centre y, side; as shares of the canvas): uint8[S, S, 3]."""
     size = pictures[0].shape[0]
     canvas = Image.new("RGBA", (size, size), (*background, 255))

@@ -45,7 +45,9 @@ class Emoji(Dataset):
         if size < 8 or variants < 1:
             raise ValueError(f"size is {size} and variants {variants}; size must be 8 or more, variants 1 or more")
         if min(background, recoloured, scenes) < 0 or recoloured + scenes > 1 or background > 1:
-            raise ValueError("background, recoloured and scenes are shares from 0 to 1, the last two at most 1 together")
+            raise ValueError(
+                "background, recoloured and scenes are shares from 0 to 1, the last two at most 1 together"
+            )
         unknown = [style for style in styles or [] if style not in sources.STYLES]
         if unknown:
             raise ValueError(f"no style {', '.join(unknown)}; there are {', '.join(sources.STYLES)}")

@@ -47,13 +47,15 @@ def words(modules: Path) -> list[dict[str, Any]]:
         group = groups.get(emoji.get("group"))
         if group in (None, FLAGS, COMPONENTS) or SKIN_TONES.search(emoji["hexcode"]):
             continue
-        found.append({
-            "hexcode": plain(emoji["hexcode"]),
-            "label": emoji["label"].lower(),
-            "tags": tuple(tag.lower() for tag in emoji.get("tags", [])),
-            "group": group,
-            "subgroup": subgroups.get(emoji.get("subgroup"), group),
-        })
+        found.append(
+            {
+                "hexcode": plain(emoji["hexcode"]),
+                "label": emoji["label"].lower(),
+                "tags": tuple(tag.lower() for tag in emoji.get("tags", [])),
+                "group": group,
+                "subgroup": subgroups.get(emoji.get("subgroup"), group),
+            }
+        )
     return found
 
 
@@ -64,7 +66,9 @@ def plain(hexcode: str) -> str:
 
 def slug(label: str) -> str:
     """A label as iconify's sets without codepoints name their drawings."""
-    return re.sub("[^a-z0-9]+", "-", label.lower().replace("’", "").replace("'", "")).strip("-")
+    return re.sub(
+        "[^a-z0-9]+", "-", label.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
+    ).strip("-")
 
 
 def drawings(modules: Path, source: Source) -> dict[str, str]:

@@ -66,7 +66,12 @@ def svg(icons: dict, name: str) -> str:
     width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
     body = icon["body"]
     x, y = left + width / 2, top + height / 2
-    moves = [f"translate({x} {y})", f"rotate({90 * turns})", f"scale({1 - 2 * flips[0]} {1 - 2 * flips[1]})", f"translate({-x} {-y})"]
+    moves = [
+        f"translate({x} {y})",
+        f"rotate({90 * turns})",
+        f"scale({1 - 2 * flips[0]} {1 - 2 * flips[1]})",
+        f"translate({-x} {-y})",
+    ]
     if turns or any(flips):
         body = f'<g transform="{" ".join(moves)}">{body}</g>'
     return (

@@ -51,13 +51,20 @@ def find(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:
         return modules
     line = "npm install --ignore-scripts " + " ".join(f"{name}@{wanted[name]}" for name in missing)
     if root is not None:
-        raise UserError(f"{folder} lacks the emoji packages {', '.join(missing)} in their pinned versions; run there: {line}")
+        raise UserError(
+            f"{folder} lacks the emoji packages {', '.join(missing)} in their pinned versions; run there: {line}"
+        )
     npm = shutil.which("npm")
     if npm is None:
-        raise UserError(f"the emoji data set comes as npm packages, and there is no npm here; install Node.js, or run elsewhere\n  {line}\nand give that folder as dataset.root")
+        raise UserError(
+            "the emoji data set comes as npm packages, and there is no npm here; install Node.js, or run elsewhere\n"
+            f"  {line}\nand give that folder as dataset.root"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
-    done = subprocess.run([*command, *(f"{n}@{v}" for n, v in wanted.items())], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *(f"{n}@{v}" for n, v in wanted.items())], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise UserError(f"npm could not fetch the emoji packages: {done.stderr.strip()[-400:]}")
     return folder / "node_modules"

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from muse_studio.contracts import Dataset, TextEmbedding, TextEncoder
 from muse_studio.device import pick
+from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage
 from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
 from muse_tasks.measures import count_codes, perplexity, predict_masked, psnr, usage
 from muse_tasks.pictures import open_folder, to_bytes, write_aside
-from muse_tasks.progress import ProgressBar
 from muse_tasks.records import Record, at_size, load, stream
 from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
+from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage
 from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
 from muse_tasks.naming import slug
 from muse_tasks.pictures import open_folder, provenance, save_new, to_images
-from muse_tasks.progress import ProgressBar
 from muse_tasks.sheet import Section, Tile, contact_sheet
 
 LARGEST_SEED = 2**63 - 1

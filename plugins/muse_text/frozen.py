@@ -51,7 +51,9 @@ class FrozenEncoder(ABC):
     def module(self) -> nn.Module:
         """The frozen module on the encoder's device, loaded when first asked for; UserError where it can't be had."""
         if self._module is None:
-            with torch.inference_mode(False):  # else the first call would decide where the weights may be used
+            # An inference tensor could never be moved, and initialising what is overwritten then, or not kept, must
+            # not draw from the caller's random numbers.
+            with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
                 self._module = self.load().requires_grad_(False).eval().to(self.device)
         return self._module
 
@@ -67,7 +69,6 @@ class FrozenEncoder(ABC):
             raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
         if not prompts:
             raise ValueError("the list of prompts is empty; give at least one, '' for none")
-        module = self.module
         rows, padding = self.tokenize(prompts)
         self._warn_of_cuts(prompts, rows)
         rows = [row if len(row) <= self.length else row[: self.length - 1] + row[-1:] for row in rows]
@@ -78,7 +79,7 @@ class FrozenEncoder(ABC):
         said = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
         ids, mask = ids.to(self.device), mask.to(self.device)
         with torch.no_grad():  # not inference_mode: training differentiates what it computes from these states
-            states, pooled = self.encode(module, ids, mask)
+            states, pooled = self.encode(self.module, ids, mask)
         mask = nn.functional.pad(mask & said[:, None], (0, self.length - span))
         states = nn.functional.pad(states.float(), (0, 0, 0, self.length - span)).masked_fill(~mask[..., None], 0.0)
         if pooled is not None:

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from muse_studio.errors import UserError
@@ -52,8 +51,7 @@ class MiniLM(FrozenEncoder):
 
         folder = package_folder()
         config = BertConfig.from_json_file(str(folder / "config.json"))
-        with torch.random.fork_rng(devices=[]):  # its throw-away initialisation leaves the caller's random numbers be
-            module = BertModel(config, add_pooling_layer=False)
+        module = BertModel(config, add_pooling_layer=False)
         wanted = module.state_dict().keys()
         weights = load_file(folder / "model.safetensors")
         module.load_state_dict({name: tensor for name, tensor in weights.items() if name in wanted})
@@ -75,7 +73,7 @@ class MiniLM(FrozenEncoder):
 
     def encode(self, module: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's states, and their mean over the mask at length 1, as sentence-transformers pools."""
-        states = module(input_ids=ids, attention_mask=mask.to(torch.int64)).last_hidden_state
+        states = module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         weight = mask[..., None].to(states.dtype)
         mean = (states * weight).sum(1) / weight.sum(1)
         return states, nn.functional.normalize(mean, dim=-1)

@@ -1,4 +1,4 @@
-"""Adafactor with the paper's figures, which no library's can say: momentum, and a second moment whose decay is capped."""
+"""Adafactor with the paper's figures, which no library's can say: momentum, and a capped second-moment decay."""
 
 from __future__ import annotations
 

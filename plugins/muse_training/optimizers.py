@@ -11,7 +11,9 @@ from torch import nn
 def groups(model: nn.Module, decay: float) -> list[dict]:
     """The parameters that learn, in two groups: matrices of layers, which decay, and all else, which does not."""
     matrices = {
-        id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+        id(module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
     }
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
@@ -23,7 +25,9 @@ def groups(model: nn.Module, decay: float) -> list[dict]:
 def check(rate: float, betas: list[float], decay: float) -> None:
     """Ranges that every optimizer shares; ValueError where one is left."""
     if rate <= 0 or decay < 0 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"rate {rate} must be above 0, weight_decay {decay} 0 or more, betas {betas} in 0..1 without 1")
+        raise ValueError(
+            f"rate {rate} must be above 0, weight_decay {decay} 0 or more, betas {betas} in 0..1 without 1"
+        )
 
 
 @dataclass

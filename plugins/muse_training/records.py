@@ -74,7 +74,9 @@ class Cached(Dataset):
             return kept if found.pooled is None else kept | {"pooled": found.pooled}
 
         self.tokens = Store(
-            folder / f"tokens-{pictures}", self.length, compute(lambda batch: {"tokens": encoder.tokens(batch["image"]).int()})
+            folder / f"tokens-{pictures}",
+            self.length,
+            compute(lambda batch: {"tokens": encoder.tokens(batch["image"]).int()}),
         )
         self.text = Store(folder / f"text-{sentences}", self.length, compute(text))
         self.tokens.build("encoding pictures")

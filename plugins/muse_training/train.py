@@ -28,7 +28,8 @@ class TrainResult(History):
     def summary(self) -> str:
         """What the command line prints."""
         last = self.rows[-1] if self.rows else {}
-        return f"{self.weights}\n{self.steps} steps: loss {last.get('loss', 0):.4g}, accuracy {last.get('accuracy', 0):.4g}"
+        numbers = ", ".join(f"{key} {last[key]:.4g}" for key in ("loss", "accuracy") if key in last)
+        return f"{self.weights}\n{self.steps} steps: {numbers}"
 
 
 class Train:

@@ -56,7 +56,9 @@ class MuseTransformer(nn.Module):
         self.grid = tuple(grid or [16, 16])
         mlp = 4 * width if mlp is None else mlp
         if len(self.grid) != 2 or min(codebook_size, text_width, width, layers, heads, mlp, *self.grid) < 1:
-            raise ValueError("codebook_size, text_width, width, layers, heads, mlp and the two of grid must be 1 or more")
+            raise ValueError(
+                "codebook_size, text_width, width, layers, heads, mlp and the two of grid must be 1 or more"
+            )
         if width % heads:
             raise ValueError(f"width {width} does not divide into {heads} heads")
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
@@ -65,7 +67,9 @@ class MuseTransformer(nn.Module):
         self.read_text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, codebook_size))
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, codebook_size)
+        )
         self._start(layers)
         if weights is not None:
             files.load(self, weights)
@@ -85,14 +89,18 @@ class MuseTransformer(nn.Module):
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""
         if low is not None:
-            raise ValueError("the transformer 'muse' is a base model and takes no low-resolution tokens; make it the first stage")
+            raise ValueError(
+                "the transformer 'muse' is a base model and takes no low-resolution tokens; make it the first stage"
+            )
         memory = self.read_text(text.states.to(self.positions.dtype))
         return (text.mask, *(tensor for block in self.blocks for tensor in block.read.remember(memory)))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
         if tuple(tokens.shape[1:]) != self.grid:
-            raise ValueError(f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}")
+            raise ValueError(
+                f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
+            )
         mask, *memories = conditioning
         x = self.embed(torch.where(tokens < 0, self.codebook_size, tokens)) + self.positions
         x = x.flatten(1, 2)

@@ -57,7 +57,9 @@ class Discriminator(nn.Module):
             wide = min(now * 2, channels * 8)
             layers += [nn.Conv2d(now, wide, 4, 2, 1), nn.GroupNorm(1, wide), nn.LeakyReLU(0.2)]
             now = wide
-        self.layers = nn.Sequential(*layers, nn.Conv2d(now, now, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(now, 1, 3, 1, 1))
+        self.layers = nn.Sequential(
+            *layers, nn.Conv2d(now, now, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(now, 1, 3, 1, 1)
+        )
         self.register_buffer("means", torch.zeros(2))
 
     def forward(self, images: Tensor) -> Tensor:

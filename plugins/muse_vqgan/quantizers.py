@@ -10,7 +10,6 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""
 
@@ -32,8 +31,8 @@ class VQ(nn.Module):
 
     ema: the codebook follows a moving average of the latents that chose each code, with this decay (same paper,
     appendix A.1); 0 learns it by gradient through the "codebook" loss, as MaskGIT does.
-    revive_after: a code that no latent chose for about so many steps is put onto a latent drawn from the batch, which is
-    what keeps a codebook from collapsing; 0 never does.
+    revive_after: a code that no latent chose for so many steps is put onto one of the latents that lie farthest from
+    any code, which is what keeps a codebook from collapsing; 0 never does.
     cosine: latents and codes are compared as unit vectors (ViT-VQGAN, Yu et al., 2022).
     """
 
@@ -58,7 +57,7 @@ class VQ(nn.Module):
         return self._scores(F.normalize(flat, dim=-1) if self.cosine else flat).argmax(-1)
 
     def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
-        """float[B, D, h, w]; in training mode the moving averages take a step. The entropy loss costs, so ask for it."""
+        """float[B, D, h, w]; in training mode the codebook takes a step. The entropy loss costs, so ask for it."""
         latents = F.normalize(latents.float(), dim=1) if self.cosine else latents.float()
         flat = latents.movedim(1, -1).reshape(-1, self.width)
         with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near codes
@@ -154,7 +153,9 @@ class FSQ(nn.Module):
             )
         self.size, self.width = size, len(levels)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("basis", torch.tensor([math.prod(levels[:i]) for i in range(len(levels))]), persistent=False)
+        self.register_buffer(
+            "basis", torch.tensor([math.prod(levels[:i]) for i in range(len(levels))]), persistent=False
+        )
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float[B, levels, h, w] in -1..1."""

@@ -49,7 +49,9 @@ class VQGAN(nn.Module):
         decoder_blocks = blocks + 1 if decoder_blocks is None else decoder_blocks
         decoder_channels = decoder_channels or channels
         if min(codebook_size, code_width, channels, decoder_channels, patch, *multipliers) < 1:
-            raise ValueError("codebook_size, code_width, channels, decoder_channels, patch and multipliers must be 1 or more")
+            raise ValueError(
+                "codebook_size, code_width, channels, decoder_channels, patch and multipliers must be 1 or more"
+            )
         if min(blocks, decoder_blocks, revive_after) < 0 or not 0 <= ema < 1:
             raise ValueError("blocks, decoder_blocks and revive_after must be 0 or more, ema in 0..1 without 1")
         if (quantizer == "fsq") != (levels is not None):
@@ -75,8 +77,8 @@ class VQGAN(nn.Module):
         if height % self.stride or width % self.stride or min(height, width) < 1:
             near = [max(1, round(side / self.stride)) * self.stride for side in (height, width)]
             raise ValueError(
-                f"{height}x{width} pixels don't divide into tokens of {self.stride}x{self.stride}; the nearest that do: "
-                f"{near[0]}x{near[1]}"
+                f"{height}x{width} pixels don't divide into tokens of {self.stride}x{self.stride}; "
+                f"the nearest that do: {near[0]}x{near[1]}"
             )
         return height // self.stride, width // self.stride
 
@@ -90,7 +92,9 @@ class VQGAN(nn.Module):
         """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
         low, high = tokens.aminmax()
         if low < 0 or high >= self.codebook_size:
-            raise ValueError(f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}")
+            raise ValueError(
+                f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}"
+            )
         with torch.no_grad():
             return from_range(self.decoder(self.post(self.quantizer.lookup(tokens)))).float()
 
@@ -99,6 +103,6 @@ class VQGAN(nn.Module):
         return self.pre(self.encoder(to_range(images)))
 
     def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
-        """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction, not cut off, and what the quantizer made."""
+        """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
         quantized = self.quantizer(self.latents(images), entropy)
         return (self.decoder(self.post(quantized.latents)) + 1) / 2, quantized

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from muse_tasks.generate import Generate
-from muse_tasks.progress import ProgressBar
+from muse_studio.progress import ProgressBar
 from PIL import Image
 
 from muse_studio.contracts import MASK
