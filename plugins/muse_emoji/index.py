@@ -66,7 +66,8 @@ def plain(hexcode: str) -> str:
 
 def slug(label: str) -> str:
     """A label as iconify's sets without codepoints name their drawings."""
-    return re.sub(
+    straight = label.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
+    return re.sub("[^a-z0-9]+", "-", straight).strip("-")
         "[^a-z0-9]+", "-", label.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
     ).strip("-")
 
