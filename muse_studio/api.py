@@ -35,7 +35,9 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
     node = recipe.load(source, recipe.overrides(overrides))
     built = build.construct(node, registry)
     task = built.thing
-    with contextlib.suppress(AttributeError):  # frozen, or with slots
+    with contextlib.suppress(
+        AttributeError, TypeError
+    ):  # frozen, or with slots; a dataclass with both raises TypeError
         task.recipe = node.plain()
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
     registry.hook.muse_started(task=task)

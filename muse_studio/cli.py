@@ -29,12 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command on these arguments (those of the process by default), and return its exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn(warnings.showwarning)
-        try:
-            return _invoke(sys.argv[1:] if arguments is None else list(arguments))
-        except BrokenPipeError:
-            if not _stdout_is_closed():
-                raise
-            return PIPE_CLOSED
+        return _invoke(sys.argv[1:] if arguments is None else list(arguments))
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -55,11 +50,11 @@ def _invoke(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        raise
     except PluginError as error:
         return _confess(error, f"error in a plugin: {error}")
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+            return PIPE_CLOSED
         return _confess(error, f"error that is not yours: {told(error)}")
     return OK
 
@@ -90,8 +85,7 @@ def _warn(usual: Callable[..., None]) -> Callable[..., None]:
 def _stdout_is_closed() -> bool:
     """Whether our output's reader has gone; what is left then goes nowhere, or Python would complain at its end."""
     try:
-        sys.stdout.write("")
-        sys.stdout.flush()
+        click.echo()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

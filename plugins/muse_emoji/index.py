@@ -68,8 +68,6 @@ def slug(label: str) -> str:
     """A label as iconify's sets without codepoints name their drawings."""
     straight = label.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
     return re.sub("[^a-z0-9]+", "-", straight).strip("-")
-        "[^a-z0-9]+", "-", label.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "").replace("'", "")
-    ).strip("-")
 
 
 def drawings(modules: Path, source: Source) -> dict[str, str]:
