@@ -35,9 +35,7 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
     node = recipe.load(source, recipe.overrides(overrides))
     built = build.construct(node, registry)
     task = built.thing
-    with contextlib.suppress(
-        AttributeError, TypeError
-    ):  # frozen, or with slots; a dataclass with both raises TypeError
+    with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
         task.recipe = node.plain()
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
     registry.hook.muse_started(task=task)
