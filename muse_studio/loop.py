@@ -18,9 +18,10 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from muse_studio import checkpoint
+from muse_studio import checkpoint, weights
 from muse_studio.device import keep_freed_memory
 from muse_studio.errors import UserError
 from muse_studio.order import Order, key_of
@@ -31,6 +32,7 @@ class Fit:
     """How a run trains: the table `fit` of a training recipe.
 
     out: the run's folder: checkpoints, log.csv, the trained weights. A run found there goes on where it stopped.
+    dtype: of the trained weights' file; halves are half as large, and as good to draw with.
     steps, batch: optimizer steps, records each. seed: of the data's order and of all noise.
     warmup, decay, floor: steps of linear warm-up; then the rate follows a cosine to `floor` times its peak, or stays.
     clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
@@ -52,6 +54,7 @@ class Fit:
     keep: int = 2
     log_every: int = 20
     workers: int = 0
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -92,8 +95,9 @@ class Fit:
 
 
 class Learner(Protocol):
-    """What the loop drives. `modules` and `optimizers` are what a checkpoint holds, by name."""
+    """What the loop drives: `model` is trained and shipped; a checkpoint holds `modules` and `optimizers`, by name."""
 
+    model: nn.Module
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
 
@@ -103,18 +107,32 @@ class Learner(Protocol):
 
 @dataclass
 class History:
-    """What a run was: its folder, its steps, the logged rows."""
+    """What a run was: the trained weights' file, the steps, the logged rows."""
 
-    out: Path
+    weights: Path
     steps: int
     rows: list[dict[str, float]]
 
+    def summary(self) -> str:
+        """What the command line prints."""
+        last = self.rows[-1] if self.rows else {}
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in ("step", "seconds"))
+        return f"{self.weights}\n{self.steps} steps: {numbers}"
+
 
 def train(
-    fit: Fit, learner: Learner, dataset: Dataset, hook: Any, name: str, collate: Callable | None = None
+    fit: Fit,
+    learner: Learner,
+    dataset: Dataset,
+    hook: Any,
+    name: str,
+    settings: Mapping[str, Any],
+    collate: Callable | None = None,
 ) -> History:
     """Run `learner` over `dataset` to step `fit.steps`, from the newest checkpoint in `fit.out` where there is one.
 
+    Writes `<name>.safetensors` into `fit.out`, with `settings` (the recipe) in its metadata: the running average of the
+    weights where `fit.ema` asks for one, else the last ones.
     Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A loss that is no number stops the run
     with a UserError; the checkpoint before it is kept.
     """
@@ -123,7 +141,10 @@ def train(
     keep_freed_memory()
     checkpoints, log = out / "checkpoints", out / "log.csv"
     found = checkpoint.newest(checkpoints)
-    start = 0 if found is None else checkpoint.load(found, learner.modules, learner.optimizers)
+    modules, average = dict(learner.modules), None
+    if fit.ema is not None:
+        modules["average"] = average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(fit.ema))
+    start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
     rows = _read(log, start)
     order = Order(len(dataset), fit.batch, fit.seed, start, max(start, fit.steps))
     loader = DataLoader(dataset, batch_sampler=order, num_workers=fit.workers, collate_fn=collate)
@@ -134,6 +155,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * fit.rate(step)
             numbers = learner.step(batch, step)
+            if average is not None:
+                average.update_parameters(learner.model)
             done = step + 1
             if done % fit.log_every == 0 or done == fit.steps:
                 row = {key: float(value) for key, value in numbers.items()}
@@ -151,11 +174,16 @@ def train(
                 watch(done, row)
                 hook.muse_step(stage=name, step=done, steps=fit.steps, tokens=None, loss=row[loss], image=None)
             if done % fit.checkpoint_every == 0 or done == fit.steps or interrupted.is_set():
-                checkpoint.save(checkpoints, done, learner.modules, learner.optimizers, fit.keep)
+                checkpoint.save(checkpoints, done, modules, learner.optimizers, fit.keep)
             if interrupted.is_set():
                 print(f"{name}: stopped at step {done}; the same command goes on from there", file=sys.stderr)
                 raise KeyboardInterrupt
-    return History(out, max(start, fit.steps), rows)
+    best = learner.model if average is None else average.module
+    path = out / f"{name}.safetensors"
+    dtype = getattr(torch, fit.dtype)
+    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in best.state_dict().items()}
+    weights.save(state, path, settings)
+    return History(path, max(start, fit.steps), rows)
 
 
 def prepare(out: Path) -> None:

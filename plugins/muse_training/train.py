@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from muse_studio import device, loop, weights
+from muse_studio import device, loop
 from muse_studio.contracts import Dataset, Optimizer, TextEncoder
 from muse_studio.loop import Fit, History
 from muse_studio.stage import Stage
 from muse_training.masking import drop_text, hide, mask_tokens, masked_loss
 from muse_training.records import Cached, Encoder, stack
-
-
-@dataclass
-class TrainResult(History):
-    """A finished run and the weights it wrote."""
-
-    weights: Path
-
-    def summary(self) -> str:
-        """What the command line prints."""
-        last = self.rows[-1] if self.rows else {}
-        numbers = ", ".join(f"{key} {last[key]:.4g}" for key in ("loss", "accuracy") if key in last)
-        return f"{self.weights}\n{self.steps} steps: {numbers}"
 
 
 class Train:
@@ -74,7 +59,7 @@ class Train:
         self.text_dropout, self.smoothing = text_dropout, smoothing
         self.recipe = {}
 
-    def __call__(self, hook: Any) -> TrainResult:
+    def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         loop.prepare(Path(self.fit.out))
         on = device.pick(self.fit.device)
@@ -82,10 +67,7 @@ class Train:
         encoder = Encoder(self.stage.tokenizer, self.text_encoder, on)
         data: Any = self.dataset if self.cache is None else Cached(Path(self.cache), self.dataset, encoder)
         learner = TransformerLearner(self, encoder, on)
-        history = loop.train(self.fit, learner, data, hook, self.name, stack)
-        path = history.out / f"{self.name}.safetensors"
-        weights.save(learner.best.state_dict(), path, self.recipe)
-        return TrainResult(**vars(history), weights=path)
+        return loop.train(self.fit, learner, data, hook, self.name, self.recipe, stack)
 
 
 class TransformerLearner:
@@ -96,13 +78,6 @@ class TransformerLearner:
         self.model = task.stage.transformer.train()
         self.modules: dict[str, nn.Module] = {"transformer": self.model}
         self.optimizers = {"transformer": task.optimizer(self.model)}
-        if self.fit.ema is not None:
-            self.modules["average"] = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.fit.ema))
-
-    @property
-    def best(self) -> nn.Module:
-        """What is shipped: the running average where there is one."""
-        return self.modules["average"].module if "average" in self.modules else self.model
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """A batch of pictures and captions, or of tokens and text states."""
@@ -113,6 +88,4 @@ class TransformerLearner:
             logits = self.model(hide(tokens, hidden), self.model.condition(text))
         loss, accuracy = masked_loss(logits, tokens, hidden, self.task.smoothing)
         norm = self.fit.update(self.optimizers["transformer"], loss)
-        if "average" in self.modules:
-            self.modules["average"].update_parameters(self.model)
         return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm}

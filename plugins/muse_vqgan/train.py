@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from muse_studio import device, loop, weights
+from muse_studio import device, loop
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.loop import Fit, History
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
 from muse_vqgan.vqgan import VQGAN
-
-
-@dataclass
-class TokenizerResult(History):
-    """A finished run and the weights it wrote."""
-
-    weights: Path
-
-    def summary(self) -> str:
-        """What the command line prints."""
-        last = self.rows[-1] if self.rows else {}
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in ("step", "seconds"))
-        return f"{self.weights}\n{self.steps} steps: {numbers}"
 
 
 class TrainTokenizer:
@@ -66,14 +50,11 @@ class TrainTokenizer:
         self.perceptual, self.adversarial = perceptual, adversarial
         self.recipe = {}
 
-    def __call__(self, hook: Any) -> TokenizerResult:
+    def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         torch.manual_seed(self.fit.seed)
         learner = TokenizerLearner(self)
-        history = loop.train(self.fit, learner, self.dataset, hook, "tokenizer")
-        path = history.out / "tokenizer.safetensors"
-        weights.save(learner.best.state_dict(), path, self.recipe)
-        return TokenizerResult(**vars(history), weights=path)
+        return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
 
 
 class TokenizerLearner:
@@ -86,18 +67,11 @@ class TokenizerLearner:
         self.modules: dict[str, nn.Module] = {"tokenizer": self.model}
         self.optimizers = {"tokenizer": task.optimizer(self.model)}
         self.perceptual: PerceptualLoss | None = task.perceptual.load().to(self.device) if task.perceptual else None
-        if self.fit.ema is not None:
-            self.modules["average"] = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.fit.ema))
         if task.adversarial is not None:
             critic = Discriminator(task.adversarial.channels, task.adversarial.levels).to(self.device)
             self.modules["discriminator"] = critic
             rate = task.adversarial.rate
             self.optimizers["discriminator"] = torch.optim.Adam(critic.parameters(), rate, betas=(0.0, 0.99))
-
-    @property
-    def best(self) -> nn.Module:
-        """What is shipped: the running average where there is one."""
-        return self.modules["average"].module if "average" in self.modules else self.model
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """`{"image": uint8[B, 3, H, W], ...}`."""
@@ -116,8 +90,6 @@ class TokenizerLearner:
                 critic = self.modules["discriminator"].requires_grad_(False)
                 loss = loss + adversarial.weight * adversarial.generator_loss(critic(made))
         norm = self.fit.update(self.optimizers["tokenizer"], loss)
-        if "average" in self.modules:
-            self.modules["average"].update_parameters(self.model)
         numbers = {"loss": loss.detach(), "pixels": pixels.detach(), "psnr": psnr(made.detach(), real), "norm": norm}
         if adversarial is not None:
             numbers["critic"] = self._criticise(adversarial, real, made.detach())
