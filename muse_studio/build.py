@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     """As `build`, and says which parts were used. Nothing is made for real while a problem is known."""
     planner = Planner(registry)
     plan = planner.value(expect, node, "")
-    maker = _Maker(_meta if planner.problems else nullcontext)
+    maker = _Maker(_meta if planner.problems else _sown)
     thing = maker.make(plan)
     if problems := planner.problems + maker.problems:
         raise RecipeError(problems) from maker.cause
@@ -70,6 +70,18 @@ def _meta() -> AbstractContextManager[Any]:
     """Tensors without memory, where a part has imported torch; else there are none to make."""
     torch = sys.modules.get("torch")
     return nullcontext() if torch is None else torch.device("meta")
+
+
+@contextmanager
+def _sown() -> Iterator[None]:
+    """Random numbers that are the same each time: a recipe that trains twice starts twice from the same weights."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(0)
+        yield
 
 
 class _Maker:

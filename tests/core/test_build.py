@@ -228,6 +228,14 @@ def test_checking_makes_parts_on_the_meta_device_and_building_does_not(write):
     assert build(load({"use": "fit", "model": "net"}), registry)(None).layer.weight.device == torch.device("cpu")
 
 
+def test_parts_start_from_the_same_random_weights_each_time_and_leave_the_callers_alone(write):
+    registry = Registry([write("net.py", NET)], entries=())
+    state = torch.random.get_rng_state()
+    first, second = (build(load({"use": "fit", "model": "net"}), registry)(None).layer.weight for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_checking_parts_without_torch_loads_none(toy):
     program = (
         "import sys; from muse_studio import check\n"
