@@ -1,0 +1,85 @@
+"""A frozen encoder that transformers loads, by hub name or from a local folder."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from muse_studio.errors import UserError
+from muse_text.frozen import FrozenEncoder
+from muse_text.hub import CONFIG, folder_of
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class PretrainedEncoder(FrozenEncoder):
+    """The part that T5 and CLIP share: settings, configuration, tokenizer, loading with nothing left to chance.
+
+    model: hub name or local folder; length: T; dtype: of the weights (states are float32 always); offline: never ask
+    the hub, which is asked otherwise only for what the local cache lacks.
+    """
+
+    def __init__(self, model: str, length: int, dtype: Precision, offline: bool) -> None:
+        super().__init__(length)
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype is {dtype!r}; give 'float32' or 'bfloat16'")
+        if not model.strip():
+            raise ValueError("model is empty; give a local folder or a hub name")
+        self.model, self.dtype, self.offline = model, getattr(torch, dtype), offline
+
+    @cached_property
+    def config(self) -> Any:
+        """transformers' configuration of the model, without its weights; UserError where it can't be had."""
+        from transformers import AutoConfig
+
+        folder = folder_of(self.model, self.offline, CONFIG)
+        try:
+            return AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"transformers can't read the config.json of {self.model}: {error}") from error
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer; UserError where it can't be built."""
+        from transformers import AutoTokenizer
+
+        folder = folder_of(self.model, self.offline)
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # tokenizers raises Exception itself, transformers whatever a broken file leads to
+            raise UserError(
+                f"transformers can't build the tokenizer of {self.model}: {error}; "
+                "a tokenizer.json beside the weights always works, a spiece.model needs pip install sentencepiece"
+            ) from error
+
+    def tokenize(self, prompts: list[str]) -> tuple[list[list[int]], int]:
+        """Ids with the tokenizer's own special tokens."""
+        return self.tokenizer(prompts, verbose=False)["input_ids"], self.tokenizer.pad_token_id or 0
+
+    def pretrained(self, loader: Any, config: Any, optional: tuple[str, ...] = ()) -> tuple[nn.Module, set[str]]:
+        """What `loader.from_pretrained` makes of the folder, and which of the `optional` weights it lacks.
+
+        UserError where another weight is missing, as transformers would fill it with random numbers.
+        """
+        from safetensors import SafetensorError
+
+        folder = folder_of(self.model, self.offline)
+        try:
+            module, info = loader.from_pretrained(
+                folder,
+                config=config,
+                dtype=self.dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"the weights of {self.model} can't be loaded: {error}") from error
+        missing = {str(name) for name in info["missing_keys"]}
+        if missing - set(optional):
+            some = sorted(missing - set(optional))
+            raise UserError(f"the weights of {self.model} lack {len(some)} of the encoder's tensors, first {some[0]}")
+        return module, missing
