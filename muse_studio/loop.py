@@ -1,8 +1,7 @@
-"""The training loop that every training task shares: steps, data order, rates, checkpoints, logs, interrupts."""
+"""The training loop that every training task shares: data order, rates, average, checkpoints, logs, interrupts."""
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import sys
@@ -12,11 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -24,74 +21,11 @@ from torch.utils.data import DataLoader, Dataset
 from muse_studio import checkpoint, weights
 from muse_studio.device import keep_freed_memory
 from muse_studio.errors import UserError
-from muse_studio.order import Order, key_of
+from muse_studio.fit import Fit
+from muse_studio.order import NO_RECORD, Order, key_of
+from muse_studio.runlog import Log, Row, watch
 
-
-@dataclass
-class Fit:
-    """How a run trains: the table `fit` of a training recipe.
-
-    out: the run's folder: checkpoints, log.csv, the trained weights. A run found there goes on where it stopped.
-    dtype: of the trained weights' file; halves are half as large, and as good to draw with.
-    steps, batch: optimizer steps, records each. seed: of the data's order and of all noise.
-    warmup, decay, floor: steps of linear warm-up; then the rate follows a cosine to `floor` times its peak, or stays.
-    clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
-    precision: bfloat16 computes under autocast; weights stay float32.
-    checkpoint_every, keep, log_every: in steps, and how many checkpoints stay. workers: processes that read records.
-    """
-
-    out: str
-    steps: int
-    batch: int
-    seed: int = 0
-    warmup: int = 0
-    decay: Literal["cosine", "constant"] = "cosine"
-    floor: float = 0.0
-    clip: float | None = 1.0
-    ema: float | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
-    checkpoint_every: int = 500
-    keep: int = 2
-    log_every: int = 20
-    workers: int = 0
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.checkpoint_every, self.keep, self.log_every) < 1:
-            raise ValueError("steps, batch, checkpoint_every, keep and log_every must be 1 or more")
-        if self.warmup < 0 or self.workers < 0 or self.seed < 0:
-            raise ValueError("warmup, workers and seed must be 0 or more")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema is {self.ema}; a decay lies between 0 and 1, such as 0.999")
-        if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip is {self.clip}; give a gradient norm above 0, or null for none")
-
-    def rate(self, step: int) -> float:
-        """The factor of the learning rate at a step, counted from 0."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        if self.decay == "constant":
-            return 1.0
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
-
-    def generator(self, step: int, purpose: str) -> torch.Generator:
-        """Host noise that is a function of (seed, step, purpose): equal on every device, and nothing to save."""
-        return torch.Generator().manual_seed(key_of(self.seed, step, purpose) >> 1)
-
-    def autocast(self, on: torch.device) -> torch.autocast:
-        """The context that a forward pass runs in."""
-        return torch.autocast(on.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-
-    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """Backward, clip, step; returns the gradient norm before clipping."""
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.clip if self.clip is not None else math.inf)
-        optimizer.step()
-        return norm
+__all__ = ["Fit", "History", "Learner", "first", "prepare", "train"]
 
 
 class Learner(Protocol):
@@ -102,7 +36,10 @@ class Learner(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
 
     def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
-        """Learn from one batch at step `step`, counted from 0; returns scalars to log, the first of them the loss."""
+        """Learn from one batch at step `step`, counted from 0; returns scalars to log, the first of them the loss.
+
+        One that is not finite stops the run. Noise from torch's global generator is a function of the step too.
+        """
 
 
 @dataclass
@@ -133,49 +70,47 @@ def train(
 
     Writes `<name>.safetensors` into `fit.out`, with `settings` (the recipe) in its metadata: the running average of the
     weights where `fit.ema` asks for one, else the last ones.
-    Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A loss that is no number stops the run
-    with a UserError; the checkpoint before it is kept.
+    Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite stops the
+    run with a UserError; the checkpoint before it is kept.
     """
     out = Path(fit.out)
     prepare(out)
     keep_freed_memory()
-    checkpoints, log = out / "checkpoints", out / "log.csv"
-    found = checkpoint.newest(checkpoints)
+    checkpoints = out / "checkpoints"
     modules, average = dict(learner.modules), None
     if fit.ema is not None:
         modules["average"] = average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(fit.ema))
+    found = checkpoint.newest(checkpoints)
     start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
-    rows = _read(log, start)
+    log = Log(out / "log.csv", start)
     order = Order(len(dataset), fit.batch, fit.seed, start, max(start, fit.steps))
-    loader = DataLoader(dataset, batch_sampler=order, num_workers=fit.workers, collate_fn=collate)
+    loader = DataLoader(
+        dataset, batch_sampler=order, num_workers=fit.workers, collate_fn=collate, worker_init_fn=_undisturbed
+    )
     began, last = time.perf_counter(), start
-    with _interrupts() as interrupted, _watch(name, start, fit.steps) as watch:
+    with _interrupts() as interrupted, watch(name, start, fit.steps) as show:
         for step, batch in enumerate(loader, start):
-            for optimizer in learner.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = group.setdefault("initial_lr", group["lr"]) * fit.rate(step)
+            torch.manual_seed(key_of(fit.seed, step, "global") >> 1)
+            _set_rates(learner.optimizers, fit.rate(step))
             numbers = learner.step(batch, step)
             if average is not None:
                 average.update_parameters(learner.model)
-            done = step + 1
-            if done % fit.log_every == 0 or done == fit.steps:
+            done, stop = step + 1, interrupted.is_set()
+            logs = done % fit.log_every == 0 or done == fit.steps
+            saves = done % fit.checkpoint_every == 0 or done == fit.steps or stop
+            if logs or saves:
                 row = {key: float(value) for key, value in numbers.items()}
+                _check_finite(name, done, row, checkpoints)
+            if logs:
                 now = time.perf_counter()
-                row = {"step": done, **row, "seconds": (now - began) / (done - last)}
+                log.append({"step": done, **row, "seconds": (now - began) / (done - last)})
                 began, last = now, done
-                loss = next(iter(numbers))
-                if not math.isfinite(row[loss]):
-                    raise UserError(
-                        f"{name}: the loss is {row[loss]} at step {done}; {checkpoints} holds the last good weights. "
-                        "Try a lower rate, a longer warm-up, or a smaller clip"
-                    )
-                rows.append(row)
-                _append(log, row)
-                watch(done, row)
-                hook.muse_step(stage=name, step=done, steps=fit.steps, tokens=None, loss=row[loss], image=None)
-            if done % fit.checkpoint_every == 0 or done == fit.steps or interrupted.is_set():
+                show(log.rows[-1])
+                loss = next(iter(row.values()))
+                hook.muse_step(stage=name, step=done, steps=fit.steps, tokens=None, loss=loss, image=None)
+            if saves:
                 checkpoint.save(checkpoints, done, modules, learner.optimizers, fit.keep)
-            if interrupted.is_set():
+            if stop:
                 print(f"{name}: stopped at step {done}; the same command goes on from there", file=sys.stderr)
                 raise KeyboardInterrupt
     best = learner.model if average is None else average.module
@@ -183,7 +118,7 @@ def train(
     dtype = getattr(torch, fit.dtype)
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in best.state_dict().items()}
     weights.save(state, path, settings)
-    return History(path, max(start, fit.steps), rows)
+    return History(path, max(start, fit.steps), log.rows)
 
 
 def prepare(out: Path) -> None:
@@ -195,6 +130,35 @@ def prepare(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"{out} can't be written: {error.strerror}; give another folder as fit.out") from error
+
+
+def first(dataset: Any) -> dict[str, Any]:
+    """The first record, to try a model out on; UserError where there is none."""
+    if len(dataset) == 0:
+        raise UserError(NO_RECORD)
+    return dataset[0]
+
+
+def _set_rates(optimizers: Mapping[str, torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def _check_finite(name: str, done: int, row: Row, checkpoints: Path) -> None:
+    wrong = next((key for key, value in row.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        found = checkpoint.newest(checkpoints)
+        kept = "there is no checkpoint yet" if found is None else f"{found} holds the last good weights"
+        raise UserError(
+            f"{name}: {wrong} is {row[wrong]} at step {done}; {kept}. "
+            "Try a lower rate, a longer warm-up, or a smaller clip"
+        )
+
+
+def _undisturbed(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the loader's keep reading, so that the step can be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -215,41 +179,3 @@ def _interrupts() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _watch(name: str, start: int, steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """Shows rows: a bar on a terminal, lines elsewhere."""
-    console = Console(stderr=True)
-
-    def text(row: dict[str, float]) -> str:
-        return "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
-
-    if not console.is_terminal:
-        yield lambda done, row: print(f"{name} {done}/{steps}  {text(row)}", file=sys.stderr, flush=True)
-        return
-    with Progress(*Progress.get_default_columns(), "{task.fields[numbers]}", console=console) as bar:
-        task = bar.add_task(name, total=steps, completed=start, numbers="")
-        yield lambda done, row: bar.update(task, completed=done, numbers=text(row))
-
-
-def _read(log: Path, start: int) -> list[dict[str, float]]:
-    """The rows up to the step that a run goes on from; later ones are dropped from the file too."""
-    if not log.exists():
-        return []
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    log.unlink()
-    rows = [row for row in rows if row["step"] <= start]
-    for row in rows:
-        _append(log, row)
-    return rows
-
-
-def _append(log: Path, row: dict[str, float]) -> None:
-    new = not log.exists()
-    with log.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)

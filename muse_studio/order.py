@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from muse_studio.errors import UserError
+
 ROUNDS = 4
+NO_RECORD = "the data set has no record to train on; check its path, its split, and what it leaves out"
 
 
 def permuted(index: int, length: int, key: int) -> int:
@@ -38,11 +41,14 @@ def key_of(*parts: object) -> int:
 
 
 class Order:
-    """A batch sampler: the records of each step, every record once an epoch, each epoch in another order."""
+    """A batch sampler: the records of each step, every record once an epoch, each epoch in another order.
+
+    length: records in all. batch: records a step. start, stop: the first step, and the one after the last.
+    """
 
     def __init__(self, length: int, batch: int, seed: int, start: int, stop: int) -> None:
         if length < 1:
-            raise ValueError("there are no records to train on")
+            raise UserError(NO_RECORD)
         self.length, self.batch, self.seed, self.start, self.stop = length, batch, seed, start, stop
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,11 @@ def _download(address: str) -> Path:
             while chunk := source.read(1 << 20):
                 target.write(chunk)
         os.replace(aside, path)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"{address} could not be fetched: {error}") from error
+    except Exception as error:  # each file system of fsspec raises what its own library has, much of it no OSError
+        raise UserError(
+            f"{address} could not be fetched: {error or type(error).__name__}; check the address and the network, "
+            "or give a file of this machine"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
     return path
@@ -89,10 +93,10 @@ def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
             raise broken
         try:
             entries = json.loads(file.read(length))
-            metadata = entries.pop("__metadata__", {})
-            shapes = {name: entry["shape"] for name, entry in entries.items()}
-            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            metadata = dict(entries.pop("__metadata__", {}))
+            shapes = {name: list(entry["shape"]) for name, entry in entries.items()}
+            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise broken from error
     if 8 + length + end != size:
         raise broken
@@ -100,10 +104,12 @@ def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
 
 
 def load(module: Any, address: str) -> None:
-    """Fill a torch module from a safetensors file, strictly. A module on the meta device is only compared.
+    """Fill a torch module from a safetensors file, strictly; halves are widened to the module's own type.
 
-    Raises UserError where names or shapes differ, saying how the file's part was set.
+    A module on the meta device is only compared. Raises UserError where names or shapes differ, saying how the file's
+    part was set, and where the file is not whole.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = local(address)
@@ -112,8 +118,12 @@ def load(module: Any, address: str) -> None:
     wanted = {name: list(tensor.shape) for name, tensor in state.items()}
     if shapes != wanted:
         raise UserError(f"{address} does not fit here: {_difference(wanted, shapes)}{_settings(metadata)}")
-    if not any(tensor.is_meta for tensor in state.values()):
+    if any(tensor.is_meta for tensor in state.values()):
+        return
+    try:
         module.load_state_dict(load_file(path))
+    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
 
 
 def _difference(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]]) -> str:
@@ -129,14 +139,24 @@ def _settings(metadata: Mapping[str, str]) -> str:
 
 
 def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **metadata: str) -> None:
-    """Write tensors and how their part was set, aside first and then renamed, so that no half file is ever seen."""
+    """Write tensors and how their part was set, aside first and then renamed, so that no half file is ever seen.
+
+    Raises UserError where the file can't be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch()
+        mode = aside.stat().st_mode
         save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+        aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
         os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no such folder, there is nothing to remove either
+            aside.unlink()

@@ -26,13 +26,16 @@ def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.
     path = cache_folder() / "emoji" / f"rendered-{size}-{key}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(found), size, size, 4))
-        sets: dict[str, dict] = {}
-        for row, (pair, name) in enumerate(progress(found, f"drawing emoji at {size} px")):
-            out[row] = _draw(modules, sets, pair.style, name, size)
-        out.flush()
-        os.replace(aside, path)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(found), size, size, 4))
+            sets: dict[str, dict] = {}
+            for row, (pair, name) in enumerate(progress(found, f"drawing emoji at {size} px")):
+                out[row] = _draw(modules, sets, pair.style, name, size)
+            out.flush()
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 

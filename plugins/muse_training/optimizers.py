@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from muse_studio.errors import UserError
+
 
 def groups(model: nn.Module, decay: float) -> list[dict]:
     """The parameters that learn, in two groups: matrices of layers, which decay, and all else, which does not."""
@@ -73,6 +75,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
         matrices, others = groups(model, settings.weight_decay)
         # The last layer is a classifier, not a hidden layer: its rows are codes, which AdamW treats each for itself.
         hidden = [p for p in matrices["params"] if p.ndim == 2][:-1]
+        if not hidden:
+            raise UserError(
+                f"muon turns the matrices of hidden linear layers, and {type(model).__name__} has none; take adamw"
+            )
         chosen = {id(p) for p in hidden}
         rest = [p for p in matrices["params"] if id(p) not in chosen]
         self.muon = torch.optim.Muon(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from muse_studio.contracts import TextEmbedding, TextEncoder, Tokenizer
@@ -15,6 +15,9 @@ from muse_training.store import Store, fingerprint
 
 BATCH = 128
 """Records encoded at a time while a cache is built."""
+
+PROBES = 32
+"""Records by which a cache knows again what it was made of."""
 
 
 def stack(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -49,14 +52,20 @@ class Encoder:
 
 
 class Cached(Dataset):
-    """A data set's tokens and text states, made once and kept in `folder`; nothing is read from the data set later."""
+    """A data set's tokens and text states, made once and kept in `folder`; nothing is read from the data set later.
 
-    def __init__(self, folder: Path, dataset: Any, encoder: Encoder) -> None:
+    settings: what the recipe says of the data set. With some records, what the frozen parts make of them, and the
+    tokenizer's weights, it names the store: another data set or another tokenizer gets another one.
+    """
+
+    def __init__(self, folder: Path, dataset: Any, encoder: Encoder, settings: Any = None) -> None:
         self.length = len(dataset)
-        probe = stack([dataset[0], dataset[self.length // 2], dataset[self.length - 1]])
-        words = encoder.text(probe["caption"])
-        pictures = fingerprint(self.length, probe["image"], encoder.tokenizer)
-        sentences = fingerprint(self.length, probe["caption"], words.states, words.mask)
+        probe = stack([dataset[place * (self.length - 1) // (PROBES - 1)] for place in range(PROBES)])
+        words, frozen = encoder.text(probe["caption"]), encoder.tokenizer
+        common = (self.length, repr(settings))
+        weights = [frozen] if isinstance(frozen, nn.Module) else []
+        pictures = fingerprint(*common, probe["image"], encoder.tokens(probe["image"]), *weights)
+        sentences = fingerprint(*common, probe["caption"], words.states, words.mask)
 
         def compute(make: Callable[[dict[str, Any]], dict[str, Tensor]]) -> Callable[[int, int], dict[str, Tensor]]:
             def shard(start: int, stop: int) -> dict[str, Tensor]:

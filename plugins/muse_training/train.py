@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio import device, loop
 from muse_studio.contracts import Dataset, Optimizer, TextEncoder
+from muse_studio.errors import UserError
 from muse_studio.loop import Fit, History
 from muse_studio.stage import Stage
 from muse_training.masking import drop_text, hide, mask_tokens, masked_loss
@@ -65,9 +66,26 @@ class Train:
         on = device.pick(self.fit.device)
         device.place([self.stage.tokenizer, self.text_encoder, self.stage.transformer], on)
         encoder = Encoder(self.stage.tokenizer, self.text_encoder, on)
-        data: Any = self.dataset if self.cache is None else Cached(Path(self.cache), self.dataset, encoder)
+        self._try_out(encoder, loop.first(self.dataset)["image"].shape[-2:])
+        data: Any = self.dataset
+        if self.cache is not None:
+            data = Cached(Path(self.cache), self.dataset, encoder, self.recipe.get("dataset"))
         learner = TransformerLearner(self, encoder, on)
         return loop.train(self.fit, learner, data, hook, self.name, self.recipe, stack)
+
+    def _try_out(self, encoder: Encoder, size: Sequence[int]) -> None:
+        """UserError where pictures of that size, or the stage's parts, don't fit each other."""
+        stage = self.stage
+        if tuple(size) != (stage.height, stage.width):
+            raise UserError(
+                f"the data set's pictures have {'x'.join(map(str, size))} pixels, the stage {self.name!r} has "
+                f"{stage.height}x{stage.width}; set both to the same size"
+            )
+        try:
+            with torch.no_grad():
+                stage.transformer(stage.blank(1, encoder.device), stage.transformer.condition(encoder.text([""])))
+        except ValueError as error:
+            raise UserError(f"the stage {self.name!r} can't be trained: {error}") from error
 
 
 class TransformerLearner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class Perceptual:
     microsoft/resnet-50 (MaskBit's choice) or a ConvNeXt.
     weight: the loss's weight; Muse has 0.05 (table 5), 0.005 in fine-tuning the decoder.
     mean, std: how the network wants its pixels; ImageNet's by default.
+    The hub is asked only for what is neither a folder here nor in its cache.
     """
 
     network: str
@@ -51,18 +53,42 @@ class Perceptual:
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise ValueError(f"weight is {self.weight}; give a number above 0, or leave perceptual out")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != 3:
+                raise ValueError(f"{name} is {numbers}; give three numbers, for red, green and blue")
 
     def load(self) -> PerceptualLoss:
         """The loss, with its network loaded; UserError where it can't be."""
-        from transformers import AutoModel
-
         try:
-            network = AutoModel.from_pretrained(self.network)
-        except (OSError, ValueError) as error:
-            raise UserError(f"perceptual.network {self.network!r} could not be loaded: {error}") from error
+            network, info = self._fetch()
+        except Exception as error:  # transformers and the hub's client have kinds of their own, other ones each version
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"perceptual.network {self.network!r} could not be loaded: {reason}; give a folder that "
+                "save_pretrained wrote, with config.json and model.safetensors, or the hub name of a vision model"
+            ) from error
+        if missing := [name for name in info["missing_keys"] if "pooler" not in name]:
+            raise UserError(
+                f"perceptual.network {self.network!r} lacks {len(missing)} of its weights, first {missing[0]}"
+            )
         mean = torch.tensor(self.mean or [0.485, 0.456, 0.406]).view(3, 1, 1)
         std = torch.tensor(self.std or [0.229, 0.224, 0.225]).view(3, 1, 1)
         return PerceptualLoss(network.eval().requires_grad_(False), mean, std)
+
+    def _fetch(self) -> tuple[Any, dict[str, Any]]:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import get_session
+        from transformers import AutoModel
+
+        settings: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
+        try:
+            return AutoModel.from_pretrained(self.network, local_files_only=True, **settings)
+        except OSError:
+            if Path(self.network).exists():
+                raise
+            # The hub's client asks for ever where nobody answers, so knock first.
+            get_session().head(hf_hub_url(self.network, "config.json"), timeout=10)
+            return AutoModel.from_pretrained(self.network, **settings)
 
 
 class PerceptualLoss:
@@ -84,5 +110,9 @@ class PerceptualLoss:
 
     def _features(self, images: Tensor) -> list[Tensor]:
         out = self.network((images - self.mean) / self.std, output_hidden_states=True)
+        if getattr(out, "hidden_states", None) is None:
+            raise UserError(
+                f"{type(self.network).__name__} tells no hidden states; perceptual needs a vision model that does"
+            )
         layers = [layer if layer.ndim == 4 else layer.transpose(1, 2).unsqueeze(-1) for layer in out.hidden_states]
         return [F.normalize(layer.float(), dim=1) for layer in layers]

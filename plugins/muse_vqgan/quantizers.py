@@ -48,8 +48,7 @@ class VQ(nn.Module):
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float[B, D, h, w]."""
-        codes = F.normalize(self.codes, dim=-1) if self.cosine else self.codes
-        return F.embedding(tokens, codes).movedim(-1, 1)
+        return F.embedding(tokens, self._table()).movedim(-1, 1)
 
     def tokens(self, latents: Tensor) -> Tensor:
         """float[B, D, h, w] to int64[B, h, w]."""
@@ -73,9 +72,15 @@ class VQ(nn.Module):
             self._follow(flat.detach(), tokens.flatten())
         return Quantized(latents + (found - latents).detach(), tokens, losses)
 
+    def _table(self) -> Tensor:
+        """The codes as they are compared: float[K, D]."""
+        # In training a copy: the codebook's own step writes into `codes` before the backward pass has read them.
+        codes = self.codes.clone() if self.training else self.codes
+        return F.normalize(codes, dim=-1) if self.cosine else codes
+
     def _scores(self, flat: Tensor) -> Tensor:
         """Minus the squared distance to each code: float[..., D] to float[..., K]."""
-        codes = F.normalize(self.codes, dim=-1) if self.cosine else self.codes
+        codes = self._table()
         return 2 * flat @ codes.t() - flat.pow(2).sum(-1, keepdim=True) - codes.pow(2).sum(-1)
 
     @torch.no_grad()

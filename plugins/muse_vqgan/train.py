@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from muse_studio import device, loop
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.errors import UserError
 from muse_studio.loop import Fit, History
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
@@ -52,8 +54,9 @@ class TrainTokenizer:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        torch.manual_seed(self.fit.seed)
+        loop.prepare(Path(self.fit.out))
         learner = TokenizerLearner(self)
+        learner.try_out(loop.first(self.dataset)["image"])
         return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
 
 
@@ -68,10 +71,27 @@ class TokenizerLearner:
         self.optimizers = {"tokenizer": task.optimizer(self.model)}
         self.perceptual: PerceptualLoss | None = task.perceptual.load().to(self.device) if task.perceptual else None
         if task.adversarial is not None:
+            torch.manual_seed(self.fit.seed)
             critic = Discriminator(task.adversarial.channels, task.adversarial.levels).to(self.device)
             self.modules["discriminator"] = critic
             rate = task.adversarial.rate
             self.optimizers["discriminator"] = torch.optim.Adam(critic.parameters(), rate, betas=(0.0, 0.99))
+
+    def try_out(self, image: Tensor) -> None:
+        """UserError where a picture of the data set, uint8[3, H, W], is of a size that a part can't take."""
+        height, width = image.shape[-2:]
+        adversarial, pixels = self.task.adversarial, (image.to(self.device).float() / 255).unsqueeze(0)
+        try:
+            self.model.grid_shape(height, width)
+            if self.perceptual is not None:
+                self.perceptual(pixels, pixels)
+        except ValueError as error:
+            raise UserError(f"the data set's pictures can't be trained on: {error}; change its size") from error
+        if adversarial is not None and min(height, width) < 2**adversarial.levels:
+            raise UserError(
+                f"the discriminator halves pictures {adversarial.levels} times, those of the data set have "
+                f"{height}x{width} pixels; lower adversarial.levels"
+            )
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """`{"image": uint8[B, 3, H, W], ...}`."""
