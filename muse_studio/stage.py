@@ -63,13 +63,16 @@ class Stage:
 
         text: B prompts; negative: B prompts to move away from, none by default.
         low: int64[B, h', w'], the finished tokens of the stage before, where the transformer wants them.
-        Yields int64[B, h, w] on the text's device.
+        Yields int64[B, h, w] on the text's device. ValueError where these are not for as many pictures.
         """
-        device = text.states.device
-        if tokens is None:
-            tokens = self.blank(text.states.shape[0], device)
-        predict = Predictor(self.transformer, self.guidance, text, text.null() if negative is None else negative, low)
-        yield from self.sampler(predict, tokens, self.schedule, generator)
+        count, device = text.mask.shape[0], text.mask.device
+        negative = text.null() if negative is None else negative
+        for name, given in (("negative", negative.mask), ("low", low), ("tokens", tokens)):
+            if given is not None and given.shape[0] != count:
+                raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
+        tokens = self.blank(count, device) if tokens is None else tokens
+        predict = Predictor(self.transformer, self.guidance, text, negative, low)
+        return iter(self.sampler(predict, tokens, self.schedule, generator))
 
 
 class Predictor:
@@ -88,7 +91,7 @@ class Predictor:
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
     def __call__(self, tokens: Tensor, progress: float) -> Tensor:
         """int64[B, h, w] and the share of steps done to logits float[B, h, w, K]."""
 

@@ -21,9 +21,9 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None,
     if top_p is not None:
         logits = keep_top_p(logits, top_p)
     cumulated = logits.softmax(-1).cumsum(-1)
-    # a shade less than the whole, so that rounding can't reach past the last code that has any probability
-    threshold = uniform[..., None] * (1 - 2**-23) * cumulated[..., -1:]
-    return (cumulated <= threshold).sum(-1)
+    # By the whole as it was rounded: torch.rand's greatest, 1 - 2^-24, then stays below it in float32 too, and the code
+    # found is one that has some probability.
+    return (cumulated <= uniform[..., None] * cumulated[..., -1:]).sum(-1)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

@@ -157,6 +157,13 @@ def test_of_equal_confidences_the_first_in_reading_order_are_kept():
     assert got == [[0, 0, -1, -1, -1, -1], [0, 0, 0, 0, -1, -1], [0, 0, 0, 0, 0, 0]]
 
 
+def test_reading_order_holds_for_a_large_grid_too():
+    """Short rows are sorted stably by any sort; 256 places are not."""
+    counts = torch.tensor([0, 1, 100, 256])
+    masked = least(torch.zeros(4, 16, 16), counts).flatten(1)
+    assert torch.equal(masked, torch.arange(256) >= 256 - counts[:, None])
+
+
 def test_without_noise_the_surest_come_first():
     logits = torch.tensor([[1.0, 0], [4, 0], [2, 0], [3, 0]]).view(1, 2, 2, 2)
     sampler = Confidence(4, temperature=0, sampling_temperature=0)
@@ -185,6 +192,20 @@ def test_it_can_be_stopped_early_and_leaves_gradients_as_they_were():
     assert torch.is_grad_enabled()
     stream.close()
     assert len(model.progress) == 1 and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "sampler", [Confidence(4), Confidence(4, 0.0, 0.0), Confidence(4, top_k=3, top_p=0.9)], ids=repr
+)
+def test_nothing_waits_for_the_device(sampler):
+    """A tensor on "meta" has no values: reading one on the host raises."""
+    tokens = torch.full((2, 4, 4), MASK, device="meta")
+
+    def predict(tokens, progress):
+        return torch.empty(*tokens.shape, 9, device="meta")
+
+    got = list(sampler(predict, tokens, Cosine(), torch.Generator()))
+    assert [(grid.shape, grid.dtype, grid.device.type) for grid in got] == [((2, 4, 4), torch.int64, "meta")] * 4
 
 
 def test_noise_is_finite_at_both_ends():

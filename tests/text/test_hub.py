@@ -112,7 +112,7 @@ def test_offline_never_asks_the_hub(half, tmp_path, monkeypatch):
 
 
 def test_what_the_hub_says_is_passed_on(monkeypatch):
-    asked = hub_that(monkeypatch, cache=FileNotFoundError("x"), remote=OSError("401: gated\nmore lines"))
+    asked = hub_that(monkeypatch, cache=FileNotFoundError("x"), remote=RuntimeError("401: gated\nmore lines"))
     with pytest.raises(UserError, match=f"nor to be had from the hub: 401: gated; {CURE}"):
         hub.folder_of("someone/t5", offline=False)
     assert asked == ["cache", "hub"]

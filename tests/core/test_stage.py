@@ -1,0 +1,152 @@
+"""A stage checks that its parts fit, computes each text's conditioning once, and asks the transformer in one batch."""
+
+import pytest
+import torch
+
+from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.stage import Stage
+from muse_studio.testing import FakeGuidance, FakeSampler, FakeSchedule, FakeTokenizer, FakeTransformer, embedding
+
+
+class Watched(FakeTransformer):
+    """Notes what it is asked."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.conditioned, self.batches = [], []
+
+    def condition(self, text, low=None):
+        self.conditioned.append((text, low))
+        return super().condition(text, low)
+
+    def forward(self, tokens, conditioning):
+        self.batches.append(len(tokens))
+        return super().forward(tokens, conditioning)
+
+
+def stage(size=16, **parts):
+    torch.manual_seed(0)
+    return Stage(
+        **{
+            "tokenizer": FakeTokenizer(),
+            "transformer": Watched(),
+            "schedule": FakeSchedule(),
+            "sampler": FakeSampler(steps=4),
+            "guidance": FakeGuidance(),
+            "size": size,
+            **parts,
+        }
+    )
+
+
+def sampled(stage, text, **given):
+    *_, last = stage.sample(text, torch.Generator().manual_seed(5), **given)
+    return last
+
+
+@pytest.mark.parametrize(("size", "grid"), [(16, (4, 4)), ([8, 24], (2, 6))])
+def test_the_size_decides_the_grid(size, grid):
+    made = stage(size)
+    assert made.grid == grid and (made.height, made.width) == (grid[0] * 4, grid[1] * 4)
+    assert made.blank(3).shape == (3, *grid) and (made.blank(3) == MASK).all()
+    assert sampled(made, embedding(3)).shape == (3, *grid)
+
+
+@pytest.mark.parametrize("size", [0, -16, [16], [16, 16, 16], [16, 0]])
+def test_sizes_that_can_not_be(size):
+    with pytest.raises(ValueError, match="give one number of pixels, or"):
+        stage(size)
+
+
+def test_a_size_that_the_tokenizer_refuses():
+    with pytest.raises(ValueError, match="make each side a multiple of 4"):
+        stage(18)
+
+
+def test_codebooks_that_differ():
+    with pytest.raises(ValueError, match="the tokenizer has 64 codes, the transformer predicts 32; set"):
+        stage(transformer=FakeTransformer(codebook_size=32))
+
+
+def test_each_text_is_conditioned_once_and_both_are_asked_in_one_batch():
+    made, text = stage(), embedding(2)
+    sampled(made, text)
+    (prompted, _), (unprompted, _) = made.transformer.conditioned
+    assert prompted is text and not unprompted.mask.any() and not unprompted.states.any()
+    assert made.transformer.batches == [4] * 4
+
+
+def test_a_guidance_that_asks_for_the_prompt_alone_pays_for_it_alone():
+    made = stage(guidance=lambda ask, text, negative, progress: ask(text)[0])
+    sampled(made, embedding(2))
+    assert len(made.transformer.conditioned) == 1 and made.transformer.batches == [2] * 4
+
+
+def test_guidance_gets_each_text_its_own_logits():
+    made, text, negative = stage(), embedding(2), embedding(2, seed=1)
+    seen = []
+
+    def guidance(ask, text, negative, progress):
+        seen.append(ask(text, negative))
+        return seen[-1][0]
+
+    made.guidance = guidance
+    next(made.sample(text, torch.Generator(), negative=negative))
+    with torch.no_grad():
+        for logits, each in zip(seen[0], (text, negative), strict=True):
+            expected = made.transformer(made.blank(2), made.transformer.condition(each))
+            torch.testing.assert_close(logits, expected)
+
+
+def test_a_negative_prompt_and_low_tokens_reach_the_transformer():
+    made, text, negative = stage(), embedding(2), embedding(2, seed=1)
+    low = torch.zeros(2, 2, 2, dtype=torch.int64)
+    sampled(made, text, negative=negative, low=low)
+    assert [(each is text, each is negative, tokens is low) for each, tokens in made.transformer.conditioned] == [
+        (True, False, True),
+        (False, True, True),
+    ]
+    assert not torch.equal(sampled(made, text), sampled(made, text, negative=negative))
+
+
+def test_given_tokens_stay():
+    made = stage()
+    tokens = made.blank(2)
+    tokens[:, :2] = 7
+    last = sampled(made, embedding(2), tokens=tokens)
+    assert (last[:, :2] == 7).all() and last.min() >= 0 and (tokens[:, 2:] == MASK).all()
+
+
+@pytest.mark.parametrize("name", ["negative", "low", "tokens"])
+def test_numbers_of_pictures_that_differ(name):
+    made = stage()
+    wrong = {"negative": embedding(1), "low": torch.zeros(1, 2, 2, dtype=torch.int64), "tokens": made.blank(1)}[name]
+    with pytest.raises(ValueError, match=f"text is for 2 pictures, {name} for 1"):
+        made.sample(embedding(2), torch.Generator(), **{name: wrong})
+
+
+def test_logits_may_be_changed_in_place_by_who_asked_for_them():
+    def ruling_out_code_0(predict, tokens, schedule, generator):
+        logits = predict(tokens, 0.0)
+        logits[..., 0] = -torch.inf
+        yield logits.argmax(-1)
+
+    text = embedding(2)
+    assert sampled(stage(sampler=ruling_out_code_0), text).min() > 0
+
+
+def test_no_gradient_is_kept():
+    kept = []
+
+    def sampler(predict, tokens, schedule, generator):
+        kept.append(predict(tokens, 0.0))
+        yield tokens
+
+    sampled(stage(sampler=sampler), embedding(1))
+    assert not kept[0].requires_grad
+
+
+def test_it_works_on_the_texts_device():
+    text = TextEmbedding(*(part.to("meta") for part in embedding(2)))
+    made = stage(transformer=FakeTransformer().to("meta"), sampler=lambda predict, tokens, *_: iter([tokens]))
+    assert sampled(made, text).device.type == "meta"

@@ -1,0 +1,42 @@
+"""The parts keep the contracts that anyone's parts must keep."""
+
+import pytest
+from muse_sampling.confidence import Confidence
+from muse_sampling.guidance import CFG, NoGuidance
+from muse_sampling.schedules import Cosine, Cubic, Exp, Linear, Log, Sqrt, Square
+
+from muse_studio import testing
+
+
+@pytest.mark.parametrize("part", [Cosine(), Linear(), Square(), Cubic(), Sqrt(), Log(), Exp()], ids=repr, scope="class")
+class TestSchedules(testing.MaskScheduleContract):
+    @pytest.fixture(autouse=True)
+    def choose(self, part):
+        self.part = part
+
+    def make(self):
+        return self.part
+
+
+@pytest.mark.parametrize(
+    "part",
+    [Confidence(), Confidence(steps=1), Confidence(steps=90), Confidence(5, 0.0, 0.5, 3), Confidence(5, top_p=0.9)],
+    ids=repr,
+)
+class TestSamplers(testing.SamplerContract):
+    @pytest.fixture(autouse=True)
+    def choose(self, part):
+        self.part = part
+
+    def make(self):
+        return self.part
+
+
+@pytest.mark.parametrize("part", [CFG(), CFG(5.0, "constant"), CFG(0.0), NoGuidance()], ids=repr)
+class TestGuidances(testing.GuidanceContract):
+    @pytest.fixture(autouse=True)
+    def choose(self, part):
+        self.part = part
+
+    def make(self):
+        return self.part
