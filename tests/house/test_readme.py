@@ -25,7 +25,8 @@ SET_UP = (
 def commands() -> list[str]:
     """Each command of README's code blocks, split at &&, without prompts and comments."""
     found = []
-    for block in re.findall(r"^```(?:sh|bash|console|shell)?\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    for block in [text for language, text in blocks if language in ("", "sh", "bash", "console")]:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while "&&" in words:
