@@ -26,8 +26,8 @@ class Confidence:
     * Confidence is read from the guided logits as they are: sampling_temperature, top_k and top_p choose codes only.
     * Exactly the scheduled number is masked: of equal confidences, those first in reading order are kept. (The
       original's `<` keeps all of them.)
-    * Each step fixes at least one token and leaves at least one; the last step fixes all. (The original's own grid
-      keeps a mask to the end, while its result has none.)
+    * Each step fixes at least one token but leaves at least one; the last step fixes all. (So a single one waits for
+      the last step. The original's own grid keeps it masked even then, while its result has it.)
     * Known tokens are never changed, however many a picture has; with all known, it stays as it is.
     * Each yield is the grid with MASK where it is still open; the last one has none.
     * Each step draws two uniform numbers a place on the generator's device: no setting shifts later random numbers.

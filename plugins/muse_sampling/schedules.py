@@ -116,7 +116,7 @@ def _at_least_two(tokens: int) -> None:
 def masked_counts(schedule: MaskSchedule, steps: int, size: int) -> Tensor:
     """How many tokens are masked after each step: int64[steps, size + 1], the column being how many were at first.
 
-    max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, and one stays open
+    max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, but one stays open
     until the last step, which fixes all. Counted on the CPU in float64, so that every device gets the same.
     """
     progress = torch.arange(1, steps + 1, dtype=torch.float64) / steps
