@@ -71,7 +71,10 @@ class TextEncoder(Protocol):
 
 
 class Transformer(Protocol):
-    """The masked model: which code stands at each place, given the places already known."""
+    """The masked model: which code stands at each place, given the places already known.
+
+    One that takes a single grid alone says so by an attribute `grid`, (h, w).
+    """
 
     codebook_size: int
     text_width: int

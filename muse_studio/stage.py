@@ -45,6 +45,12 @@ class Stage:
             raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
         self.height, self.width = sides
         self.grid = self.tokenizer.grid_shape(self.height, self.width)
+        only = getattr(self.transformer, "grid", self.grid)
+        if tuple(only) != tuple(self.grid):
+            raise ValueError(
+                f"a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, the transformer's "
+                f"grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+            )
 
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """int64[count, h, w], every token MASK."""

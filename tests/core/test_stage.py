@@ -52,6 +52,14 @@ def test_the_size_decides_the_grid(size, grid):
     assert sampled(made, embedding(3)).shape == (3, *grid)
 
 
+def test_a_transformer_of_one_grid_takes_no_other():
+    transformer = Watched()
+    transformer.grid = (4, 4)
+    assert stage(16, transformer=transformer).grid == (4, 4)
+    with pytest.raises(ValueError, match="16x32 pixels is 4x8 tokens, the transformer's grid is 4x4; set size or grid"):
+        stage([16, 32], transformer=transformer)
+
+
 @pytest.mark.parametrize("size", [0, -16, [16], [16, 16, 16], [16, 0]])
 def test_sizes_that_can_not_be(size):
     with pytest.raises(ValueError, match="give one number of pixels, or"):

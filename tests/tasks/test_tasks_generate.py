@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from muse_tasks.generate import Generate
-from muse_studio.progress import ProgressBar
 from PIL import Image
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
 from muse_studio.picture import PICTURE_KEY, recipe_text
+from muse_studio.progress import ProgressBar
 from muse_studio.testing.fakes import FakeTransformer
 from muse_studio.tree import parse
 
