@@ -116,7 +116,7 @@ class Predict(Protocol):
     low: Tensor | None
 
     def __call__(self, tokens: Tensor, progress: float) -> Tensor:
-        """int64[B, h, w] with MASK, and the share of steps done, to logits float[B, h, w, K]."""
+        """int64[B, h, w] with MASK, and the share of steps done, this one counted, to logits float[B, h, w, K]."""
 
 
 class Sampler(Protocol):

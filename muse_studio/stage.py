@@ -48,8 +48,8 @@ class Stage:
         only = getattr(self.transformer, "grid", self.grid)
         if tuple(only) != tuple(self.grid):
             raise ValueError(
-                f"a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, the transformer's "
-                f"grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+                f"a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
+                f"the transformer's grid is {only[0]}x{only[1]}; set size or grid so that they agree"
             )
 
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
