@@ -1,0 +1,97 @@
+"""The tokenizer part: sizes, strides, what it refuses, and the paper's shape."""
+
+import pytest
+import torch
+from muse_vqgan.vqgan import VQGAN
+
+from muse_studio import weights
+from muse_studio.errors import UserError
+
+SMALL = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1, 2], "blocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "stride"),
+    [({}, 2), ({"multipliers": [1, 1, 1]}, 4), ({"patch": 4}, 8), ({"multipliers": [1], "patch": 1}, 1)],
+)
+@pytest.mark.parametrize("quantizer", [{}, {"quantizer": "lfq"}, {"quantizer": "fsq", "levels": [4, 4]}])
+def test_every_stride_and_quantizer_there_and_back(more, stride, quantizer):
+    torch.manual_seed(0)
+    model = VQGAN(**SMALL | more | quantizer)
+    assert model.stride == stride
+    images = torch.rand(2, 3, 2 * stride, 3 * stride)
+    tokens = model.encode(images)
+    assert tokens.shape == (2, 2, 3) == (2, *model.grid_shape(2 * stride, 3 * stride))
+    assert tokens.dtype == torch.int64
+    made = model.decode(tokens)
+    assert made.shape == images.shape
+    assert made.min() >= 0 and made.max() <= 1
+    assert torch.equal(model.eval()(images)[1].tokens, tokens)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((30, 16), "30x16 pixels don't divide into tokens of 16x16; the nearest that do: 32x16"),
+        ((3, 100), "3x100 pixels don't divide into tokens of 16x16; the nearest that do: 16x96"),
+        ((0, 16), "0x16 pixels don't divide into tokens of 16x16; the nearest that do: 16x16"),
+    ],
+)
+def test_sizes_that_do_not_divide(size, said):
+    model = VQGAN(**SMALL | {"multipliers": [1, 1], "patch": 8})
+    with pytest.raises(ValueError, match=said):
+        model.grid_shape(*size)
+    if min(size):
+        with pytest.raises(ValueError, match=said):
+            model.encode(torch.rand(1, 3, *size))
+
+
+@pytest.mark.parametrize("wrong", [-1, 16, 400])
+def test_what_is_no_code_is_not_drawn(wrong):
+    tokens = torch.zeros(1, 2, 2, dtype=torch.int64)
+    tokens[0, 1, 1] = wrong
+    low, high = min(wrong, 0), max(wrong, 0)
+    with pytest.raises(ValueError, match=f"tokens from {low} to {high} can't be decoded: codes go from 0 to 15"):
+        VQGAN(**SMALL).decode(tokens)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"codebook_size": 0}, "must be 1 or more"),
+        ({"multipliers": [1, 0]}, "must be 1 or more"),
+        ({"blocks": -1}, "must be 0 or more"),
+        ({"ema": 1.0}, "ema in 0..1 without 1"),
+        ({"levels": [4, 4]}, "levels belong to quantizer fsq, which needs them: give both or neither"),
+        ({"quantizer": "fsq"}, "levels belong to quantizer fsq, which needs them"),
+        ({"quantizer": "fsq", "levels": [4, 3]}, "make 12 codes, codebook_size is 16; fsq needs both equal"),
+        ({"quantizer": "fsq", "levels": [16, 1]}, "levels of 2 or more, such as"),
+        ({"quantizer": "lfq", "codebook_size": 12}, "codebook_size is 12; lfq takes a power of two, such as 8"),
+        ({"quantizer": "lfq", "codebook_size": 1}, "codebook_size is 1; lfq takes a power of two, such as 2"),
+    ],
+)
+def test_settings_that_can_not_be(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        VQGAN(**SMALL | wrong)
+
+
+def test_weights_come_back(tmp_path):
+    torch.manual_seed(0)
+    model = VQGAN(**SMALL)
+    path = tmp_path / "tokenizer.safetensors"
+    weights.save(model.state_dict(), path, {"use": "vqgan"} | SMALL)
+    again = VQGAN(**SMALL, weights=str(path))
+    images = torch.rand(1, 3, 8, 8)
+    assert torch.equal(model.encode(images), again.encode(images))
+    with pytest.raises(UserError, match=r"does not fit here: .* It was written for .*\"channels\": 8"):
+        VQGAN(**SMALL | {"channels": 16}, weights=str(path))
+
+
+def test_the_paper_s_tokenizer_has_stride_16_and_8192_codes():
+    with torch.device("meta"):
+        model = VQGAN()
+        finetuned = VQGAN(decoder_channels=256, decoder_blocks=4)
+    assert (model.stride, model.codebook_size) == (16, 8192)
+    assert model.grid_shape(256, 256) == (16, 16)
+    assert sum(p.numel() for p in model.encoder.parameters()) == sum(p.numel() for p in finetuned.encoder.parameters())
+    assert finetuned.decoder.layers[0].out_channels == 1024

@@ -1,0 +1,205 @@
+"""Quantizers against brute force: nearest codes, the moving average, revival, signs, levels, entropy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from muse_vqgan.quantizers import ENTROPY_TEMPERATURE, FSQ, LFQ, VQ, entropy_loss
+
+
+def latents(batch=2, width=3, seed=0):
+    return torch.randn(batch, width, 4, 5, generator=torch.Generator().manual_seed(seed))
+
+
+def vq(size=16, width=3, cosine=False, ema=0.0, revive_after=0):
+    torch.manual_seed(1)
+    return VQ(size, width, cosine, ema, revive_after)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_nearest_code_wins(cosine):
+    quantizer, z = vq(cosine=cosine).eval(), latents()
+    codes = quantizer.codes.detach().numpy()
+    out = quantizer(z)
+    assert torch.equal(out.tokens, quantizer.tokens(z))
+    for row, y, x in np.ndindex(2, 4, 5):
+        here = z[row, :, y, x].numpy()
+        if cosine:
+            here, codes = here / np.linalg.norm(here), codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        nearest = min(range(16), key=lambda code: ((here - codes[code]) ** 2).sum())
+        assert out.tokens[row, y, x] == nearest
+        np.testing.assert_allclose(out.latents[row, :, y, x].detach(), codes[nearest], atol=1e-6)
+        np.testing.assert_allclose(quantizer.lookup(out.tokens)[row, :, y, x].detach(), codes[nearest], atol=1e-6)
+
+
+def test_losses_by_hand():
+    quantizer, z = vq(), latents().requires_grad_()
+    found = quantizer.lookup(quantizer.tokens(z)).detach()
+    losses = quantizer(z).losses
+    assert losses.keys() == {"commitment", "codebook"}
+    for loss in losses.values():
+        torch.testing.assert_close(loss, (z - found).square().mean())
+    (to_latents,) = torch.autograd.grad(losses["commitment"], z, retain_graph=True)
+    torch.testing.assert_close(to_latents, 2 * (z - found).detach() / z.numel())
+    (to_codes,) = torch.autograd.grad(losses["codebook"], quantizer.codes)
+    assert (to_codes.abs().sum(1) > 0).sum() == quantizer.tokens(z).unique().numel()
+
+
+@pytest.mark.parametrize("quantizer", [vq(), vq(ema=0.9), LFQ(8)])
+def test_gradients_pass_straight_through(quantizer):
+    z, upstream = latents().requires_grad_(), latents(seed=5)
+    quantizer(z).latents.backward(upstream)
+    assert torch.equal(z.grad, upstream)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_codebook_follows_its_moving_average(cosine):
+    decay, quantizer = 0.8, vq(cosine=cosine, ema=0.8)
+    counts, sums = np.ones(16), quantizer.codes.detach().double().numpy().copy()
+    for step in range(4):
+        z = latents(batch=3, seed=step)
+        tokens = quantizer.tokens(z).flatten().numpy()
+        flat = z.movedim(1, -1).reshape(-1, 3).double().numpy()
+        if cosine:
+            flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        assert np.array_equal(quantizer(z).tokens.flatten().numpy(), tokens)
+        for code in range(16):
+            counts[code] = decay * counts[code] + (1 - decay) * (tokens == code).sum()
+            sums[code] = decay * sums[code] + (1 - decay) * flat[tokens == code].sum(0)
+        codes = sums / counts[:, None]
+        if cosine:
+            codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        np.testing.assert_allclose(quantizer.codes.detach().numpy(), codes, atol=1e-5)
+    assert not quantizer.codes.requires_grad
+
+
+def test_outside_of_training_nothing_moves():
+    quantizer = vq(ema=0.5, revive_after=1).eval()
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    quantizer(latents())
+    assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
+
+
+@pytest.mark.parametrize(("cosine", "ema"), [(False, 0.9), (True, 0.9), (False, 0.0), (True, 0.0)])
+def test_a_collapsed_codebook_recovers(cosine, ema):
+    def used(revive_after):
+        quantizer = vq(32, 3, cosine, ema, revive_after)
+        with torch.no_grad():
+            quantizer.codes[1:] = 50 * quantizer.codes[:1]  # all alike: the first of them takes everything
+            if ema:
+                quantizer.sums.copy_(quantizer.codes)
+        for step in range(40):
+            quantizer(latents(batch=8, seed=step))
+        return quantizer.tokens(latents(batch=8, seed=99)).unique().numel() / 32
+
+    assert used(0) < 0.4
+    assert used(2) > 0.9
+
+
+def test_a_dead_code_goes_to_the_latent_farthest_from_all():
+    quantizer = vq(4, 2, ema=0.9, revive_after=2)
+    with torch.no_grad():
+        quantizer.codes.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [90.0, 90.0], [-90.0, 90.0]]))
+        quantizer.sums.copy_(quantizer.codes)
+    z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, -7.0]]).T.reshape(1, 2, 2, 2)
+    quantizer(z)
+    assert quantizer.idle.tolist() == [0, 0, 1, 1]
+    quantizer(z)
+    assert quantizer.idle.tolist() == [0, 0, 0, 0]
+    torch.testing.assert_close(quantizer.codes[2:], torch.tensor([[0.0, -7.0], [0.0, 3.0]]))
+    assert quantizer.counts[2:].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_training_step_can_go_backward(ema, cosine, entropy):
+    quantizer, z = vq(cosine=cosine, ema=ema, revive_after=1), latents().requires_grad_()
+    for _ in range(2):
+        out = quantizer(z, entropy)
+        (out.latents.sum() + sum(out.losses.values())).backward()
+    assert z.grad.isfinite().all() and (z.grad != 0).any()
+    assert (quantizer.codes.grad is None) == (ema > 0)
+
+
+def test_the_entropy_loss_by_hand():
+    logits = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log()
+    each = [-(0.9 * math.log(0.9) + 0.1 * math.log(0.1)), math.log(2)]
+    mean = -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
+    assert entropy_loss(logits).item() == pytest.approx(sum(each) / 2 - mean)
+    sure_and_even = torch.tensor([[0.0, 100.0], [100.0, 0.0]])
+    assert entropy_loss(sure_and_even).item() == pytest.approx(-math.log(2))
+
+
+def test_vq_s_entropy_is_of_minus_the_distances():
+    quantizer, z = vq(), latents()
+    distances = torch.cdist(z.movedim(1, -1).reshape(-1, 3), quantizer.codes).square()
+    expected = entropy_loss(-distances / ENTROPY_TEMPERATURE)
+    torch.testing.assert_close(quantizer(z, entropy=True).losses["entropy"], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 8, 256])
+def test_every_code_is_a_row_of_signs(size):
+    quantizer, tokens = LFQ(size), torch.arange(size).view(1, 1, size)
+    signs = quantizer.lookup(tokens)
+    assert signs.shape == (1, size.bit_length() - 1, 1, size)
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(quantizer.tokens(signs), tokens)
+    assert torch.equal(quantizer.tokens(signs * 0.01), tokens)
+    assert quantizer.lookup(tokens)[0, 0, 0, :2].tolist() == [-1, 1], "the first latent is the lowest bit"
+
+
+def test_lfq_s_losses_by_hand():
+    z = torch.tensor([[[[0.5, -0.25]], [[2.0, 1.0]]]])  # two bits at two places
+    out = LFQ(4)(z, entropy=True)
+    assert out.tokens.tolist() == [[[3, 2]]]
+    assert out.latents.tolist() == [[[[1, -1]], [[1, 1]]]]
+    assert out.losses["commitment"].item() == pytest.approx((0.5**2 + 0.75**2 + 1 + 0) / 4)
+
+    def share(value):  # of +1, by exp(-(z - c)^2) over c = -1, 1
+        return math.exp(-((value - 1) ** 2)) / (math.exp(-((value - 1) ** 2)) + math.exp(-((value + 1) ** 2)))
+
+    def entropy(p):
+        return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+    bits = [[share(0.5), share(-0.25)], [share(2.0), share(1.0)]]
+    each = sum(entropy(p) for bit in bits for p in bit) / 2
+    even = sum(entropy(sum(bit) / 2) for bit in bits)
+    assert out.losses["entropy"].item() == pytest.approx(each - even, abs=1e-5)
+
+
+@pytest.mark.parametrize("levels", [[2], [3], [8, 5, 5, 5], [4, 3, 2], [7, 6]])
+def test_every_code_is_a_row_of_levels(levels):
+    size = math.prod(levels)
+    quantizer, tokens = FSQ(size, levels), torch.arange(size).view(1, 1, size)
+    values = quantizer.lookup(tokens)
+    assert values.shape == (1, len(levels), 1, size)
+    assert values.min() == -1 and values.max() <= 1
+    assert [values[0, index].unique().numel() for index in range(len(levels))] == levels
+    half = torch.tensor([level // 2 for level in levels]).view(1, -1, 1, 1)
+    reach = torch.tensor([(level - 1) * 1.001 / 2 for level in levels]).view(1, -1, 1, 1)
+    offset = torch.tensor([0.5 * (level % 2 == 0) for level in levels]).view(1, -1, 1, 1)
+    back = torch.atanh((values * half + offset) / reach) - torch.atanh(offset / reach)  # the bound, undone
+    assert torch.equal(quantizer.tokens(back), tokens)
+    out = quantizer(back)
+    assert torch.equal(out.tokens, tokens)
+    torch.testing.assert_close(out.latents, values)
+    assert out.losses == {}
+
+
+@pytest.mark.parametrize("levels", [[2], [3], [4], [5], [8], [15]])
+def test_every_level_is_reached_and_in_order(levels):
+    z = torch.linspace(-9, 9, 4001).view(1, 1, 1, -1)
+    tokens = FSQ(levels[0], levels).tokens(z).flatten()
+    assert tokens.unique().tolist() == list(range(levels[0]))
+    assert (tokens.diff() >= 0).all()
+
+
+def test_fsq_s_gradient_is_that_of_its_bound():
+    quantizer, z = FSQ(20, [5, 4]), latents(width=2).requires_grad_()
+    quantizer(z).latents.sum().backward()
+    reach = torch.tensor([4 * 1.001 / 2, 3 * 1.001 / 2]).view(1, 2, 1, 1)
+    shift = torch.atanh(torch.tensor([0, 0.5]).view(1, 2, 1, 1) / reach)
+    expected = (1 - torch.tanh(z.detach() + shift) ** 2) * reach / 2
+    torch.testing.assert_close(z.grad, expected, atol=1e-5, rtol=1e-4)
