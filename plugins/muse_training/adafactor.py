@@ -25,8 +25,8 @@ class Adafactor:
 
     def __post_init__(self) -> None:
         check(self.rate, self.betas, self.weight_decay)
-        if len(self.betas) != 2 or self.clip <= 0:
-            raise ValueError(f"betas are {self.betas} and clip is {self.clip}; give two betas and a clip above 0")
+        if self.clip <= 0:
+            raise ValueError(f"clip is {self.clip}; give a root mean square above 0")
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the model's learning parameters."""

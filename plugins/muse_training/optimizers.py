@@ -26,6 +26,8 @@ def groups(model: nn.Module, decay: float) -> list[dict]:
 
 def check(rate: float, betas: list[float], decay: float) -> None:
     """Ranges that every optimizer shares; ValueError where one is left."""
+    if len(betas) != 2:
+        raise ValueError(f"betas are {betas}; give two, as in [0.9, 0.96]")
     if rate <= 0 or decay < 0 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(
             f"rate {rate} must be above 0, weight_decay {decay} 0 or more, betas {betas} in 0..1 without 1"
@@ -61,7 +63,9 @@ class Muon:
     weight_decay: float = 0.045
 
     def __post_init__(self) -> None:
-        check(self.rate, [*self.betas, self.momentum], self.weight_decay)
+        check(self.rate, self.betas, self.weight_decay)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; it lies in 0..1 without 1")
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the model's learning parameters."""
