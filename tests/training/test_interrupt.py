@@ -1,0 +1,74 @@
+"""Ctrl-C at the command line: the step is finished, its checkpoint kept, and the same command goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from PIL import Image
+from safetensors import safe_open
+
+from muse_studio import checkpoint
+from muse_studio.cli import main
+
+RECIPE = """
+use: train-tokenizer
+tokenizer: {use: vqgan, codebook_size: 16, code_width: 4, channels: 8, multipliers: [1], blocks: 0, patch: 4}
+dataset: {use: folder, path: pictures, size: 8}
+optimizer: {use: adamw, rate: 1e-3}
+fit: {out: run, steps: 1000000, batch: 2, log_every: 1, checkpoint_every: 1000000, workers: 1, device: cpu}
+"""
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(RECIPE)
+    (tmp_path / "pictures").mkdir()
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / "pictures" / f"{colour}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "muse_studio", "run", "train.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        # A shell starts what it runs in the background with SIGINT ignored; a terminal's is what is tested.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if line.startswith("tokenizer 3/"):
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the process that reads records too
+            break
+    began = time.monotonic()
+    rest, said = process.communicate(timeout=60)
+    assert process.returncode == 130, "".join(told) + said
+    assert time.monotonic() - began < 30
+    assert rest == ""
+    kept = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    step = int(kept.name.removeprefix("step-"))
+    assert step >= 3
+    assert said.endswith(f"tokenizer: stopped at step {step}; the same command goes on from there\ninterrupted\n")
+    assert not (tmp_path / "run" / "tokenizer.safetensors").exists()
+
+    assert main(["run", "train.yaml", f"fit.steps={step + 2}"]) == 0
+    shown = capsys.readouterr()
+    assert [line.split()[1] for line in shown.err.splitlines() if line.startswith("tokenizer ")] == [
+        f"{done}/{step + 2}" for done in (step + 1, step + 2)
+    ]
+    assert shown.out.splitlines()[0].endswith("tokenizer.safetensors")
+    with safe_open(tmp_path / "run" / "tokenizer.safetensors", "pt") as file:
+        assert '"use": "train-tokenizer"' in file.metadata()["muse_settings"]
+
+
+def test_a_folder_that_can_not_be_written_is_told_at_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text(RECIPE)
+    (tmp_path / "run").touch()
+    assert main(["run", "train.yaml"]) == 2
+    assert capsys.readouterr().err == "error: run can't be written: File exists; give another folder as fit.out\n"
