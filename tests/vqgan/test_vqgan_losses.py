@@ -96,7 +96,7 @@ def test_a_perceptual_network_that_can_not_be_had(tmp_path):
             UserError, match=r"perceptual\.network .* could not be loaded: .*; give a folder that save_pre"
         ):
             Perceptual(name).load()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
