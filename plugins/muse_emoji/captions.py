@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
+from muse_emoji.canvas import BACKGROUNDS, HUES
 from muse_emoji.index import Pair
 
+COLOURS = {*BACKGROUNDS, *HUES, "white"}
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 BESIDE = ("to the left of", "to the right of", "above", "below")
+UNCOUNTED = ("people-body", "symbols")
+"""Groups whose labels have no plural that rules can make: "man kneeling", "input latin letters"."""
 
 
 def a(noun: str) -> str:
-    """The noun with its indefinite article, by its first letter."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    """The noun with its indefinite article, by how it is spoken: an apple, an hourglass, a unicorn."""
+    vowel = noun.startswith(("hour", *"aeiou")) and not noun.startswith(("unic", "euro", "ewe", "one", "uku"))
+    return f"{'an' if vowel else 'a'} {noun}"
 
 
 def plural(noun: str) -> str:
@@ -24,27 +29,40 @@ def plural(noun: str) -> str:
     return f"{noun}s"
 
 
+def countable(pair: Pair) -> bool:
+    """Whether "two" and "a" can stand before the label: not "grapes", nor "keycap: 1"."""
+    return pair.group not in UNCOUNTED and pair.label.replace(" ", "").isalpha() and not pair.label.endswith("s")
+
+
+def coloured(name: str) -> bool:
+    """Whether a label or tag says a colour itself."""
+    return any(word in COLOURS for word in name.split())
+
+
 def canonical(pair: Pair) -> str:
     """The caption that evaluation asks with: label and style."""
     return f"{pair.label}, {pair.style} style"
 
 
-def noun(pair: Pair, random: Generator, tag_share: float = 0.15) -> str:
-    """Mostly the label, at times one of the tags."""
-    if pair.tags and random.random() < tag_share:
-        return pair.tags[random.integers(len(pair.tags))]
-    return pair.label
+def noun(pair: Pair, random: Generator, colour: str | None = None, tag_share: float = 0.15) -> str:
+    """Mostly the label, at times one of the tags; behind a colour, where there is one, and then no second colour."""
+    tags = _tags(pair, colour)
+    name = tags[random.integers(len(tags))] if tags and random.random() < tag_share else pair.label
+    return name if colour is None else f"{colour} {name}"
+
+
+def _tags(pair: Pair, colour: str | None) -> list[str]:
+    return [tag for tag in pair.tags if colour is None or not coloured(tag)]
 
 
 def caption(pair: Pair, random: Generator, colour: str | None = None, background: str | None = None) -> str:
     """One of the ways to name a single emoji; `colour` of the thing, `background` colour where there is one."""
-    name = noun(pair, random)
-    if colour is not None:
-        name = f"{colour} {name}"
-    if random.random() < 0.6:
+    name = noun(pair, random, colour)
+    if random.random() < 0.6 and not name.endswith("s"):
         name = a(name)
-    if pair.tags and random.random() < 0.15:
-        name = f"{name}, {', '.join(random.permutation(pair.tags)[:2])}"
+    tags = _tags(pair, colour)
+    if tags and random.random() < 0.15:
+        name = f"{name}, {', '.join(random.permutation(tags)[:2])}"
     if background is not None:
         name = f"{name} on {a(background)} background"
     way = random.random()

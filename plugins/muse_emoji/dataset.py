@@ -37,9 +37,9 @@ class Emoji(Dataset):
         styles: list[str] | None = None,
         split: Literal["train", "held-out", "all"] = "train",
         variants: int = 8,
-        background: float = 0.35,
+        background: float = 0.3,
         recoloured: float = 0.15,
-        scenes: float = 0.2,
+        scenes: float = 0.15,
         seed: int = 0,
     ) -> None:
         if size < 8 or variants < 1:
@@ -67,8 +67,10 @@ class Emoji(Dataset):
         return [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles and self._wanted(pair)]
 
     @cached_property
-    def _by_style(self) -> dict[str, list[int]]:
-        return {style: [row for row in self._rows if self._drawn[0][row].style == style] for style in self.styles}
+    def _countable(self) -> dict[str, list[int]]:
+        """The rows of each style that can be one thing of a scene."""
+        able = [row for row in self._rows if captions.countable(self._drawn[0][row])]
+        return {style: [row for row in able if self._drawn[0][row].style == style] for style in self.styles}
 
     def _wanted(self, pair: Pair) -> bool:
         return self.split == "all" or pair.held_out == (self.split == "held-out")
@@ -100,16 +102,17 @@ class Emoji(Dataset):
         kind = random.random()
         backdrop = random.choice(list(canvas.BACKGROUNDS)) if random.random() < self.background else None
         ground = canvas.WHITE if backdrop is None else canvas.BACKGROUNDS[backdrop]
-        if kind < self.scenes:
+        if kind < self.scenes and captions.countable(pair):
             return self._scene(row, random, ground, backdrop)
-        colour = self._other_colour(row, random) if kind < self.scenes + self.recoloured else None
+        recoloured = self.scenes <= kind < self.scenes + self.recoloured
+        colour = self._other_colour(row, random) if recoloured else None
         if colour is not None:
             picture = canvas.recolour(picture, colour)
         return canvas.flatten(picture, ground), captions.caption(pair, random, colour, backdrop)
 
     def _other_colour(self, row: int, random: Generator) -> str | None:
         pair, picture = self._drawn[0][row], self._drawn[1][row]
-        if any(colour in pair.label.split() for colour in canvas.BACKGROUNDS) or not canvas.tinted(picture):
+        if captions.coloured(pair.label) or not canvas.tinted(picture):
             return None  # "a blue red apple" says nothing, and a grey thing can't be turned
         return str(random.choice(list(canvas.HUES)))
 
@@ -126,7 +129,7 @@ class Emoji(Dataset):
                 picture = canvas.recolour(picture, colour)
             image = canvas.scatter([picture] * count, canvas.row_of(count, random), ground)
             return image, captions.counted(pair, count, colour, style, behind)
-        other = int(random.choice(self._by_style[pair.style]))
+        other = int(random.choice(self._countable[pair.style]))
         where = str(random.choice(captions.BESIDE))
         image = canvas.scatter([picture, self._drawn[1][other]], canvas.two_of(where), ground)
         second = self._drawn[0][other]
