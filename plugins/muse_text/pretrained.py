@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from muse_studio.errors import UserError
+from muse_studio.hub import CONFIG, folder_of
 from muse_text.frozen import FrozenEncoder
-from muse_text.hub import CONFIG, folder_of
 
 Precision = Literal["float32", "bfloat16"]
 

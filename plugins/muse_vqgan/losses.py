@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
+from muse_studio import hub
 from muse_studio.errors import UserError
 
 
@@ -59,9 +60,14 @@ class Perceptual:
 
     def load(self) -> PerceptualLoss:
         """The loss, with its network loaded; UserError where it can't be."""
+        from transformers import AutoModel
+
         try:
-            network, info = self._fetch()
-        except Exception as error:  # transformers and the hub's client have kinds of their own, other ones each version
+            folder = hub.folder_of(self.network, offline=False, files=(*hub.CONFIG, *hub.WEIGHTS))
+            network, info = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except (UserError, OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"perceptual.network {self.network!r} could not be loaded: {reason}; give a folder that "
@@ -74,21 +80,6 @@ class Perceptual:
         mean = torch.tensor(self.mean or [0.485, 0.456, 0.406]).view(3, 1, 1)
         std = torch.tensor(self.std or [0.229, 0.224, 0.225]).view(3, 1, 1)
         return PerceptualLoss(network.eval().requires_grad_(False), mean, std)
-
-    def _fetch(self) -> tuple[Any, dict[str, Any]]:
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import get_session
-        from transformers import AutoModel
-
-        settings: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
-        try:
-            return AutoModel.from_pretrained(self.network, local_files_only=True, **settings)
-        except OSError:
-            if Path(self.network).exists():
-                raise
-            # The hub's client asks for ever where nobody answers, so knock first.
-            get_session().head(hf_hub_url(self.network, "config.json"), timeout=10)
-            return AutoModel.from_pretrained(self.network, **settings)
 
 
 class PerceptualLoss:

@@ -8,9 +8,9 @@ import sys
 import time
 
 import pytest
-from muse_text import hub
 from muse_text.t5 import T5
 
+from muse_studio import hub
 from muse_studio.errors import UserError
 
 CURE = r"give as model a local folder with config\.json, model\.safetensors and tokenizer\.json, or point HF_HOME"
@@ -134,6 +134,7 @@ def test_a_name_that_no_hub_could_have(model):
 def in_a_fresh_process(endpoint, home):
     """Ask for a model of the hub at `endpoint`, with an empty cache: what is printed, and the seconds it took."""
     script = """
+from muse_studio import hub
 from muse_studio.errors import UserError
 from muse_text.t5 import T5
 try:

@@ -14,8 +14,9 @@ ALL = (*CONFIG, *WEIGHTS, *TOKENIZER)
 
 
 def folder_of(model: str, offline: bool, files: tuple[str, ...] = ALL) -> Path:
-    """Where `files` (CONFIG or ALL) of a model lie; UserError, saying how to get them here, where they can't be had.
+    """Where a model's files lie; UserError, saying how to get them here, where they can't be had.
 
+    files: CONFIG, with WEIGHTS and TOKENIZER as wanted.
     model: a local folder, or a hub name such as "google/flan-t5-xxl".
     offline: ask no hub. Otherwise it is asked once, where the cache lacks a file.
     """
@@ -80,7 +81,7 @@ def lacking(folder: Path, files: tuple[str, ...] = ALL) -> str:
     """What a folder lacks, with the cure; empty where it is whole."""
     if not (folder / "config.json").is_file():
         return "no config.json; give the folder that holds it"
-    if files == CONFIG:
+    if not {*WEIGHTS} <= {*files}:
         return ""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
@@ -93,7 +94,8 @@ def lacking(folder: Path, files: tuple[str, ...] = ALL) -> str:
             f"no {missing[0]}; only safetensors are read, as pickled weights can run code: "
             "convert them with save_pretrained, or choose a model that has them"
         )
-    if not any(next(folder.glob(pattern), None) for pattern in ("tokenizer.json", "spiece.model", "vocab.*")):
+    vocabularies = ("tokenizer.json", "spiece.model", "vocab.*")
+    if {*TOKENIZER} <= {*files} and not any(next(folder.glob(pattern), None) for pattern in vocabularies):
         return "no tokenizer.json; save the model's tokenizer beside its weights"
     return ""
 
