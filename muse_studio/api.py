@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from muse_studio import build, recipe
+from muse_studio import build, machine, recipe
+from muse_studio.errors import UserError
 from muse_studio.part import Part
 from muse_studio.problems import Problem, RecipeError
 from muse_studio.registry import Registry
@@ -28,8 +29,8 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
     the resolved recipe (parents and overrides merged in, defaults left out), and `plugins`, a dict from each plugin
     that it took part of to its version. A task that takes no attributes goes without.
 
-    Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, PluginError
-    where a plugin is at fault.
+    Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, a full disk and
+    a lack of memory among it, PluginError where a plugin is at fault.
     """
     registry = Registry(plugins)
     node = recipe.load(source, recipe.overrides(overrides))
@@ -39,7 +40,12 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
         task.recipe = node.plain()
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
     registry.hook.muse_started(task=task)
-    result = task(registry.hook)
+    try:
+        result = task(registry.hook)
+    except Exception as error:
+        if (refusal := machine.refusal(error)) is None:
+            raise
+        raise UserError(refusal) from error
     registry.hook.muse_finished(task=task, result=result)
     return result
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from muse_studio import machine
 from muse_studio.contracts import Task
 from muse_studio.errors import UserError
 from muse_studio.kinds import kind_named
@@ -110,9 +111,10 @@ class _Maker:
         try:
             with self.context():
                 return plan.target(**arguments)
-        except (ValueError, TypeError, OSError, UserError) as error:
-            self.cause = self.cause or error
-            self.problems.append(plan.refusal(str(error) or type(error).__name__))
-            return BROKEN
         except Exception as error:
-            raise PluginError(f"{plan.what} broke while it was made: {told(error)}") from error
+            said = machine.refusal(error)
+            if said is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
+                raise PluginError(f"{plan.what} broke while it was made: {told(error)}") from error
+            self.cause = self.cause or error
+            self.problems.append(plan.refusal(said or str(error) or type(error).__name__))
+            return BROKEN

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from muse_studio.files import open_folder, path_of
 from muse_studio.order import key_of
 
 
@@ -53,6 +55,10 @@ class Fit:
             raise ValueError(f"ema is {self.ema}; a decay lies between 0 and 1, such as 0.999")
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"clip is {self.clip}; give a gradient norm above 0, or null for none")
+
+    def folder(self) -> Path:
+        """The run's folder, made where it is missing; UserError, before anything costly, where it can't be written."""
+        return open_folder(path_of(self.out), "fit.out")
 
     def rate(self, step: int) -> float:
         """The factor of the learning rate at a step, counted from 0."""

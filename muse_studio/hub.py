@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from muse_studio.errors import UserError
+from muse_studio.files import path_of
 
 CONFIG = ("config.json",)
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -20,7 +21,7 @@ def folder_of(model: str, offline: bool, files: tuple[str, ...] = ALL) -> Path:
     model: a local folder, or a hub name such as "google/flan-t5-xxl".
     offline: ask no hub. Otherwise it is asked once, where the cache lacks a file.
     """
-    here = Path(model).expanduser()
+    here = path_of(model)
     if here.is_dir():
         problem = lacking(here, files)
         if problem:

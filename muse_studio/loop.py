@@ -25,7 +25,7 @@ from muse_studio.fit import Fit
 from muse_studio.order import NO_RECORD, Order, key_of
 from muse_studio.runlog import Log, Row, watch
 
-__all__ = ["Fit", "History", "Learner", "first", "prepare", "train"]
+__all__ = ["Fit", "History", "Learner", "first", "train"]
 
 
 class Learner(Protocol):
@@ -73,8 +73,7 @@ def train(
     Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite stops the
     run with a UserError; the checkpoint before it is kept.
     """
-    out = Path(fit.out)
-    prepare(out)
+    out = fit.folder()
     keep_freed_memory()
     checkpoints = out / "checkpoints"
     modules, average = dict(learner.modules), None
@@ -119,17 +118,6 @@ def train(
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in best.state_dict().items()}
     weights.save(state, path, settings)
     return History(path, max(start, fit.steps), log.rows)
-
-
-def prepare(out: Path) -> None:
-    """Make a run's folder, or say why it can't be written; before anything costly."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{out} can't be written: {error.strerror}; give another folder as fit.out") from error
 
 
 def first(dataset: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def recipe_text(path: Path) -> str:
         with Image.open(path) as picture:
             text = picture.text.get(PICTURE_KEY) if picture.format == "PNG" else _user_comment(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} can't be read as a picture: {error}") from error
+        raise UserError(f"{path} can't be read as a picture: {error}; give another copy of it") from error
     if text is None:
         raise UserError(
             f"{path} is a picture without a recipe in its metadata ({PICTURE_KEY}); give a picture that muse has made "

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from muse_studio.errors import UserError
+from muse_studio.files import path_of
 from muse_studio.picture import MAGIC, recipe_text
 from muse_studio.problems import listed, near
 
@@ -22,13 +23,13 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str, folder: Path) -> Path:
     """The file that a recipe's name means, seen from `folder`; UserError with what is near where there is none."""
-    path, known = folder / os.path.expanduser(name), shipped()
+    path, known = folder / path_of(name), shipped()
     if path.suffix and os.path.isfile(path):  # unlike Path's own, it takes a name of any length
         return path
     if (short := name.removesuffix(".yaml")) in known:
         return known[short]
     if os.path.isdir(path):
-        raise UserError(f"{name} is a folder; name a recipe in it, or one of {listed(known)}")
+        raise UserError(f"{name or '.'} is a folder; name a recipe in it, or one of {listed(known)}")
     if os.path.exists(path):
         return path
     raise UserError(

@@ -140,7 +140,8 @@ def _misspelt(error: Exception) -> str:
 def _left_out(known: set[str]) -> set[str]:
     wanted = {name.strip() for name in os.environ.get(WITHOUT, "").split(",")} - {""}
     for name in sorted(wanted - known):
-        warnings.warn(f"{WITHOUT} names {name!r}, which is no plugin;{near(name, known)}", stacklevel=2)
+        said = f"{WITHOUT} names {name!r}, which is no plugin;{near(name, known)} plugins: {listed(known)}"
+        warnings.warn(said, stacklevel=2)
     return wanted & known
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from muse_studio.errors import UserError
+from muse_studio.files import replacing
 
 Row: TypeAlias = dict[str, float]
 
@@ -50,9 +50,8 @@ class Log:
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(self.rows)
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        aside.write_text(text.getvalue() if self.rows else "", encoding="utf-8", newline="")
-        os.replace(aside, self.path)
+        with replacing(self.path) as aside:
+            aside.write_text(text.getvalue() if self.rows else "", encoding="utf-8", newline="")
 
 
 def _read(path: Path) -> list[Row]:

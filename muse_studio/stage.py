@@ -44,11 +44,14 @@ class Stage:
         if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
         self.height, self.width = sides
-        self.grid = self.tokenizer.grid_shape(self.height, self.width)
+        try:
+            self.grid = self.tokenizer.grid_shape(self.height, self.width)
+        except ValueError as error:
+            raise ValueError(f"size: {error}") from error
         only = getattr(self.transformer, "grid", self.grid)
         if tuple(only) != tuple(self.grid):
             raise ValueError(
-                f"a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
+                f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
                 f"the transformer's grid is {only[0]}x{only[1]}; set size or grid so that they agree"
             )
 

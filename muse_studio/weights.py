@@ -8,21 +8,23 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from muse_studio.errors import UserError
+from muse_studio.files import open_folder, path_of, replacing
 
+CACHE = "MUSE_CACHE"
+"""The environment variable that names the folder for downloads and rendered data."""
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
 
 
 def cache_folder() -> Path:
     """Where downloads and rendered data are kept: MUSE_CACHE, else ~/.cache/muse_studio."""
-    return Path(os.environ.get("MUSE_CACHE") or Path.home() / ".cache" / "muse_studio")
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "muse_studio")
 
 
 def local(address: str) -> Path:
@@ -36,9 +38,11 @@ def local(address: str) -> Path:
     elif "://" in address:
         path = _download(address)
     else:
-        path = Path(address).expanduser()
+        path = path_of(address)
     if not path.is_file():
-        raise UserError(f"no weights at {address}: {path} is not a file")
+        raise UserError(
+            f"no weights at {address}: {path} is not a file; give the address of a safetensors file, or null for none"
+        )
     if wanted:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -61,20 +65,16 @@ def _download(address: str) -> Path:
     path = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16] / address.rsplit("/", 1)[-1]
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    open_folder(path.parent, CACHE)
     try:
-        with fsspec.open(address, "rb") as source, aside.open("wb") as target:
+        with replacing(path) as aside, fsspec.open(address, "rb") as source, aside.open("wb") as target:
             while chunk := source.read(1 << 20):
                 target.write(chunk)
-        os.replace(aside, path)
     except Exception as error:  # each file system of fsspec raises what its own library has, much of it no OSError
         raise UserError(
             f"{address} could not be fetched: {error or type(error).__name__}; check the address and the network, "
             "or give a file of this machine"
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
     return path
 
 
@@ -147,16 +147,11 @@ def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **
     from safetensors.torch import save_file
 
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.touch()
-        mode = aside.stat().st_mode
-        save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
-        aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
-        os.replace(aside, path)
+        with replacing(path) as aside:
+            aside.touch()
+            mode = aside.stat().st_mode
+            save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+            aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
-    finally:
-        with suppress(OSError):  # where there is no such folder, there is nothing to remove either
-            aside.unlink()

@@ -15,6 +15,9 @@ from muse_emoji import canvas, captions, render, sources
 from muse_emoji.index import Pair
 from muse_emoji.index import pairs as find_pairs
 
+LARGEST = 1024
+"""Pixels of a side: ten thousand drawings of that size fill 40 GB."""
+
 
 class Emoji(Dataset):
     """Seven styles of emoji art, captioned: "a red apple, noto style", "three red apples", "a cat above a car".
@@ -42,8 +45,10 @@ class Emoji(Dataset):
         scenes: float = 0.15,
         seed: int = 0,
     ) -> None:
-        if size < 8 or variants < 1:
-            raise ValueError(f"size is {size} and variants {variants}; size must be 8 or more, variants 1 or more")
+        if not 8 <= size <= LARGEST:
+            raise ValueError(f"size is {size}; give the pixels of a side, from 8 to {LARGEST}")
+        if variants < 1:
+            raise ValueError(f"variants is {variants}; give 1 record a drawing or more")
         if min(background, recoloured, scenes) < 0 or recoloured + scenes > 1 or background > 1:
             raise ValueError(
                 "background, recoloured and scenes are shares from 0 to 1, the last two at most 1 together"

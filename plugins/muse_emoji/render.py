@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from PIL import Image
 
 from muse_emoji.index import Pair
 from muse_emoji.sources import SOURCES
+from muse_studio.files import open_folder, replacing
 from muse_studio.progress import progress
-from muse_studio.weights import cache_folder
+from muse_studio.weights import CACHE, cache_folder
 
 
 def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.uint8]:
@@ -25,17 +25,14 @@ def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.
     key = hashlib.sha256(names.encode()).hexdigest()[:16]
     path = cache_folder() / "emoji" / f"rendered-{size}-{key}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            out = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(found), size, size, 4))
-            sets: dict[str, dict] = {}
-            for row, (pair, name) in enumerate(progress(found, f"drawing emoji at {size} px")):
-                out[row] = _draw(modules, sets, pair.style, name, size)
-            out.flush()
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        open_folder(path.parent, CACHE)
+        kind = {"descr": "|u1", "fortran_order": False, "shape": (len(found), size, size, 4)}
+        sets: dict[str, dict] = {}
+        # Not written through a map: where the disk is full, that ends the process without a word.
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, kind)
+            for pair, name in progress(found, f"drawing emoji at {size} px"):
+                file.write(_draw(modules, sets, pair.style, name, size).tobytes())
     return np.load(path, mmap_mode="r")
 
 

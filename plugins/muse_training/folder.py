@@ -14,10 +14,13 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
+from muse_studio.files import path_of
 from muse_studio.progress import progress
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 CAPTIONS = "metadata.jsonl"
+LARGEST = 8192
+"""Pixels of a side: a picture of more would fill the memory before anything could refuse it."""
 SHOWN = 10
 """Broken files that are named; the others are counted."""
 
@@ -31,9 +34,9 @@ class Folder(Dataset):
     """
 
     def __init__(self, path: str, size: int = 256) -> None:
-        if size < 1:
-            raise ValueError(f"size is {size}; give the pixels of a side, 1 or more")
-        self.path, self.size = Path(path).expanduser(), size
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"size is {size}; give the pixels of a side, from 1 to {LARGEST}")
+        self.path, self.size = path_of(path), size
 
     @property
     def skipped(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from muse_studio import device, loop
 from muse_studio.contracts import Dataset, Optimizer, TextEncoder
 from muse_studio.errors import UserError
+from muse_studio.files import open_folder, path_of
 from muse_studio.loop import Fit, History
 from muse_studio.stage import Stage
 from muse_training.masking import drop_text, hide, mask_tokens, masked_loss
@@ -62,14 +62,15 @@ class Train:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        loop.prepare(Path(self.fit.out))
+        self.fit.folder()
+        cache = None if self.cache is None else open_folder(path_of(self.cache), "cache")
         on = device.pick(self.fit.device)
         device.place([self.stage.tokenizer, self.text_encoder, self.stage.transformer], on)
         encoder = Encoder(self.stage.tokenizer, self.text_encoder, on)
         self._try_out(encoder, loop.first(self.dataset)["image"].shape[-2:])
         data: Any = self.dataset
-        if self.cache is not None:
-            data = Cached(Path(self.cache), self.dataset, encoder, self.recipe.get("dataset"))
+        if cache is not None:
+            data = Cached(cache, self.dataset, encoder, self.recipe.get("dataset"))
         learner = TransformerLearner(self, encoder, on)
         return loop.train(self.fit, learner, data, hook, self.name, self.recipe, stack)
 

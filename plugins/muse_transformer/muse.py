@@ -60,7 +60,7 @@ class MuseTransformer(nn.Module):
                 "codebook_size, text_width, width, layers, heads, mlp and the two of grid must be 1 or more"
             )
         if width % heads:
-            raise ValueError(f"width {width} does not divide into {heads} heads")
+            raise ValueError(f"heads is {heads}, which width {width} does not divide into; choose another of them")
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
         self.embed = nn.Embedding(codebook_size + 1, width)  # the last row stands for MASK
         self.positions = nn.Parameter(torch.empty(*self.grid, width))

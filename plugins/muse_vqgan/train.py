@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,7 +53,7 @@ class TrainTokenizer:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        loop.prepare(Path(self.fit.out))
+        self.fit.folder()
         learner = TokenizerLearner(self)
         learner.try_out(loop.first(self.dataset)["image"])
         return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)

@@ -105,8 +105,9 @@ def test_the_same_index_gives_the_same_record_and_seeds_differ(packages):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"size": 7}, "size must be 8 or more"),
-        ({"variants": 0}, "variants 1 or more"),
+        ({"size": 7}, "size is 7; give the pixels of a side, from 8 to 1024"),
+        ({"size": 1_000_000}, "size is 1000000; give the pixels of a side, from 8 to 1024"),
+        ({"variants": 0}, "variants is 0; give 1 record a drawing or more"),
         ({"styles": ["noto", "impressionist"]}, "no style impressionist; there are noto, blob, twemoji, fluent flat"),
         ({"scenes": 0.6, "recoloured": 0.5}, "shares from 0 to 1, the last two at most 1 together"),
         ({"background": 1.1}, "shares from 0 to 1"),

@@ -158,6 +158,7 @@ def test_an_index_beyond_the_end(tmp_path):
         Folder(str(tmp_path))[1]
 
 
-def test_a_size_that_can_not_be():
-    with pytest.raises(ValueError, match="size is 0; give the pixels of a side, 1 or more"):
-        Folder("anywhere", 0)
+@pytest.mark.parametrize("size", [0, 1_000_000])
+def test_a_size_that_can_not_be(size):
+    with pytest.raises(ValueError, match=f"size is {size}; give the pixels of a side, from 1 to 8192"):
+        Folder("anywhere", size)

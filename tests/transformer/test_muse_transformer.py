@@ -174,7 +174,7 @@ def test_what_it_refuses():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"heads": 5}, "width 24 does not divide into 5 heads"),
+        ({"heads": 5}, "heads is 5, which width 24 does not divide into; choose another of them"),
         ({"layers": 0}, "must be 1 or more"),
         ({"grid": [4]}, "the two of grid must be 1 or more"),
         ({"grid": [0, 4]}, "the two of grid must be 1 or more"),
