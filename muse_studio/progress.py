@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -35,16 +35,7 @@ class ProgressBar:
         if self._bar is None:
             if time.monotonic() - self._began < self.patience:
                 return
-            console = Console(stderr=True)
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-                disable=not (console.is_terminal or console.is_jupyter),
-            )
+            self._bar = _bar()
             self._task = self._bar.add_task(label, total=self.total)
             self._bar.start()
         self._bar.update(self._task, completed=self.done, description=label)
@@ -54,6 +45,23 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _bar() -> Progress:
+    """rich's bar, imported here so that short work starts without it."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return bars.Progress(
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (console.is_terminal or console.is_jupyter),
+    )
 
 
 def progress(items: Sequence[T], what: str) -> Iterator[T]:
