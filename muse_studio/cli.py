@@ -137,8 +137,11 @@ def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[
 
     overrides = [each for each in arguments if OVERRIDE.match(each)]
     prompts = [each for each in arguments if not OVERRIDE.match(each)] + context.meta[__name__]
-    if not prompts and not any(each.startswith("prompt=") for each in overrides):
+    named = [each for each in overrides if each.startswith("prompt=")]
+    if not prompts and not named:
         raise click.UsageError('Say what to draw, as in: muse generate "a red apple"', context)
+    if prompts and named:
+        raise click.UsageError(f"{prompts[0]!r} is a prompt, and so is {named[-1]!r}; leave one of them out", context)
     _show(api.run("generate", [*([{"prompt": prompts}] if prompts else []), *overrides], plugins))
 
 

@@ -30,7 +30,7 @@ def test_a_recipe_has_no_problem(name):
     assert [str(problem) for problem in muse_studio.check(source)] == []
 
 
-@pytest.mark.parametrize(("name", "file"), zip(NAMES, FILES, strict=True))
+@pytest.mark.parametrize(("name", "file"), list(zip(NAMES, FILES, strict=True)))
 def test_a_recipe_opens_with_what_it_gives_and_its_command(name, file):
     head = []
     for line in file.read_text(encoding="utf-8").splitlines():
