@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
 
-from muse_studio.cli import muse
+import muse_studio
+from muse_studio.cli import main, muse
+from muse_studio.recipe import load
 from muse_studio.recipe_files import shipped
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +23,18 @@ SET_UP = (
     """pip install -c constraints.txt -e '.[test]' && pytest""",
 )
 """The two lines that do everything on a bare machine."""
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+"""Language and text of each code block."""
+
+
+def blocks(language: str) -> list[str]:
+    return [text for each, text in BLOCKS if each == language]
 
 
 def commands() -> list[str]:
     """Each command of README's code blocks, split at &&, without prompts and comments."""
     found = []
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    for block in [text for language, text in blocks if language in ("", "sh", "bash", "console")]:
+    for block in [text for language, text in BLOCKS if language in ("", "sh", "bash", "console")]:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while "&&" in words:
@@ -57,6 +65,46 @@ def test_a_muse_command_of_readme_exists(command):
 def test_readme_has_commands_to_check():
     assert sum(each.startswith("muse ") for each in commands()) > 0
     assert sum(each.startswith("pip install") for each in commands()) >= len(SET_UP)
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example, _ = blocks("python")
+    Path("example.py").write_text(example, encoding="utf-8")
+    drawn = runpy.run_path("example.py")["pictures"]
+    assert [path.name for path in drawn.paths] == ["a-fox-blob-style.png", "a-tram-noto-style.png"]
+    assert drawn.images[0].size == (64, 64)
+
+
+def test_the_part_of_ones_own_draws(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    _, own = blocks("python")
+    assert own.startswith("# mine.py\n")
+    Path("mine.py").write_text(own, encoding="utf-8")
+    (line,) = re.findall(r"`muse (.* --plugin mine\.py)`", README)
+    assert main(shlex.split(line)) == 0
+    assert capfd.readouterr().err == ""
+    late = Path("out/a-fox-noto-style.png")
+    assert load(late).plain()["stages"]["base"]["schedule"] == "late"
+    assert main(["run", str(late), "stages.base.schedule=cosine", "out=usual"]) == 0
+    assert Path("usual", late.name).read_bytes() != late.read_bytes()
+
+
+def test_the_recipe_of_ones_own_has_no_problem(tmp_path):
+    (own,) = blocks("yaml")
+    path = tmp_path / "own.yaml"
+    path.write_text(own, encoding="utf-8")
+    assert muse_studio.check(path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted({each for each in commands() if each.startswith("muse ")}))
+def test_a_muse_command_of_readme_does_what_it_says(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, *words = shlex.split(command)
+    if words[0] == "run" and words[1] != "generate":  # minutes, and the data set: what .ci/run has no time for
+        words[0] = "check"
+    assert main(words) == (2 if words[0] == "check" and len(words) > 2 else 0)
 
 
 def test_ci_is_a_script_that_stops_at_the_first_error():
