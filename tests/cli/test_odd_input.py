@@ -20,6 +20,7 @@ heard = []
 def muse_step(step):
     heard.append(step)
     if len(heard) == 3:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
         signal.raise_signal(signal.SIGINT)
 """
 
