@@ -15,6 +15,7 @@ from muse_studio.contracts import (
     MaskSchedule,
     Sampler,
     TextEmbedding,
+    TextEncoder,
     Tokenizer,
     Transformer,
 )
@@ -53,6 +54,15 @@ class Stage:
             raise ValueError(
                 f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
                 f"the transformer's grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+            )
+
+    def check_text(self, encoder: TextEncoder) -> None:
+        """ValueError where the transformer wants text of another width than the encoder gives."""
+        if self.transformer.text_width != encoder.width:
+            raise ValueError(
+                f"its transformer wants text of width {self.transformer.text_width}, the text encoder gives "
+                f"{encoder.width}; set the transformer's text_width to {encoder.width}, or choose the text encoder "
+                "that it was trained with"
             )
 
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:

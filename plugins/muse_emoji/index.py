@@ -27,7 +27,6 @@ class Pair:
     label: str
     tags: tuple[str, ...]
     group: str
-    subgroup: str
 
     @property
     def held_out(self) -> bool:
@@ -37,11 +36,10 @@ class Pair:
 
 
 def words(modules: Path) -> list[dict[str, Any]]:
-    """Every emoji without flags and skin tones: hexcode, label, tags, group, subgroup."""
+    """Every emoji without flags and skin tones: hexcode, label, tags, group."""
     folder = modules / "emojibase-data" / "en"
     messages = json.loads((folder / "messages.json").read_text(encoding="utf-8"))
     groups = {g["order"]: g["key"] for g in messages["groups"]}
-    subgroups = {g["order"]: g["message"] for g in messages["subgroups"]}
     found = []
     for emoji in json.loads((folder / "data.json").read_text(encoding="utf-8")):
         group = groups.get(emoji.get("group"))
@@ -53,7 +51,6 @@ def words(modules: Path) -> list[dict[str, Any]]:
                 "label": emoji["label"].lower(),
                 "tags": tuple(tag.lower() for tag in emoji.get("tags", [])),
                 "group": group,
-                "subgroup": subgroups.get(emoji.get("subgroup"), group),
             }
         )
     return found

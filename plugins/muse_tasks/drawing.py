@@ -21,12 +21,10 @@ def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
     if not stages:
         raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
     for name, stage in stages.items():
-        if stage.transformer.text_width != text_encoder.width:
-            raise ValueError(
-                f"stages.{name}: its transformer wants text of width {stage.transformer.text_width}, the text encoder "
-                f"gives {text_encoder.width}; set the transformer's text_width to {text_encoder.width}, "
-                "or choose the text encoder that it was trained with"
-            )
+        try:
+            stage.check_text(text_encoder)
+        except ValueError as error:
+            raise ValueError(f"stages.{name}: {error}") from error
 
 
 def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> None:

@@ -50,11 +50,7 @@ class Train:
         if not (0 <= text_dropout <= 1 and 0 <= smoothing < 1):
             raise ValueError(f"text_dropout {text_dropout} must be in 0..1, smoothing {smoothing} in 0..1 without 1")
         chosen = stages[stage]
-        if chosen.transformer.text_width != text_encoder.width:
-            raise ValueError(
-                f"the transformer's text_width is {chosen.transformer.text_width}, the text encoder's width "
-                f"{text_encoder.width}; set text_width to that"
-            )
+        chosen.check_text(text_encoder)
         self.name, self.stage, self.text_encoder, self.dataset = stage, chosen, text_encoder, dataset
         self.fit, self.optimizer, self.cache = fit, optimizer, cache
         self.text_dropout, self.smoothing = text_dropout, smoothing

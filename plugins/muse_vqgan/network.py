@@ -95,11 +95,6 @@ class Decoder(nn.Module):
         """float[B, width, h, w] to float[B, 3, H, W], about -1..1."""
         return self.layers(latents)
 
-    @property
-    def last(self) -> Tensor:
-        """The weight of the last convolution, by whose gradients losses can be balanced."""
-        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)][-1].weight
-
 
 def to_range(images: Tensor) -> Tensor:
     """0..1 to -1..1."""

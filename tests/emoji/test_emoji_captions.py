@@ -164,7 +164,7 @@ def test_articles():
 
 
 def pair(label, tags=(), group="things"):
-    return Pair("noto", "noto", "1F600", label, tags, group, group)
+    return Pair("noto", "noto", "1F600", label, tags, group)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_every_set_is_joined_by_codepoint_or_by_name(packages):
     assert len(found) == 7 * 60
     assert [pair.style for pair, _ in found[::60]] == list(STYLES)
     pair, name = found[0]
-    assert pair == Pair("noto", "noto", "1F400", "baban", (), "things", "made-up things")
+    assert pair == Pair("noto", "noto", "1F400", "baban", (), "things")
     assert (name, found[5 * 60][1]) == ("baban", "1f400.webp")
 
 
@@ -60,7 +60,7 @@ def test_a_family_is_held_out_as_one(packages):
 
 def test_who_is_held_out_never_changes():
     def held(hexcode, family):
-        return Pair("any", family, hexcode, "any", (), "", "").held_out
+        return Pair("any", family, hexcode, "any", (), "").held_out
 
     assert [code for code in range(0x1F400, 0x1F500) if held(f"{code:X}", "noto")] == HELD_OUT
     share = np.mean([held(f"{code:X}", "noto") for code in range(20_000)])

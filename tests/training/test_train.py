@@ -182,7 +182,7 @@ def test_the_run_of_another_model_is_told(tmp_path):
         ({"stage": "middle"}, "stage is 'middle'; say which one to train: base"),
         (
             {"stages": {"base": stage(text_width=5)}},
-            "text_width is 5, the text encoder's width 8; set text_width to that",
+            "text of width 5, the text encoder gives 8; set the transformer's text_width to 8, or choose",
         ),
     ],
 )
