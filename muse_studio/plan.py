@@ -118,9 +118,8 @@ class Planner:
             else:
                 said = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
                 self._refuse(node, _join(call.path, key), said)
-        for key, setting in takes.items():
-            if setting.required and key not in given:
-                self._refuse(call.node, call.path, f"{name} needs {key!r}; it takes: {_takes(takes)}")
+        if missing := [repr(key) for key, setting in takes.items() if setting.required and key not in given]:
+            self._refuse(call.node, call.path, f"{name} needs {', '.join(missing)}; it takes: {_takes(takes)}")
         call.broken = len(self.problems) > before
         return call
 

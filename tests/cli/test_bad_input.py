@@ -123,6 +123,7 @@ def test_a_command(refused, arguments, message):
             "text_encoder.length=100000",
             "text_encoder.length — length is 100000; all-MiniLM-L6-v2 has 512",
         ),
+        ("stages.large.size=8", "stages.large — Stage needs 'tokenizer', 'transformer', 'schedule', 'sampler', "),
         ("text_encoder.length=1", "text_encoder.length — length is 1; give at least 3 text positions"),
         ("prompt=[]", "Error: 'a red apple' is a prompt, and so is 'prompt=[]'; leave one of them out"),
         ("out=", 'out — expected str, got nothing (null); write "" for empty text'),
