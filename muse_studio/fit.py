@@ -24,6 +24,7 @@ class Fit:
     warmup, decay, floor: steps of linear warm-up; then the rate follows a cosine to `floor` times its peak, or stays.
     clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
     precision: bfloat16 computes under autocast; weights stay float32.
+    compile: fuses a step's small operations (torch.compile): faster, after a first step of a minute or two.
     checkpoint_every, keep, log_every: in steps, and how many checkpoints stay. workers: processes that read records.
     """
 
@@ -37,6 +38,7 @@ class Fit:
     clip: float | None = 1.0
     ema: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     checkpoint_every: int = 500
     keep: int = 2
     log_every: int = 20

@@ -77,8 +77,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def __init__(self, model: nn.Module, settings: Muon) -> None:
         matrices, others = groups(model, settings.weight_decay)
-        # The last layer is a classifier, not a hidden layer: its rows are codes, which AdamW treats each for itself.
-        hidden = [p for p in matrices["params"] if p.ndim == 2][:-1]
+        # A classifier is no hidden layer: its rows are codes, which AdamW treats each for itself.
+        codes = getattr(model, "codebook_size", None)
+        hidden = [p for p in matrices["params"] if p.ndim == 2 and p.shape[0] != codes]
         if not hidden:
             raise UserError(
                 f"muon turns the matrices of hidden linear layers, and {type(model).__name__} has none; take adamw"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio import device, loop
-from muse_studio.contracts import Dataset, Optimizer, TextEncoder
+from muse_studio.contracts import Dataset, Optimizer, TextEmbedding, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.files import open_folder, path_of
 from muse_studio.loop import Fit, History
@@ -93,14 +93,18 @@ class TransformerLearner:
         self.model = task.stage.transformer.train()
         self.modules: dict[str, nn.Module] = {"transformer": self.model}
         self.optimizers = {"transformer": task.optimizer(self.model)}
+        self.score = torch.compile(self._score) if self.fit.compile else self._score
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """A batch of pictures and captions, or of tokens and text states."""
         tokens, text = self.encoder(batch)
         hidden = mask_tokens(tokens, self.task.stage.schedule, self.fit.generator(step, "mask"))
         text = drop_text(text, self.task.text_dropout, self.fit.generator(step, "text"))
-        with self.fit.autocast(self.device):
-            logits = self.model(hide(tokens, hidden), self.model.condition(text))
-        loss, accuracy = masked_loss(logits, tokens, hidden, self.task.smoothing)
+        loss, accuracy = self.score(tokens, hidden, text)
         norm = self.fit.update(self.optimizers["transformer"], loss)
         return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm}
+
+    def _score(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding) -> tuple[Tensor, Tensor]:
+        with self.fit.autocast(self.device):
+            logits = self.model(hide(tokens, hidden), self.model.condition(text))
+        return masked_loss(logits, tokens, hidden, self.task.smoothing)

@@ -1,1 +1,1 @@
-"""The base masked transformer."""
+"""The base and the super-resolution transformer."""

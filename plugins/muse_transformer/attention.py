@@ -1,4 +1,4 @@
-"""Multi-head attention in the two forms that Muse needs: over the grid itself, and from the grid to a memory."""
+"""Multi-head attention in the forms that Muse needs: over the grid, along its two axes, from the grid to a memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,50 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]."""
         query, key, value = (split(part, self.heads) for part in self.project(x).chunk(3, -1))
-        return self.out(merge(attend(self.norm_query(query), self.norm_key(key), value)))
+        return self.out(merge(self.mix(self.norm_query(query), self.norm_key(key), value)))
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """float[B, heads, N, d] three times to float[B, heads, N, d]: every place looks at every place."""
+        return attend(query, key, value)
+
+
+class MultiAxisAttention(SelfAttention):
+    """The grid's tokens look within their block, and across blocks at their own offset (HiT, Zhao et al., 2021).
+
+    The grid is cut into blocks of block x block places. Half of the heads look along the one axis, half along the
+    other, and one projection joins them: two layers reach any place, at a cost that grows with N^1.5 where N is a
+    square grid's places and a block holds their square root. Muse's super-resolution trunk has it (section 2.4).
+    """
+
+    def __init__(self, width: int, heads: int, grid: tuple[int, int], block: int) -> None:
+        super().__init__(width, heads)
+        self.grid, self.block = grid, block
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """float[B, heads, N, d] three times to float[B, heads, N, d], places in the grid's rows."""
+        within, across = zip(*(self._blocks(x).chunk(2, 1) for x in (query, key, value)), strict=True)
+        inside = _attend_axis(*within)
+        outside = _attend_axis(*(x.transpose(2, 3) for x in across)).transpose(2, 3)
+        return self._grid(torch.cat([inside, outside], 1))
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """float[B, heads, N, d] to float[B, heads, blocks, places of a block, d]."""
+        (h, w), b = self.grid, self.block
+        x = x.unflatten(2, (h // b, b, w // b, b)).transpose(3, 4)
+        return x.flatten(4, 5).flatten(2, 3)
+
+    def _grid(self, x: Tensor) -> Tensor:
+        """What `_blocks` made, undone."""
+        (h, w), b = self.grid, self.block
+        x = x.unflatten(3, (b, b)).unflatten(2, (h // b, w // b)).transpose(3, 4)
+        return x.flatten(2, 5)
+
+
+def _attend_axis(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """float[B, heads, groups, n, d]: each group by itself; the groups join the batch, as the fused kernels want it."""
+    count, groups = query.shape[0], query.shape[2]
+    folded = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+    return attend(*folded).unflatten(0, (count, groups)).transpose(1, 2)
 
 
 class CrossAttention(nn.Module):

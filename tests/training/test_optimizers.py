@@ -193,9 +193,9 @@ def test_a_state_goes_through_a_checkpoint_bit_for_bit(settings, tmp_path):
 
 def test_muon_needs_hidden_matrices():
     with pytest.raises(
-        UserError, match="muon turns the matrices of hidden linear layers, and Linear has none; take adamw"
+        UserError, match="muon turns the matrices of hidden linear layers, and LayerNorm has none; take adamw"
     ):
-        Muon()(nn.Linear(2, 2))
+        Muon()(nn.LayerNorm(2))
 
 
 @pytest.mark.parametrize(

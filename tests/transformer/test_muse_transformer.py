@@ -176,8 +176,8 @@ def test_what_it_refuses():
     [
         ({"heads": 5}, "heads is 5, which width 24 does not divide into; choose another of them"),
         ({"layers": 0}, "must be 1 or more"),
-        ({"grid": [4]}, "the two of grid must be 1 or more"),
-        ({"grid": [0, 4]}, "the two of grid must be 1 or more"),
+        ({"grid": [4]}, r"grid is \[4\]; give its two sides in tokens"),
+        ({"grid": [0, 4]}, r"grid is \[0, 4\]; give its two sides in tokens"),
         ({"mlp": 0}, "must be 1 or more"),
     ],
 )
