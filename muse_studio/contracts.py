@@ -73,7 +73,8 @@ class TextEncoder(Protocol):
 class Transformer(Protocol):
     """The masked model: which code stands at each place, given the places already known.
 
-    One that takes a single grid alone says so by an attribute `grid`, (h, w).
+    One that takes a single grid alone says so by an attribute `grid`, (h, w). One that refines the tokens of the stage
+    before it says by `low_grid`, (h', w'), and `low_codebook_size` which; `low_grid = None` says that it refines none.
     """
 
     codebook_size: int

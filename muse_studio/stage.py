@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from muse_studio.contracts import (
     MASK,
@@ -56,6 +57,49 @@ class Stage:
                 f"the transformer's grid is {only[0]}x{only[1]}; set size or grid so that they agree"
             )
 
+    def check_low(self, before: Stage | None) -> None:
+        """ValueError where the transformer wants other low-resolution tokens than those of the stage before.
+
+        before: None where there is none.
+        """
+        wanted = getattr(self.transformer, "low_grid", ...)
+        if before is None and wanted not in (None, ...):
+            raise ValueError(
+                f"its transformer refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
+                "put a base stage first"
+            )
+        if before is None or wanted is ...:
+            return
+        if wanted is None:
+            raise ValueError(
+                "its transformer is a base model, which can't refine the tokens of the stage before it; "
+                "put it first, or take a super-resolution transformer"
+            )
+        if tuple(wanted) != tuple(before.grid):
+            raise ValueError(
+                f"its transformer refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
+                f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
+            )
+        codes, given = self.transformer.low_codebook_size, before.tokenizer.codebook_size
+        if codes != given:
+            raise ValueError(
+                f"its transformer refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
+                f"set low_codebook_size to {given}"
+            )
+
+    def resize(self, images: Tensor) -> Tensor:
+        """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
+
+        Bilinear, smoothed where it shrinks.
+        """
+        if images.shape[-2:] == (self.height, self.width):
+            return images
+        batch = images.flatten(0, -4) if images.ndim > 3 else images[None]
+        resized = F.interpolate(
+            batch.float(), (self.height, self.width), mode="bilinear", antialias=True, align_corners=False
+        )
+        return resized.round().clamp(0, 255).byte().view(*images.shape[:-2], self.height, self.width)
+
     def check_text(self, encoder: TextEncoder) -> None:
         """ValueError where the transformer wants text of another width than the encoder gives."""
         if self.transformer.text_width != encoder.width:
@@ -92,6 +136,20 @@ class Stage:
         tokens = self.blank(count, device) if tokens is None else tokens
         predict = Predictor(self.transformer, self.guidance, text, negative, low)
         return iter(self.sampler(predict, tokens, self.schedule, generator))
+
+
+def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
+    """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
+    if not stages:
+        raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
+    before = None
+    for name, stage in stages.items():
+        try:
+            stage.check_text(text_encoder)
+            stage.check_low(before)
+        except ValueError as error:
+            raise ValueError(f"stages.{name}: {error}") from error
+        before = stage
 
 
 class Predictor:

@@ -16,17 +16,6 @@ Watch = Callable[[str, int, int, Tensor], None]
 """Told after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
 
 
-def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
-    """Raise ValueError where there is no stage, or where a stage's transformer wants text of another width."""
-    if not stages:
-        raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
-    for name, stage in stages.items():
-        try:
-            stage.check_text(text_encoder)
-        except ValueError as error:
-            raise ValueError(f"stages.{name}: {error}") from error
-
-
 def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> None:
     """Move every part to the device, and switch dropout off."""
     place(stages, device)
@@ -42,7 +31,6 @@ def count_steps(stages: dict[str, Stage]) -> int:
     return sum(stage.sampler.steps for stage in stages.values())
 
 
-@torch.inference_mode()
 def draw(
     stages: dict[str, Stage],
     text: TextEmbedding,
@@ -51,17 +39,38 @@ def draw(
     negative: TextEmbedding | None = None,
     watch: Watch,
 ) -> Tensor:
-    """B prompts to pictures float32[B, 3, H, W] in 0..1 of the last stage's size (Muse, section 2.1).
+    """B prompts to pictures float32[B, 3, H, W] in 0..1 of the last stage's size (Muse, section 2.1)."""
+    name, tokens = list(sample(stages, text, generator, negative=negative, watch=watch).items())[-1]
+    return decode(stages[name], tokens)
+
+
+@torch.inference_mode()
+def sample(
+    stages: dict[str, Stage],
+    text: TextEmbedding,
+    generator: torch.Generator,
+    *,
+    negative: TextEmbedding | None = None,
+    watch: Watch,
+) -> dict[str, Tensor]:
+    """B prompts to each stage's finished tokens int64[B, h, w]; a stage refines those of the one before it.
 
     One generator serves all stages and all B rows, in order: the same generator and the same B give the same pictures.
     """
-    finished: Tensor | None = None
+    finished: dict[str, Tensor] = {}
+    low = None
     for name, stage in stages.items():
-        low, steps = finished, stage.sampler.steps
+        steps = stage.sampler.steps
         for step, tokens in enumerate(stage.sample(text, generator, negative=negative, low=low), start=1):
             watch(name, step, steps, tokens)
-            finished = tokens
-    return stage.tokenizer.decode(finished).float().clamp(0, 1)
+        finished[name] = low = tokens
+    return finished
+
+
+@torch.inference_mode()
+def decode(stage: Stage, tokens: Tensor) -> Tensor:
+    """int64[B, h, w] to pictures float32[B, 3, H, W] in 0..1."""
+    return stage.tokenizer.decode(tokens).float().clamp(0, 1)
 
 
 def tell(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:

@@ -15,11 +15,11 @@ from muse_studio.contracts import Dataset, TextEmbedding, TextEncoder
 from muse_studio.device import pick
 from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.progress import ProgressBar
-from muse_studio.stage import Stage
-from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
+from muse_studio.stage import Stage, check_fit
+from muse_tasks.drawing import count_steps, draw, make_ready, tell
 from muse_tasks.measures import count_codes, perplexity, predict_masked, psnr, usage
 from muse_tasks.pictures import to_bytes
-from muse_tasks.records import Record, at_size, load, stream
+from muse_tasks.records import Record, load, stream
 from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features
 from muse_tasks.sheet import Section, contact_sheet
@@ -107,7 +107,7 @@ class Evaluate:
         """Measure each stage on real pictures; returns them through the last tokenizer, uint8[B, 3, H, W]."""
         low = None
         for name, stage in self.stages.items():
-            images = torch.stack([at_size(record["image"], stage.height, stage.width) for record in real])
+            images = torch.stack([stage.resize(record["image"]) for record in real])
             tokens = stage.tokenizer.encode((images.float() / 255).to(device))
             again = to_bytes(stage.tokenizer.decode(tokens)).cpu()
             tally.psnr[name].append(psnr(images, again))

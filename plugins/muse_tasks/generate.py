@@ -16,8 +16,8 @@ from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
 from muse_studio.files import open_folder, path_of
 from muse_studio.progress import ProgressBar
-from muse_studio.stage import Stage
-from muse_tasks.drawing import check_fit, count_steps, draw, make_ready, tell
+from muse_studio.stage import Stage, check_fit
+from muse_tasks.drawing import count_steps, draw, make_ready, tell
 from muse_tasks.naming import slug
 from muse_tasks.pictures import provenance, save_new, to_images
 from muse_tasks.sheet import Section, Tile, contact_sheet

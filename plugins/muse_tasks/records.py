@@ -8,7 +8,6 @@ from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
@@ -63,14 +62,6 @@ class _Whole(Sequence[Record]):
             raise IndexError(index)  # which is how iteration ends
         record = self.dataset[index]
         return Record(image=record["image"], caption=record["caption"], group="all")
-
-
-def at_size(image: Tensor, height: int, width: int) -> Tensor:
-    """uint8[3, H, W] to uint8[3, height, width]: bilinear, smoothed where it shrinks; the very same if it fits."""
-    if image.shape[-2:] == (height, width):
-        return image
-    resized = F.interpolate(image[None].float(), (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return resized[0].round().clamp(0, 255).byte()
 
 
 def stream(seed: int, *purpose: str) -> torch.Generator:

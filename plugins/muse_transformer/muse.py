@@ -22,6 +22,8 @@ class MuseTransformer(Trunk):
     weights: an address of safetensors to start from.
     """
 
+    low_grid = None
+
     def __init__(
         self,
         codebook_size: int = 8192,

@@ -4,8 +4,16 @@ import pytest
 import torch
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.stage import Stage
-from muse_studio.testing import FakeGuidance, FakeSampler, FakeSchedule, FakeTokenizer, FakeTransformer, embedding
+from muse_studio.stage import Stage, check_fit
+from muse_studio.testing import (
+    FakeGuidance,
+    FakeSampler,
+    FakeSchedule,
+    FakeTextEncoder,
+    FakeTokenizer,
+    FakeTransformer,
+    embedding,
+)
 
 
 class Watched(FakeTransformer):
@@ -158,3 +166,59 @@ def test_it_works_on_the_texts_device():
     text = TextEmbedding(*(part.to("meta") for part in embedding(2)))
     made = stage(transformer=FakeTransformer().to("meta"), sampler=lambda predict, tokens, *_: iter([tokens]))
     assert sampled(made, text).device.type == "meta"
+
+
+def test_a_picture_of_the_right_size_stays_bit_for_bit():
+    picture = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
+    assert stage(16).resize(picture) is picture
+    flat = torch.full((2, 5, 3, 40, 20), 77, dtype=torch.uint8)
+    assert torch.equal(stage([8, 16]).resize(flat), torch.full((2, 5, 3, 8, 16), 77, dtype=torch.uint8))
+    assert torch.equal(stage(16).resize(flat[0, 0]), torch.full((3, 16, 16), 77, dtype=torch.uint8))
+
+
+def test_a_picture_shrinks_without_losing_what_lies_between():
+    stripes = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    stripes[..., ::2] = 200
+    middle = stage(16).resize(stripes)[..., 2:-2]
+    assert (middle.float() - 100).abs().max() <= 1
+
+
+class Refines(Watched):
+    low_grid, low_codebook_size = (4, 4), 64
+
+
+class Base(Watched):
+    low_grid = None
+
+
+def test_stages_that_fit_each_other_pass():
+    check_fit({"base": stage(16, transformer=Base()), "large": stage(32, transformer=Refines())}, FakeTextEncoder())
+    check_fit({"any": stage(16), "other": stage(32)}, FakeTextEncoder())
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([], "stages is empty; name at least one"),
+        ([(16, Refines)], "stages.0: its transformer refines a grid of 4x4 tokens, and no stage comes before it; put"),
+        ([(16, Base), (32, Base)], "stages.1: its transformer is a base model, which can't refine .* put it first"),
+        ([(24, Base), (32, Refines)], "stages.1: .* a grid of 4x4 tokens, the stage before it gives 6x6; set low_grid"),
+    ],
+)
+def test_stages_that_do_not_fit_are_named(stages, said):
+    made = {str(place): stage(size, transformer=kind()) for place, (size, kind) in enumerate(stages)}
+    with pytest.raises(ValueError, match=said):
+        check_fit(made, FakeTextEncoder())
+
+
+def test_a_stage_that_refines_other_codes_is_named():
+    other = Refines()
+    other.low_codebook_size = 32
+    with pytest.raises(ValueError, match=r"stages.large: .* 32 codes, .* has 64; set low_codebook_size to 64"):
+        check_fit({"base": stage(16), "large": stage(32, transformer=other)}, FakeTextEncoder())
+
+
+def test_a_text_encoder_of_another_width_is_named_with_the_stage():
+    narrow = Watched(text_width=5)
+    with pytest.raises(ValueError, match=r"stages\.base: its transformer wants text of width 5, the text encoder gives"):
+        check_fit({"base": stage(16, transformer=narrow)}, FakeTextEncoder())

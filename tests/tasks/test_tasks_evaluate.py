@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 from muse_tasks.evaluate import Evaluate
-from muse_tasks.records import at_size, load
+from muse_tasks.records import load
 from PIL import Image
 
 from muse_studio.contracts import TextEmbedding
@@ -186,13 +186,6 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_picture_is_read(knowin
 def test_settings_out_of_range_are_refused_with_the_cure(knowing, settings, message):
     with pytest.raises(ValueError, match=message):
         Evaluate(knowing, NumberEncoder(), Numbered(), **settings)
-
-
-def test_a_picture_of_the_right_size_stays_bit_for_bit():
-    picture = PICTURES[0]
-    assert at_size(picture, 16, 16) is picture
-    flat = torch.full((3, 40, 20), 77, dtype=torch.uint8)
-    assert torch.equal(at_size(flat, 8, 16), torch.full((3, 8, 16), 77, dtype=torch.uint8))
 
 
 def test_a_folder_is_read_picture_by_picture():
