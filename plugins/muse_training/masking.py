@@ -38,6 +38,23 @@ def drop_text(text: TextEmbedding, share: float, generator: torch.Generator) -> 
     return TextEmbedding(text.states, text.mask & kept.unsqueeze(-1), pooled)
 
 
+def corrupt(low: Tensor, codes: int, most: float, generator: torch.Generator) -> Tensor:
+    """Low-resolution tokens int64[B, h', w'] with some of each row's replaced by any of `codes`, by lot.
+
+    Which share of a row is replaced is itself drawn, evenly from 0 to `most`: the model learns to forgive what the
+    stage before it gets wrong, and still to trust what is right (as noise augmentation does in cascaded diffusion, Ho
+    et al., 2022).
+    """
+
+    def lot(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=generator.device)
+
+    share = lot(len(low), 1, 1) * most
+    replaced = (lot(*low.shape) < share).to(low.device)
+    other = (lot(*low.shape) * codes).long().to(low.device)
+    return torch.where(replaced, other, low)
+
+
 def masked_loss(logits: Tensor, tokens: Tensor, hidden: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy and accuracy over hidden tokens alone; float[B, h, w, K], int64[B, h, w], bool[B, h, w].
 

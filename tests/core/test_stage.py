@@ -220,5 +220,5 @@ def test_a_stage_that_refines_other_codes_is_named():
 
 def test_a_text_encoder_of_another_width_is_named_with_the_stage():
     narrow = Watched(text_width=5)
-    with pytest.raises(ValueError, match=r"stages\.base: its transformer wants text of width 5, the text encoder gives"):
+    with pytest.raises(ValueError, match=r"stages\.base: its transformer wants text of width 5, the"):
         check_fit({"base": stage(16, transformer=narrow)}, FakeTextEncoder())

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from muse_sampling.schedules import Cosine, Linear
-from muse_training.masking import drop_text, hide, mask_tokens, masked_loss
+from muse_training.masking import corrupt, drop_text, hide, mask_tokens, masked_loss
 
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.testing.fakes import embedding
@@ -135,3 +135,15 @@ def test_halves_are_weighed_in_float32():
     logits = torch.randn(1, 2, 2, 5, generator=seeded()).bfloat16()
     loss, _ = masked_loss(logits, torch.ones(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2, dtype=torch.bool))
     assert loss.dtype == torch.float32
+
+
+def test_corruption_replaces_an_even_spread_of_shares():
+    low = torch.full((4000, 4, 4), 7)
+    mixed = corrupt(low, 1000, 0.6, torch.Generator().manual_seed(0))
+    shares = (mixed != low).float().mean((1, 2))
+    assert shares.mean().item() == pytest.approx(0.3, abs=0.01)
+    assert shares.std().item() == pytest.approx((0.6**2 / 12 + (0.3 - 0.12) / 16) ** 0.5, abs=0.01)
+    assert mixed.min() >= 0 and mixed.max() < 1000
+    assert mixed[mixed != low].float().mean().item() == pytest.approx(499.5, abs=10)
+    assert torch.equal(corrupt(low, 1000, 0.0, torch.Generator().manual_seed(0)), low)
+    assert (low == 7).all()

@@ -8,6 +8,7 @@ from muse_training.records import Cached, Encoder, stack
 from muse_training.store import Store
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
+from muse_transformer.superres import SuperResolution
 from safetensors.torch import load_file
 from torch import nn
 
@@ -58,13 +59,23 @@ def stage(size=8, **more):
 
 
 def refusing():
-    class Larger(testing.FakeTransformer):
+    class Picky(testing.FakeTransformer):
         def condition(self, text, low=None):
-            raise ValueError("give low-resolution tokens")
+            raise ValueError("give longer prompts")
 
     made = stage()
-    made.transformer = Larger()
+    made.transformer = Picky()
     return made
+
+
+def cascade(transformer=None, width=16):
+    """A base of 2x2 tokens and a stage of 4x4 that refines them."""
+    large = stage(16, grid=[4, 4])
+    torch.manual_seed(1)
+    large.transformer = transformer or SuperResolution(
+        64, [4, 4], 64, [2, 2], text_width=8, width=width, layers=1, low_layers=1, heads=2, block=2
+    )
+    return {"base": stage(), "large": large}
 
 
 def task(folder, dataset=None, stages=None, **more):
@@ -81,12 +92,18 @@ def rows(history):
 
 @pytest.mark.parametrize(
     "more",
-    [{"fit": {"ema": 0.9, "warmup": 2}}, {"optimizer": Muon(1e-3), "smoothing": 0.1}, {"cache": True}],
-    ids=["average", "muon", "cache"],
+    [
+        {"fit": {"ema": 0.9, "warmup": 2}},
+        {"optimizer": Muon(1e-3), "smoothing": 0.1},
+        {"cache": True},
+        {"stage": "large", "corruption": 0.5, "dataset": Colours(16), "cache": True, "optimizer": Muon(1e-3)},
+    ],
+    ids=["average", "muon", "cache", "superres"],
 )
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
     def again(folder, hook):
-        given = more | ({"cache": str(folder / "cache")} if "cache" in more else {})
+        given = more | ({"stages": cascade()} if "stage" in more else {})
+        given |= {"cache": str(folder / "cache")} if "cache" in more else {}
         return task(folder, **given)(hook)
 
     through = again(tmp_path / "a", Silent())
@@ -138,8 +155,8 @@ def test_without_text_dropout_every_caption_is_seen_and_with_all_of_it_none_is(t
         parts = {"base": stage()}
         masks = seen[share] = []
         condition = parts["base"].transformer.condition
-        parts["base"].transformer.condition = lambda text, keep=masks, ask=condition: (
-            keep.append(text.mask) or ask(text)
+        parts["base"].transformer.condition = lambda text, low, keep=masks, ask=condition: (
+            keep.append(text.mask) or ask(text, low)
         )
         task(tmp_path / str(share), stages=parts, text_dropout=share, fit={"steps": 3})(Silent())
     assert all(mask.any(1).all() for mask in seen[0.0][1:]), "the first one tries the parts out"
@@ -147,10 +164,12 @@ def test_without_text_dropout_every_caption_is_seen_and_with_all_of_it_none_is(t
 
 
 def test_a_stage_is_chosen_by_name(tmp_path):
-    two = {"base": stage(), "large": stage()}
     with pytest.raises(ValueError, match="stage is None; say which one to train: base, large"):
-        task(tmp_path, stages=two)
-    assert task(tmp_path, stages=two, stage="large", fit={"steps": 1})(Silent()).weights.name == "large.safetensors"
+        task(tmp_path, stages=cascade())
+    made = task(tmp_path, Colours(16), cascade(), stage="large", fit={"steps": 1})
+    assert made(Silent()).weights.name == "large.safetensors"
+    made = task(tmp_path / "base", stages=cascade(), stage="base", fit={"steps": 1})
+    assert made(Silent()).weights.name == "base.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +177,7 @@ def test_a_stage_is_chosen_by_name(tmp_path):
     [
         ({"dataset": Colours(16)}, "the data set's pictures have 16x16 pixels, the stage 'base' has 8x8; set both to"),
         ({"dataset": Colours(count=0)}, "no record to train on"),
-        ({"stages": {"base": refusing()}}, "the stage 'base' can't be trained: give low-resolution tokens"),
+        ({"stages": {"base": refusing()}}, "the stage 'base' can't be trained: give longer prompts"),
         ({"fit": {"device": "abacus"}}, "device 'abacus' is not there"),
     ],
 )
@@ -177,8 +196,11 @@ def test_the_run_of_another_model_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"text_dropout": 1.5}, r"text_dropout 1\.5 must be in 0\.\.1"),
-        ({"smoothing": 1.0}, r"smoothing 1\.0 in 0\.\.1 without 1"),
+        ({"text_dropout": 1.5}, r"text_dropout is 1\.5; it is a share, from 0 to 1"),
+        ({"corruption": -0.1}, r"corruption is -0\.1; it is a share, from 0 to 1"),
+        ({"corruption": 0.1}, r"corruption is 0\.1, but 'base' is the first stage and refines no tokens"),
+        ({"smoothing": 1.0}, r"smoothing is 1\.0; it lies in 0\.\.1 without 1"),
+        ({"stages": {"base": stage(), "large": stage()}, "stage": "large"}, "stages.large: .* is a base model"),
         ({"stage": "middle"}, "stage is 'middle'; say which one to train: base"),
         (
             {"stages": {"base": stage(text_width=5)}},
@@ -191,8 +213,10 @@ def test_settings_that_can_not_be(tmp_path, more, said):
         task(tmp_path, **more)
 
 
-def encoder():
-    return Encoder(testing.FakeTokenizer(), testing.FakeTextEncoder(), CPU)
+def encoder(tokenizer=None, name="base"):
+    stages = cascade()
+    stages[name].tokenizer = tokenizer or testing.FakeTokenizer()
+    return Encoder(stages[name], stages["base"] if name == "large" else None, testing.FakeTextEncoder(), CPU)
 
 
 def test_a_cache_holds_what_the_frozen_parts_say(tmp_path):
@@ -200,8 +224,9 @@ def test_a_cache_holds_what_the_frozen_parts_say(tmp_path):
     cached = Cached(tmp_path, data, plain)
     assert len(cached) == 20
     order = [3, 0, 19, 7]
-    tokens, text = plain(stack([cached[index] for index in order]))
-    expected, wanted = plain(stack([data[index] for index in order]))
+    tokens, text, low = plain(stack([cached[index] for index in order]))
+    expected, wanted, _ = plain(stack([data[index] for index in order]))
+    assert low is None
     assert tokens.dtype == torch.int64 and torch.equal(tokens, expected)
     assert torch.equal(text.mask, wanted.mask)
     assert torch.equal(text.states, wanted.states.bfloat16().float())
@@ -216,7 +241,7 @@ def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
     def stores(settings=None, tokenizer=None, count=100):
         """How many stores there are once a cache is made, and how many records were read for it."""
         data = Colours(count=count)
-        Cached(tmp_path, data, Encoder(tokenizer or testing.FakeTokenizer(), encoder().text_encoder, CPU), settings)
+        Cached(tmp_path, data, encoder(tokenizer), settings)
         return len(list(tmp_path.iterdir())), len(data.read)
 
     probes = 32
@@ -245,3 +270,67 @@ def test_a_store_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert made == [(0, 4), (4, 8), "resumed", (8, 10)]
     assert [store[index]["square"].item() for index in range(10)] == [index**2 for index in range(10)]
     assert store[9]["wide"].tolist() == [8, 8, 8]
+
+
+class Quarters(Colours):
+    """Pictures whose four quarters have each a colour, drawn by lot; the caption does not say which."""
+
+    def __getitem__(self, index):
+        four = torch.randint(4, (4,), generator=torch.Generator().manual_seed(index))
+        colours = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)[four].T.view(3, 2, 2)
+        half = self.size // 2
+        return {"image": colours.repeat_interleave(half, 1).repeat_interleave(half, 2), "caption": "a picture"}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_second_stage_is_trained_on_the_tokens_of_the_same_picture_made_smaller(tmp_path, cached):
+    given = []
+
+    class Noted(testing.FakeTransformer):
+        def condition(self, text, low=None):
+            given.append(low)
+            return super().condition(text, low)
+
+        def forward(self, tokens, conditioning):
+            given.append(tokens)
+            return super().forward(tokens, conditioning)
+
+    data = Quarters(16)
+    made = task(tmp_path, data, cascade(Noted()), stage="large", cache=str(tmp_path / "cache") if cached else None)
+    made(Silent())
+    encode = testing.FakeTokenizer().encode
+    every = torch.stack([data[index]["image"] for index in range(20)]).float() / 255
+    small, large = encode(every[:, :, ::2, ::2]), encode(every)  # within a quarter all pixels are alike
+    assert len(given) == 2 + 2 * 9
+    for low, tokens in zip(given[2::2], given[3::2], strict=True):
+        for one, shown in zip(low, tokens, strict=True):
+            fits = (small == one).flatten(1).all(1) & ((large == shown) | (shown == -1)).flatten(1).all(1)
+            assert fits.any(), "the low tokens are of no picture that fits the larger ones"
+
+
+def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
+    parts = cascade(width=48)
+    data = Quarters(16, count=256)
+    fit = {"steps": 150, "batch": 32, "log_every": 50, "checkpoint_every": 150, "warmup": 10}
+    history = task(tmp_path, data, parts, stage="large", fit=fit, optimizer=Muon(1e-2))(Silent())
+    large, tokenizer = parts["large"], testing.FakeTokenizer()
+    unseen = torch.stack([data[1000 + index]["image"] for index in range(32)]).float() / 255
+    low, wanted = tokenizer.encode(unseen[:, :, ::2, ::2]), tokenizer.encode(unseen)
+    text = testing.FakeTextEncoder()(["a picture"] * 32)
+
+    def loss(low):
+        with torch.no_grad():
+            logits = large.transformer(large.blank(32), large.transformer.condition(text, low))
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 2), wanted.flatten()).item()
+
+    right, wrong, none = loss(low), loss(low.roll(1, 0)), loss(torch.full_like(low, -1))
+    assert history.rows[-1]["loss"] < 0.3
+    assert right < 0.2 and wrong > 1.3 * right and none > 1
+
+
+@pytest.mark.slow  # the compiler takes half a minute to start
+def test_compiled_steps_are_the_same_steps(tmp_path):
+    plain = task(tmp_path / "plain", fit={"steps": 3})(Silent())
+    compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(Silent())
+    for row, other in zip(rows(plain), rows(compiled), strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
