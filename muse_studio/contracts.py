@@ -81,7 +81,10 @@ class Transformer(Protocol):
     text_width: int
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
-        """All that depends on the text and on the low-resolution tokens int64[B, h', w'] alone, once per picture."""
+        """All that depends on the text and on the low-resolution tokens int64[B, h', w'] alone, once per picture.
+
+        A low-resolution token that is MASK is not known, and says nothing.
+        """
 
     def __call__(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""

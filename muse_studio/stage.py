@@ -90,14 +90,15 @@ class Stage:
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
 
-        Bilinear, smoothed where it shrinks.
+        A smaller picture's pixels are the means of what they cover, as a smaller drawing of the same would have them
+        (which blurring filters miss); a larger one is bicubic.
         """
-        if images.shape[-2:] == (self.height, self.width):
+        height, width = images.shape[-2:]
+        if (height, width) == (self.height, self.width):
             return images
+        mode = "area" if height >= self.height and width >= self.width else "bicubic"
         batch = images.flatten(0, -4) if images.ndim > 3 else images[None]
-        resized = F.interpolate(
-            batch.float(), (self.height, self.width), mode="bilinear", antialias=True, align_corners=False
-        )
+        resized = F.interpolate(batch.float(), (self.height, self.width), mode=mode)
         return resized.round().clamp(0, 255).byte().view(*images.shape[:-2], self.height, self.width)
 
     def check_text(self, encoder: TextEncoder) -> None:

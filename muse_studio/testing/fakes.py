@@ -82,7 +82,10 @@ class FakeTransformer(nn.Module):
         """The bias float[B, K] that text and low-resolution tokens give to every place."""
         counts = text.mask.unsqueeze(-1)
         bias = self.text((text.states * counts).sum(1) / counts.sum(1).clamp(min=1))
-        return (bias if low is None else bias + self.low(low).mean((1, 2)),)
+        if low is not None:
+            known = (low != MASK).unsqueeze(-1)
+            bias = bias + (self.low(low.clamp(min=0)) * known).mean((1, 2))
+        return (bias,)
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         """int64[B, h, w] with MASK to logits float[B, h, w, K]."""

@@ -141,6 +141,19 @@ class TransformerContract(Contract):
         )
 
     @torch.no_grad()
+    def test_low_tokens_matter_and_unknown_ones_are_taken(self) -> None:
+        model = self.awake()
+        low = self.low(model)
+        if low is None:
+            return  # a base model
+        text, tokens = self.text(model), self.tokens(model)
+        given = [model(tokens, model.condition(text, each)) for each in (low, low.flip(0), torch.full_like(low, MASK))]
+        assert given[2].isfinite().all(), "logits given low-resolution tokens of MASK alone are not finite"
+        right, another, none = given
+        assert not torch.allclose(right, another), "two different low-resolution pictures give the same logits"
+        assert not torch.allclose(right, none), "low-resolution tokens give the same logits as none"
+
+    @torch.no_grad()
     def test_inputs_are_not_changed(self) -> None:
         model = self.awake()
         text, tokens, low = self.text(model), self.tokens(model), self.low(model)

@@ -11,24 +11,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import Dataset, TextEmbedding, TextEncoder
+from muse_studio.contracts import Dataset, TextEncoder
 from muse_studio.device import pick
 from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage, check_fit
-from muse_tasks.drawing import count_steps, draw, make_ready, tell
-from muse_tasks.measures import count_codes, perplexity, predict_masked, psnr, usage
+from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
+from muse_tasks.measures import perplexity, usage
 from muse_tasks.pictures import to_bytes
+from muse_tasks.real import ANOTHER, NONE, REFINED, RIGHT, Real
 from muse_tasks.records import Record, load, stream
 from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features
 from muse_tasks.sheet import Section, contact_sheet
-from muse_tasks.tally import Tally
+from muse_tasks.tally import Tally, mean
 
 
 @dataclass
 class Evaluate:
     """Measure a model: tokenizer, masked-token prediction, and retrieval of the right picture by the drawn one.
+
+    Of a stage that refines another one, also how much it heeds the other's tokens, and how near to the real picture it
+    comes from the real ones.
 
     Writes metrics.json, with each number's meaning in words, and sheet.png, real beside generated; both replace those
     of an evaluation before. The same seed, n and batch give the same numbers.
@@ -77,78 +81,76 @@ class Evaluate:
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
-                noise, drawing = stream(self.seed, split, "mask"), stream(self.seed, split, "draw")
+                real = Real(self.stages, self.mask_ratios, *self._streams(split, "mask", "refine"), device)
+                (drawing,) = self._streams(split, "draw")
 
                 def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
                     tell(hook, stage, step, steps, tokens)
                     bar.advance(f"{split} pictures, {stage}")
 
                 for indices in _batched(chosen[split], self.batch):
-                    real = [records[index] for index in indices]
+                    batch = [records[index] for index in indices]
                     tally.targets += [starts[split] + index for index in indices]
                     with torch.inference_mode():
-                        text = self.text_encoder([record["caption"] for record in real]).to(device)
-                    reconstructed = self._reconstruct(tally, real, text, noise, device)
-                    generated = to_bytes(draw(self.stages, text, drawing, watch=watch)).cpu()
-                    tally.features["reconstructed"].append(features(reconstructed))
-                    tally.features["generated"].append(features(generated))
-                    tally.keep(real, generated, self.shown)
-        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies))
+                        text = self.text_encoder([record["caption"] for record in batch]).to(device)
+                    real.measure(tally, batch, text)
+                    drawn = []
+                    for name, tokens in sample(self.stages, text, drawing, watch=watch).items():
+                        drawn.append(to_bytes(decode(self.stages[name], tokens)).cpu())
+                        tally.features[name, "generated"].append(features(drawn[-1]))
+                    tally.keep(batch, drawn, self.shown)
+        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies, list(self.stages)))
         result.paths = _write(result, out)
         return result
 
     def _choose(self, split: str, total: int) -> list[int]:
         return torch.randperm(total, generator=stream(self.seed, split, "choice"))[: self.n].tolist()
 
-    @torch.inference_mode()
-    def _reconstruct(
-        self, tally: Tally, real: list[Record], text: TextEmbedding, noise: torch.Generator, device: torch.device
-    ) -> Tensor:
-        """Measure each stage on real pictures; returns them through the last tokenizer, uint8[B, 3, H, W]."""
-        low = None
-        for name, stage in self.stages.items():
-            images = torch.stack([stage.resize(record["image"]) for record in real])
-            tokens = stage.tokenizer.encode((images.float() / 255).to(device))
-            again = to_bytes(stage.tokenizer.decode(tokens)).cpu()
-            tally.psnr[name].append(psnr(images, again))
-            tally.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
-            conditioning = stage.transformer.condition(text, low)
-            order = torch.rand(tokens.shape[0], tokens[0].numel(), generator=noise)
-            for ratio in self.mask_ratios:
-                right, loss = predict_masked(stage, tokens, conditioning, ratio, order)
-                tally.right[name, ratio].append(right.flatten().cpu())
-                tally.loss[name, ratio].append(loss.flatten().cpu())
-            low = tokens
-        return again
+    def _streams(self, split: str, *purposes: str) -> list[torch.Generator]:
+        return [stream(self.seed, split, purpose) for purpose in purposes]
 
     def _metrics(self, tallies: dict[str, Tally], gallery: Gallery) -> dict[str, Any]:
-        tokenizer, masked = {}, {}
-        for name, stage in self.stages.items():
-            counts = torch.stack([tally.codes[name] for tally in tallies.values()]).sum(0)
-            tokenizer[name] = {
-                "psnr_db": {split: _mean(tally.psnr[name]) for split, tally in tallies.items()},
-                "codebook_size": stage.tokenizer.codebook_size,
-                "codebook_usage": usage(counts),
-                "perplexity": perplexity(counts),
-            }
-            masked[name] = {
-                split: {
-                    f"{ratio:g}": {
-                        "accuracy": _mean(tally.right[name, ratio]),
-                        "cross_entropy": _mean(tally.loss[name, ratio]),
-                    }
-                    for ratio in self.mask_ratios
-                }
-                for split, tally in tallies.items()
-            }
-        return {
+        metrics: dict[str, Any] = {
             "seed": self.seed,
             "n": {split: len(tally.targets) for split, tally in tallies.items()},
             "batch": self.batch,
             "gallery": gallery.sizes,
-            "tokenizer": tokenizer,
-            "masked_tokens": masked,
-            "retrieval": {split: tally.retrieval(gallery) for split, tally in tallies.items()},
+        }
+        metrics |= {kind: {} for kind in ("tokenizer", "masked_tokens", "refinement", "retrieval")}
+        for place, (name, stage) in enumerate(self.stages.items()):
+            counts = torch.stack([tally.codes[name] for tally in tallies.values()]).sum(0)
+            metrics["tokenizer"][name] = {
+                "psnr_db": {split: mean(tally.psnr[name, "tokenizer"]) for split, tally in tallies.items()},
+                "codebook_size": stage.tokenizer.codebook_size,
+                "codebook_usage": usage(counts),
+                "perplexity": perplexity(counts),
+            }
+            metrics["masked_tokens"][name] = {split: self._masked(name, tally) for split, tally in tallies.items()}
+            metrics["retrieval"][name] = {split: tally.retrieval(gallery, name) for split, tally in tallies.items()}
+            if place > 0:
+                metrics["refinement"][name] = {split: self._refined(name, tally) for split, tally in tallies.items()}
+        return metrics
+
+    def _masked(self, name: str, tally: Tally) -> dict[str, dict[str, float]]:
+        return {
+            f"{ratio:g}": {
+                "accuracy": mean(tally.right[name, ratio]),
+                "cross_entropy": mean(tally.loss[name, ratio, RIGHT]),
+            }
+            for ratio in self.mask_ratios
+        }
+
+    def _refined(self, name: str, tally: Tally) -> dict[str, Any]:
+        return {
+            "psnr_db": {of: mean(tally.psnr[name, of]) for of in REFINED},
+            "cross_entropy": {
+                f"{ratio:g}": {
+                    which: mean(tally.loss[name, ratio, which])
+                    for which in (RIGHT, ANOTHER, NONE)
+                    if tally.loss[name, ratio, which]
+                }
+                for ratio in self.mask_ratios
+            },
         }
 
 
@@ -170,12 +172,9 @@ def _batched(indices: list[int], size: int) -> Iterator[list[int]]:
         yield indices[start : start + size]
 
 
-def _mean(tensors: list[Tensor]) -> float:
-    return torch.cat(tensors).double().mean().item()
-
-
-def _sheet(tallies: dict[str, Tally]) -> Image.Image:
-    sections = [Section(f"{split} pairs", tally.tiles, ["real", "generated"]) for split, tally in tallies.items()]
+def _sheet(tallies: dict[str, Tally], stages: list[str]) -> Image.Image:
+    columns = ["real", *(stages if len(stages) > 1 else ["generated"])]
+    sections = [Section(f"{split} pairs", tally.tiles, columns) for split, tally in tallies.items()]
     return contact_sheet(sections, side=96)
 
 

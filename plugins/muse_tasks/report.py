@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from muse_tasks.measures import EQUAL_DB
+from muse_tasks.real import REFINED
 from muse_tasks.records import SPLITS
 
 DEFINITIONS = {
@@ -26,12 +27,20 @@ DEFINITIONS = {
     "accuracy": "share of masked tokens whose likeliest code is the right one; by the share of tokens masked, places "
     "chosen at random by the seed; real pictures with their captions, without guidance",
     "cross_entropy": "mean of -ln p(right code) over those masked tokens, in nats",
+    "refinement": "of a stage that refines the tokens of the stage before: real pictures, their real smaller tokens, "
+    "their captions",
+    "refined": "PSNR of the real picture and the one that the stage draws from the smaller one's real tokens",
+    "enlarged": "PSNR of the real picture and the smaller one through its tokenizer, enlarged by bicubic interpolation",
+    "enlarged_real": "the same of the real smaller picture, which no token has touched",
+    "right": "cross-entropy as above, given the smaller tokens of the same picture",
+    "another": "given those of another picture, under the right caption",
+    "none": "given none that is known",
     "retrieval": "a caption's generated picture against all real pictures of that caption's group, both splits "
     "together, by Euclidean distance of RGB colours average-pooled to 16 x 16",
     "R@1": "share of captions whose own real picture is nearest; a tie counts as a miss",
     "R@5": "share of captions whose own real picture is among the five nearest; ties count against it",
-    "generated": "the query is the picture drawn from the caption",
-    "reconstructed": "the query is the real picture through the last stage's tokenizer, the ceiling of a generated one",
+    "generated": "the query is the picture drawn from the caption by the stages up to this one",
+    "reconstructed": "the query is the real picture through the stage's tokenizer, the ceiling of a generated one",
     "chance": "what a guess would reach: the mean of k / (pictures in the group)",
 }
 
@@ -77,12 +86,29 @@ class Evaluation:
                 for measure, form in (("accuracy", ".3f"), ("cross_entropy", ".3f")):
                     name = f"{stage}: {measure.replace('_', '-')}, {float(ratio):.0%} masked"
                     row(name, form, {split: ratios[ratio][measure] for split, ratios in of.items()})
-        for query in ("generated", "reconstructed", "chance"):
+        for stage, of in metrics["refinement"].items():
             table.add_section()
-            for k in ("R@1", "R@5"):
+            for what in REFINED:
                 row(
-                    f"retrieval {k}, {query}",
-                    ".4f" if query == "chance" else ".3f",
-                    {split: of[query][k] for split, of in metrics["retrieval"].items()},
+                    f"{stage}: PSNR {what.replace('_', ', ')}, dB",
+                    ".2f",
+                    {split: found["psnr_db"][what] for split, found in of.items()},
                 )
+            for ratio, which in (
+                (ratio, which) for ratio, given in next(iter(of.values()))["cross_entropy"].items() for which in given
+            ):
+                row(
+                    f"{stage}: cross-entropy, {float(ratio):.0%} masked, {which} low tokens",
+                    ".3f",
+                    {split: found["cross_entropy"][ratio].get(which) for split, found in of.items()},
+                )
+        for stage, of in metrics["retrieval"].items():
+            for query in ("generated", "reconstructed", "chance"):
+                table.add_section()
+                for k in ("R@1", "R@5"):
+                    row(
+                        f"{stage}: retrieval {k}, {query}",
+                        ".4f" if query == "chance" else ".3f",
+                        {split: found[query][k] for split, found in of.items()},
+                    )
         return table

@@ -117,6 +117,11 @@ condition, forward = FakeTransformer.condition, FakeTransformer.forward
 sample, edit, record = FakeSampler.__call__, FakeEditor.__call__, FakeDataset.__getitem__
 
 
+def only_known(self, text, low=None):
+    """Divides by how many low-resolution tokens are known."""
+    return tuple(tensor / (low != MASK).flatten(1).sum(1, keepdim=True) for tensor in condition(self, text, low))
+
+
 def drawn_globally(self, predict, tokens, schedule, generator):
     return sample(self, predict, tokens, schedule, torch.default_generator)
 
@@ -315,6 +320,8 @@ BROKEN = [
     (MODEL, "a_text_whose", "states still change", but(FakeTransformer, condition=careless)),
     (MODEL, "cross_attention", "receive a gradient", but(FakeTransformer, condition=careless)),
     (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
+    (MODEL, "low_tokens", "two different", but(FakeTransformer, condition=lambda self, t, low: condition(self, t))),
+    (MODEL, "low_tokens", "not finite", but(FakeTransformer, condition=only_known)),
     (MODEL, "inputs", "changed tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
     (MODEL, "no_shape", "weigh by a mask", but(FakeTransformer, forward=by_index)),
     (MODEL, "every_weight", "idle received no gradient", Idle),

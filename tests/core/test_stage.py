@@ -176,11 +176,16 @@ def test_a_picture_of_the_right_size_stays_bit_for_bit():
     assert torch.equal(stage(16).resize(flat[0, 0]), torch.full((3, 16, 16), 77, dtype=torch.uint8))
 
 
-def test_a_picture_shrinks_without_losing_what_lies_between():
-    stripes = torch.zeros(3, 32, 32, dtype=torch.uint8)
-    stripes[..., ::2] = 200
-    middle = stage(16).resize(stripes)[..., 2:-2]
-    assert (middle.float() - 100).abs().max() <= 1
+def test_a_smaller_picture_is_the_mean_of_what_each_pixel_covers():
+    fine = torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)
+    by_hand = fine.float().view(2, 3, 16, 2, 16, 3).mean((3, 5))
+    assert (stage(16).resize(fine).float() - by_hand).abs().max() <= 0.5
+
+
+def test_a_larger_picture_is_smooth():
+    edge = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    edge[..., 8:] = 200
+    assert len(stage(32).resize(edge)[0, 0].unique()) > 3
 
 
 class Refines(Watched):

@@ -65,7 +65,7 @@ def test_a_model_that_knows_the_seen_pictures_alone_scores_so(knowing, tmp_path)
     metrics = result.metrics
     assert metrics["n"] == {"seen": 20, "held-out": HELD_OUT}
     assert metrics["gallery"] == {"even": 20, "odd": 20}
-    seen, held_out = metrics["retrieval"]["seen"], metrics["retrieval"]["held-out"]
+    seen, held_out = metrics["retrieval"]["base"]["seen"], metrics["retrieval"]["base"]["held-out"]
     assert seen["generated"] == {"R@1": 1.0, "R@5": 1.0}
     assert held_out["generated"]["R@1"] == 0.0
     for split in (seen, held_out):
@@ -117,6 +117,70 @@ def test_each_stage_is_measured_on_pictures_of_its_size_given_the_stage_before(m
     assert 5 < result.metrics["tokenizer"]["base"]["psnr_db"]["seen"] < 40
 
 
+class Looks(FakeTransformer):
+    """Says, as far as it may see the low-resolution tokens, that each larger token is the one above it."""
+
+    def condition(self, text, low=None):
+        known = torch.nn.functional.one_hot(low.clamp(min=0), 64) * (low >= 0)[..., None]
+        return (known.repeat_interleave(2, 1).repeat_interleave(2, 2).float(),)
+
+    def forward(self, tokens, conditioning):
+        return 5 * conditioning[0]
+
+
+class Enlarged:
+    """The numbered pictures, each pixel four times: the larger tokens are the smaller ones, each four times."""
+
+    def evaluation(self, split):
+        pictures = [record | {} for record in Numbered().evaluation(split)]
+        for record in pictures:
+            record["image"] = record["image"].repeat_interleave(2, 1).repeat_interleave(2, 2)
+        return pictures
+
+
+def test_a_stage_that_heeds_the_low_tokens_alone_is_measured_so(make_stage, encoder, tmp_path):
+    stages = {"base": make_stage(16), "large": make_stage(32, transformer=Looks())}
+    result = Evaluate(stages, encoder, Enlarged(), n=8, batch=4, out=str(tmp_path), mask_ratios=[0.5, 1.0])()
+    for refined in result.metrics["refinement"]["large"].values():
+        for entropies in refined["cross_entropy"].values():
+            assert entropies["right"] == pytest.approx(math.log(1 + 63 * math.exp(-5)), rel=1e-4)
+            assert entropies["none"] == pytest.approx(math.log(64), rel=1e-4)
+            assert (
+                5 < entropies["another"] < 5.5
+            )  # the right code has no more than the other 62, far below the wrong one
+    assert list(result.metrics["refinement"]) == ["large"]
+    assert "large: cross-entropy, 100% masked, another low tokens" in result.summary()
+
+
+def test_a_refined_picture_is_held_against_the_smaller_one_enlarged(make_stage, encoder, tmp_path):
+    class Sure(Looks):
+        def forward(self, tokens, conditioning):
+            return 50 * conditioning[0]
+
+    stages = {"base": make_stage(16), "large": make_stage(32, transformer=Sure())}
+    result = Evaluate(stages, encoder, Enlarged(), n=8, out=str(tmp_path), mask_ratios=[1.0])()
+    found = result.metrics["refinement"]["large"]["seen"]["psnr_db"]
+    assert found["refined"] == 100.0, "the pictures are their tokens without loss"
+    assert 10 < found["enlarged"] < 40
+    assert found["enlarged_real"] == pytest.approx(found["enlarged"]), "the smaller tokenizer loses nothing either"
+
+
+def test_a_batch_of_one_has_no_other_picture(make_stage, encoder, tmp_path):
+    stages = {"base": make_stage(16), "large": make_stage(32, transformer=Looks())}
+    result = Evaluate(stages, encoder, Enlarged(), n=3, batch=1, out=str(tmp_path), mask_ratios=[1.0])()
+    assert set(result.metrics["refinement"]["large"]["seen"]["cross_entropy"]["1"]) == {"right", "none"}
+    assert "another low tokens" not in result.summary()
+
+
+def test_each_stage_s_pictures_are_looked_up_and_shown(make_stage, encoder, tmp_path):
+    stages = {"base": make_stage(16), "large": make_stage(32, transformer=Looks())}
+    one = Evaluate({"base": stages["base"]}, encoder, Enlarged(), n=8, out=str(tmp_path / "one"))()
+    both = Evaluate(stages, encoder, Enlarged(), n=8, out=str(tmp_path / "two"))()
+    assert both.metrics["retrieval"]["base"]["seen"].keys() == {"generated", "reconstructed", "chance"}
+    assert set(both.metrics["retrieval"]) == {"base", "large"}
+    assert both.sheet.size[0] > one.sheet.size[0], "a column more"
+
+
 def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, tmp_path):
     result = Evaluate(knowing, NumberEncoder(), Numbered(), n=10, out=str(tmp_path))()
     written = json.loads((tmp_path / "metrics.json").read_text())
@@ -126,8 +190,8 @@ def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, tmp_p
         definitions
     )
     lines = result.summary().splitlines()
-    (line,) = (line for line in lines if "retrieval R@1, generated" in line)
-    assert line.replace("│", " ").split() == ["retrieval", "R@1,", "generated", "1.000", "0.000", "-"]
+    (line,) = (line for line in lines if "base: retrieval R@1, generated" in line)
+    assert line.replace("│", " ").split() == ["base:", "retrieval", "R@1,", "generated", "1.000", "0.000", "-"]
     assert lines[-2:] == [str(tmp_path / "metrics.json"), str(tmp_path / "sheet.png")]
 
 
@@ -145,7 +209,7 @@ def test_a_data_set_without_splits_counts_as_seen_in_one_group(knowing, tmp_path
     result = Evaluate(knowing, NumberEncoder(), Folder(), n=10, out=str(tmp_path))()
     assert result.metrics["n"] == {"seen": 10}
     assert result.metrics["gallery"] == {"all": TOTAL}
-    assert list(result.metrics["retrieval"]) == ["seen"]
+    assert list(result.metrics["retrieval"]["base"]) == ["seen"]
     (line,) = (line for line in result.summary().splitlines() if "pictures measured" in line)
     assert line.replace("│", " ").split() == ["pictures", "measured", "10", "-", "10"]
 
