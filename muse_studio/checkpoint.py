@@ -53,15 +53,15 @@ def save(
             "make room, then run the same command again"
         ) from error
     # What is not whole must not count, or it would push out the very checkpoint that was just written.
-    whole = [path for path in _steps(folder) if _whole(path)]
-    for old in set(_steps(folder)) - set(whole[-keep:]):
+    whole = [path for path in steps(folder) if _whole(path)]
+    for old in set(steps(folder)) - set(whole[-keep:]):
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is whole, or None."""
-    return next((path for path in reversed(_steps(folder)) if _whole(path)), None)
+    return next((path for path in reversed(steps(folder)) if _whole(path)), None)
 
 
 def load(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
@@ -108,7 +108,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
 
 
-def _steps(folder: Path) -> list[Path]:
+def steps(folder: Path) -> list[Path]:
     """The folders of checkpoints, whole or not, the newest last."""
     found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))

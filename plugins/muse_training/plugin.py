@@ -5,8 +5,8 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks():
-    """Trains any masked transformer."""
-    return {"train": "muse_training.train:Train"}
+    """Trains any masked transformer; averages a run's checkpoints."""
+    return {"average": "muse_training.average:Average", "train": "muse_training.train:Train"}
 
 
 @hookimpl

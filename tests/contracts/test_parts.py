@@ -162,6 +162,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "schedule log": nothing,
     "schedule sqrt": nothing,
     "schedule square": nothing,
+    "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
