@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +21,9 @@ from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.drawing import count_steps, draw, make_ready, tell
 from muse_tasks.naming import slug
-from muse_tasks.pictures import provenance, save_new, to_images
-from muse_tasks.sheet import Section, Tile, contact_sheet
+from muse_tasks.pictures import beside, provenance, save_new, to_images
+from muse_tasks.sheet import Section, Tile, contact_sheet, side_of
+from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
 
 LARGEST_SEED = 2**63 - 1
 SHOWN = 256
@@ -36,20 +39,30 @@ class Pictures:
     prompts: list[str]
     seeds: list[int]
     sheet: Path | None = None
+    animations: list[Path] = field(default_factory=list)
+    strips: list[Path] = field(default_factory=list)
 
     def summary(self) -> str:
-        """One line a picture: where it is, its seed, its prompt."""
-        lines = [
-            f"{path}  seed {seed}  {prompt or '(no prompt)'}"
-            for path, seed, prompt in zip(self.paths, self.seeds, self.prompts, strict=True)
-        ]
+        """One line a file: where it is; of a picture its seed and its prompt."""
+        lines = []
+        for index, path in enumerate(self.paths):
+            lines.append(f"{path}  seed {self.seeds[index]}  {self.prompts[index] or '(no prompt)'}")
+            lines += [f"{each}  its animation" for each in self.animations[index : index + 1]]
+            lines += [f"{each}  its steps" for each in self.strips[index : index + 1]]
         shown = "all" if len(self.images) <= SHOWN else f"the first {SHOWN}"
         return "\n".join(lines if self.sheet is None else [*lines, f"{self.sheet}  {shown} of them"])
 
     def contact_sheet(self) -> Image.Image:
         """All pictures on one (the first 256, where there are more), with their prompts."""
         tiles = [Tile([image], prompt) for image, prompt in zip(self.images, self.prompts, strict=True)][:SHOWN]
-        return contact_sheet([Section("", tiles, [])], side=min(256, max(128, *self.images[0].size)))
+        return contact_sheet([Section("", tiles, [])], side=side_of(self.images[0]))
+
+    def _repr_html_(self) -> str | None:
+        """A single picture that has an animation moves in a notebook."""
+        if len(self.animations) != 1 or not self.animations[0].is_file():
+            return None
+        data = base64.b64encode(self.animations[0].read_bytes()).decode()
+        return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(self.prompts[0])}">'
 
     def _repr_png_(self) -> bytes:
         shown = self.images[0] if len(self.images) == 1 else self.contact_sheet()
@@ -75,6 +88,8 @@ class Generate:
     out: a folder, made where missing; or, for one picture, a name that ends in .png. No file is ever overwritten: a
         taken name is numbered.
     device: auto, cpu, cuda, cuda:1, mps, ...
+    animate: beside each picture, also write name.webp, in which its tokens are filled in step by step.
+    previews: beside each picture, also write name-steps.png, a strip of some of its steps.
     """
 
     stages: dict[str, Stage]
@@ -85,6 +100,8 @@ class Generate:
     seed: int = 0
     out: str = "out"
     device: str = "auto"
+    animate: bool = False
+    previews: bool = False
     recipe: dict[str, Any] | None = field(default=None, init=False)
     """The resolved recipe, which each picture then carries; set by the runner."""
     plugins: dict[str, str] | None = field(default=None, init=False)
@@ -130,20 +147,34 @@ class Generate:
         negative = self._encode(self.negative, device) if self.negative else None
         result = Pictures([], [], [], [])
         total = len(self.prompts) * self.count
-        with ProgressBar(total * count_steps(self.stages)) as bar:
+        endings = [ANIMATION] * self.animate + [STRIP] * self.previews
+        pieces = count_steps(self.stages) + (Film(self.stages).count if endings else 0)
+        with ProgressBar(total * pieces) as bar:
+
+            def advance(what: str) -> None:
+                bar.advance(f"picture {len(result.images) + 1} of {total}, {what}")
 
             def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
                 tell(hook, stage, step, steps, tokens)
-                bar.advance(f"picture {len(result.images) + 1} of {total}, {stage}")
+                film.keep(stage, tokens)
+                advance(stage)
 
             for prompt in self.prompts:
                 text = self._encode(prompt, device)
                 for seed in range(self.seed, self.seed + self.count):
+                    film = Film(self.stages)
                     generator = torch.Generator().manual_seed(seed)
                     image = to_images(draw(self.stages, text, generator, negative=negative, watch=watch))[0]
                     path = out if self._one_file else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
-                    result.paths.append(save_new(image, path, self._provenance(prompt, seed, 1)))
+                    path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)
+                    if endings:
+                        frames = []
+                        for frame in film.frames(image):
+                            frames.append(frame)
+                            advance("its steps")
+                        self._show(frames, path, prompt, seed, result)
+                    result.paths.append(path)
                     result.images.append(image)
                     result.prompts.append(prompt)
                     result.seeds.append(seed)
@@ -152,14 +183,25 @@ class Generate:
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", inside)
         return result
 
+    def _show(self, frames: list[Frame], path: Path, prompt: str, seed: int, result: Pictures) -> None:
+        """Write what is asked for beside the picture at `path`."""
+        if self.animate:
+            animation = animate(frames, beside(path, ANIMATION), self._recipe(prompt, seed, 1))
+            result.animations.append(animation)
+        if self.previews:
+            inside = self._provenance(prompt, seed, 1)
+            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), inside))
+
     @torch.inference_mode()
     def _encode(self, prompt: str, device: torch.device) -> TextEmbedding:
         return self.text_encoder([prompt]).to(device)
 
-    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> PngInfo:
+    def _recipe(self, prompt: str | list[str], seed: int, count: int) -> dict[str, Any] | None:
         """The recipe of just these pictures; where they were written, and on what device, is nobody else's concern."""
-        recipe = self.recipe
-        if recipe is not None:
-            kept = {key: value for key, value in recipe.items() if key not in ("out", "device")}
-            recipe = {**kept, "prompt": prompt, "seed": seed, "count": count}
-        return provenance(recipe, self.plugins)
+        if self.recipe is None:
+            return None
+        kept = {key: value for key, value in self.recipe.items() if key not in ("out", "device")}
+        return {**kept, "prompt": prompt, "seed": seed, "count": count}
+
+    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> PngInfo:
+        return provenance(self._recipe(prompt, seed, count), self.plugins)

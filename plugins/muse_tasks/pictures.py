@@ -1,8 +1,9 @@
-"""Pictures to PNG files: written whole or not at all, never over another file, each with its recipe inside."""
+"""Pictures to PNG and WebP files: whole or not at all, never over another file, each with its recipe inside."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from muse_studio.errors import UserError
-from muse_studio.picture import PICTURE_KEY
+from muse_studio.picture import PICTURE_KEY, webp_exif
 from muse_studio.tree import to_yaml
 
 PLUGINS_KEY = "muse_plugins"
@@ -43,15 +44,53 @@ def provenance(recipe: dict[str, Any] | None, plugins: dict[str, str] | None) ->
     return text
 
 
-def save_new(image: Image.Image, path: Path, text: PngInfo | None = None) -> Path:
+def save_new(image: Image.Image, path: Path, text: PngInfo | None = None, *, endings: Sequence[str] = ()) -> Path:
     """Write a PNG to `path`, or to `path` numbered from 2 where that exists: apple.png, apple-2.png.
 
+    endings: of the files that are to stand `beside` it; a number at which one of them exists is passed over.
     Returns the path that it took. Raises UserError where the disk refuses.
     """
+    return _save_new(path, endings, lambda aside: image.save(aside, "PNG", pnginfo=text))
+
+
+def save_animation(
+    images: Sequence[Image.Image], milliseconds: Sequence[int], path: Path, recipe: dict[str, Any] | None = None
+) -> Path:
+    """Write pictures of one size, each to be seen for so long, to a WebP that loops for ever and loses no pixel.
+
+    Numbered, returned and refused as in `save_new`. `muse run` of it draws by the `recipe`, where there is one.
+    """
+    exif = b"" if recipe is None else webp_exif(to_yaml(recipe))
+    return _save_new(
+        path,
+        (),
+        lambda aside: images[0].save(
+            aside,
+            "WEBP",
+            save_all=True,
+            append_images=images[1:],
+            duration=list(milliseconds),
+            loop=0,
+            lossless=True,
+            # How hard to look for a smaller file: of 9 frames of 512 x 512 pixels, this takes 0.2 s on one core for
+            # 747 KiB, pillow's default of 80 and 4 takes 5 s for 652 KiB.
+            quality=0,
+            method=0,
+            exif=exif,
+        ),
+    )
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The name of what goes with a picture: apple-2.png and "-steps.png" give apple-2-steps.png."""
+    return path.with_name(path.stem + ending)
+
+
+def _save_new(path: Path, endings: Sequence[str], write: Callable[[Path], None]) -> Path:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        image.save(aside, "PNG", pnginfo=text)
-        taken = _claim(path)
+        write(aside)
+        taken = _claim(path, endings)
         os.replace(aside, taken)
     except OSError as error:
         raise UserError(
@@ -63,13 +102,13 @@ def save_new(image: Image.Image, path: Path, text: PngInfo | None = None) -> Pat
     return taken
 
 
-def _claim(path: Path) -> Path:
+def _claim(path: Path, endings: Sequence[str]) -> Path:
     """The first free name, made as an empty file so that nobody else takes it; a link would do, but FAT has none."""
     number = 1
     while True:
         name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-        try:
-            name.open("xb").close()
-            return name
-        except FileExistsError:
-            number += 1
+        if not any(beside(name, ending).exists() for ending in endings):
+            with suppress(FileExistsError):
+                name.open("xb").close()
+                return name
+        number += 1

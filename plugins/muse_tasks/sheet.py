@@ -73,6 +73,11 @@ def contact_sheet(sections: list[Section], *, side: int = 128, columns: int | No
     return sheet
 
 
+def side_of(image: Image.Image) -> int:
+    """The `side` that shows generated pictures of this one's size best: its own, within 128 and 256 pixels."""
+    return min(256, max(128, *image.size))
+
+
 def wrap(caption: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 3) -> list[str]:
     """The caption in at most so many lines of at most `width` pixels; a word that is too long is cut."""
     wrapped: list[str] = []

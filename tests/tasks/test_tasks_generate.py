@@ -1,16 +1,22 @@
+import base64
+import errno
 import io
 
 import numpy as np
 import pytest
 import torch
+from muse_tasks import generate as generating
 from muse_tasks.generate import Generate
-from PIL import Image
+from muse_tasks.pictures import save_animation
+from muse_tasks.sheet import MARGIN, TITLE
+from muse_tasks.watching import GREYS, REST, STEP
+from PIL import Image, ImageSequence
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
 from muse_studio.picture import PICTURE_KEY, recipe_text
 from muse_studio.progress import ProgressBar
-from muse_studio.testing.fakes import FakeTransformer
+from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
 from muse_studio.tree import parse
 
 
@@ -219,3 +225,150 @@ def test_no_gradient_is_kept(stages, encoder, notes, tmp_path):
     Generate(stages, encoder, "a cat", out=str(tmp_path))(notes)
     assert all(step["tokens"].is_inference() for step in notes.steps)
     assert torch.is_grad_enabled()
+
+
+class Counting(FakeTokenizer):
+    """Counts how often it decodes."""
+
+    decoded = 0
+
+    def decode(self, tokens):
+        self.decoded += 1
+        return super().decode(tokens)
+
+
+@pytest.fixture
+def counting(make_stage):
+    """Two stages, and their tokenizers."""
+    tokenizers = Counting(), Counting()
+    base, large = tokenizers
+    return {"base": make_stage(16, tokenizer=base), "large": make_stage([32, 24], tokenizer=large)}, tokenizers
+
+
+@pytest.mark.parametrize("watched", [{"animate": True}, {"previews": True}, {"animate": True, "previews": True}])
+def test_watching_changes_no_picture_and_without_it_nothing_more_is_decoded(counting, encoder, tmp_path, watched):
+    stages, tokenizers = counting
+    settings = {"stages": stages, "text_encoder": encoder, "prompt": "a cat", "count": 2, "seed": 3}
+    plain = Generate(**settings, out=str(tmp_path / "plain"))()
+    assert [each.decoded for each in tokenizers] == [0, 2]
+    shown = Generate(**settings, out=str(tmp_path / "shown"), **watched)()
+    assert [each.decoded for each in tokenizers] == [2, 2 + 4]
+    for one, other in zip(plain.paths, shown.paths, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert (plain.animations, plain.strips) == ([], [])
+    assert len(shown.animations) == 2 * ("animate" in watched)
+    assert len(shown.strips) == 2 * ("previews" in watched)
+    assert len(names(tmp_path / "shown")) == 3 + 2 * len(watched)
+
+
+def test_an_animation_loops_from_all_masked_to_the_very_picture_and_rests_there(stages, encoder, tmp_path):
+    task = Generate(stages, encoder, "a cat", out=str(tmp_path), animate=True)
+    task.recipe = {"use": "generate", "prompt": ["a cat", "a dog"], "count": 2, "animate": True, "out": "x"}
+    result = task()
+    with Image.open(result.animations[0]) as film:
+        assert (film.format, film.info["loop"]) == ("WEBP", 0)
+        frames, until = [], []
+        for frame in ImageSequence.Iterator(film):
+            frames.append(pixels(frame.convert("RGB")))
+            until.append(film.info["timestamp"] + film.info["duration"])
+    assert set(np.unique(frames[0])) == set(GREYS)
+    assert frames[-1] == pixels(Image.open(result.paths[0]))
+    assert np.shape(frames) == (8, 32, 24, 3)
+    assert until == [*(STEP * step for step in range(1, 8)), 7 * STEP + REST]
+    recipe = parse(recipe_text(result.animations[0]), "animation").plain()
+    assert recipe == {"use": "generate", "prompt": "a cat", "count": 1, "seed": 0, "animate": True}
+    assert recipe_text(result.paths[0]) == recipe_text(result.animations[0])
+
+
+def test_a_strip_carries_the_picture_and_its_recipe(stages, encoder, tmp_path):
+    task = Generate(stages, encoder, "a cat", out=str(tmp_path), previews=True)
+    task.recipe = {"use": "generate", "prompt": "a cat", "previews": True}
+    result = task()
+    assert recipe_text(result.strips[0]) == recipe_text(result.paths[0])
+    shown = Image.open(result.strips[0])
+    left, top = shown.width - 128 - MARGIN, MARGIN + TITLE + MARGIN
+    last = shown.crop((left, top, left + 96, top + 128))  # the picture of 24 x 32 pixels, four times as large
+    assert pixels(last) == pixels(np.kron(result.images[0], np.ones((4, 4, 1), np.uint8)))
+
+
+def test_what_belongs_to_a_picture_has_its_number(stages, encoder, tmp_path):
+    for name in ("a-cat.png", "a-cat-2.webp", "a-cat-4-steps.png", "a-cat-5.webp"):
+        (tmp_path / name).write_text("mine")
+    result = Generate(stages, encoder, "a cat", count=2, out=str(tmp_path), animate=True, previews=True)()
+    assert [path.name for path in result.paths] == ["a-cat-3.png", "a-cat-6.png"]
+    assert [path.name for path in result.animations] == ["a-cat-3.webp", "a-cat-6.webp"]
+    assert [path.name for path in result.strips] == ["a-cat-3-steps.png", "a-cat-6-steps.png"]
+    assert sum(path.read_bytes() == b"mine" for path in tmp_path.iterdir()) == 4
+    other = Generate(stages, encoder, "a cat", out=str(tmp_path))()
+    assert other.paths == [tmp_path / "a-cat-2.png"]
+
+
+def test_one_file_named_has_its_animation_beside_it(stages, encoder, tmp_path):
+    result = Generate(stages, encoder, "a cat", out=str(tmp_path / "my.cat.PNG"), animate=True, previews=True)()
+    assert names(tmp_path) == sorted(["my.cat.PNG", "my.cat.webp", "my.cat-steps.png"])
+    assert result.sheet is None
+
+
+def test_an_animation_never_takes_the_name_of_another_file(tmp_path):
+    path = tmp_path / "cat.webp"
+    path.write_text("mine")
+    images = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    assert save_animation(images, [1, 2], path) == tmp_path / "cat-2.webp"
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused"), [("animate", "a-cat.webp"), ("previews", "a-cat-steps.png"), ("previews", "a-cat.png")]
+)
+def test_a_disk_that_refuses_is_told_and_leaves_what_was_whole(
+    stages, encoder, tmp_path, monkeypatch, setting, refused
+):
+    save = Image.Image.save
+
+    def refuse(image, path, *arguments, **settings):
+        save(image, path, *arguments, **settings)
+        if refused in path.name:
+            path.write_bytes(path.read_bytes()[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    with pytest.raises(UserError, match=rf"{refused} can't be written: No space left on device; make room, or give an"):
+        Generate(stages, encoder, "a cat", out=str(tmp_path), **{setting: True})()
+    assert names(tmp_path) == [name for name in ["a-cat.png"] if name != refused]
+
+
+def test_the_result_lists_every_file_and_moves_in_a_notebook(stages, encoder, tmp_path):
+    one = Generate(stages, encoder, '"', out=str(tmp_path), animate=True, previews=True)()
+    assert one.summary().splitlines() == [
+        f'{tmp_path / "picture.png"}  seed 0  "',
+        f"{tmp_path / 'picture.webp'}  its animation",
+        f"{tmp_path / 'picture-steps.png'}  its steps",
+    ]
+    data = base64.b64encode(one.animations[0].read_bytes()).decode()
+    assert one._repr_html_() == f'<img src="data:image/webp;base64,{data}" alt="&quot;">'
+    two = Generate(stages, encoder, "a cat", count=2, out=str(tmp_path), animate=True)()
+    assert [line.rpartition("/")[2] for line in two.summary().splitlines()] == [
+        "a-cat.png  seed 0  a cat",
+        "a-cat.webp  its animation",
+        "a-cat-2.png  seed 1  a cat",
+        "a-cat-2.webp  its animation",
+        "sheet.png  all of them",
+    ]
+    assert two._repr_html_() is None
+    one.animations[0].unlink()
+    assert one._repr_html_() is None
+
+
+@pytest.mark.parametrize("watched", [{}, {"animate": True}, {"animate": True, "previews": True}])
+def test_progress_ends_at_its_total(stages, encoder, tmp_path, monkeypatch, watched):
+    bars = []
+
+    class Remembered(ProgressBar):
+        def __enter__(self):
+            bars.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(generating, "ProgressBar", Remembered)
+    Generate(stages, encoder, "a cat", count=2, out=str(tmp_path), **watched)()
+    (bar,) = bars
+    assert bar.done == bar.total == 2 * (6 + (8 if watched else 0))

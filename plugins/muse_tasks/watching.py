@@ -1,0 +1,122 @@
+"""A picture's way from all masked to finished: the tokens of each step, shown as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from muse_studio.contracts import MASK
+from muse_studio.stage import Stage
+from muse_tasks.drawing import count_steps, decode
+from muse_tasks.naming import spell
+from muse_tasks.pictures import save_animation, to_bytes, to_images
+from muse_tasks.sheet import Section, Tile, contact_sheet, side_of
+
+ANIMATION, STRIP = ".webp", "-steps.png"
+"""How the files' names end that stand beside a picture."""
+GREYS = (188, 206)
+"""A masked cell's shade; neighbours take the one and the other in turn, so that cells can be told apart and counted."""
+VEIL = 0.7
+"""How much of that shade lies over the picture of the stage before, in the cells that a later stage has yet to fill."""
+STEP, REST = 120, 2500
+"""Milliseconds that an animation shows a step, and the finished picture."""
+SHOWN = 6
+"""Steps of each stage on a strip, evenly chosen, the last one among them; of fewer, all."""
+
+
+@dataclass
+class Frame:
+    """What is known after a step, from 0, where all is masked, to `steps`."""
+
+    stage: str
+    step: int
+    steps: int
+    image: Image.Image
+
+
+class Film:
+    """One picture's tokens after each step, kept until it is finished, and then the frames that they make."""
+
+    def __init__(self, stages: dict[str, Stage]) -> None:
+        self.stages = stages
+        self.grids: dict[str, list[Tensor]] = {name: [] for name in stages}
+
+    def keep(self, stage: str, tokens: Tensor) -> None:
+        """Note int64[1, h, w] as the stage's next step."""
+        self.grids[stage].append(tokens.clone())
+
+    @property
+    def count(self) -> int:
+        """How many frames there will be: one for each step, and one of each stage all masked."""
+        return count_steps(self.stages) + len(self.stages)
+
+    def frames(self, picture: Image.Image) -> Iterator[Frame]:
+        """Each stage's steps from all masked on, up to the finished `picture`.
+
+        All have its size: earlier stages are enlarged without smoothing, so that their cells stay crisp.
+        """
+        before = None
+        last = list(self.stages)[-1]
+        for name, stage in self.stages.items():
+            grids = self.grids[name]
+            blank = stage.blank(1, grids[0].device)
+            for step, shown in enumerate(previews(stage, [blank, *grids], before)):
+                finished = name == last and step == len(grids)
+                image = picture if finished else to_images(shown)[0].resize(picture.size, Image.Resampling.NEAREST)
+                yield Frame(name, step, len(grids), image)
+            before = shown
+
+
+def previews(stage: Stage, grids: Sequence[Tensor], before: Tensor | None = None) -> Iterator[Tensor]:
+    """Every step of B pictures, int64[B, h, w] with MASK, the last one without: uint8[B, 3, H, W] each.
+
+    A masked cell is grey; where `before`, uint8[B, 3, H', W'], the finished pictures of the stage before, is given,
+    that shines through. A decoder can't be given MASK, and what it is given there bleeds into the cells beside it.
+    So a masked place gets the token that it will have in the end: a known cell looks from the first as in the finished
+    picture, unless the sampler takes its token back. And the decoder runs only where it would be given other tokens
+    than at the step before: for most samplers once.
+    """
+    cover = _cover(stage, before).to(grids[-1].device)
+    drawn, decoded = None, None
+    for tokens in grids:
+        masked = tokens == MASK
+        filled = torch.where(masked, grids[-1], tokens)
+        if decoded is None or not torch.equal(filled, decoded):
+            drawn, decoded = to_bytes(decode(stage, filled)), filled
+        cells = F.interpolate(masked[:, None].float(), drawn.shape[-2:]).bool()
+        yield torch.where(cells, cover, drawn)
+
+
+def _cover(stage: Stage, before: Tensor | None) -> Tensor:
+    """uint8[B or 1, 3, H, W]: what masked cells show."""
+    rows, columns = (torch.arange(cells) for cells in stage.grid)
+    shades = torch.tensor(GREYS)[(rows[:, None] + columns) % 2]
+    grey = F.interpolate(shades[None, None].float(), (stage.height, stage.width)).expand(1, 3, -1, -1)
+    if before is not None:
+        grey = VEIL * grey + (1 - VEIL) * F.interpolate(before.cpu().float(), grey.shape[-2:])
+    return grey.round().byte()
+
+
+def animate(frames: Sequence[Frame], path: Path, recipe: dict[str, Any] | None) -> Path:
+    """Write the frames as an animation that rests on the last one; see `save_animation`."""
+    milliseconds = [STEP] * (len(frames) - 1) + [REST]
+    return save_animation([frame.image for frame in frames], milliseconds, path, recipe)
+
+
+def strip(frames: Sequence[Frame], prompt: str) -> Image.Image:
+    """A few steps of each stage, from left to right in one row, up to the finished picture."""
+    shown = [
+        frame
+        for frame in frames
+        # Rounded up, so that the last of the SHOWN is the last step, and 0 is none of them.
+        if frame.step in {-(-frame.steps * part // SHOWN) for part in range(1, SHOWN + 1)}
+    ]
+    tiles = [Tile([frame.image], f"{frame.stage}, step {frame.step} of {frame.steps}") for frame in shown]
+    return contact_sheet([Section(spell(prompt), tiles, [])], side=side_of(shown[-1].image), columns=len(tiles))
