@@ -21,22 +21,36 @@ class T5(PretrainedEncoder):
     length: text positions; longer prompts are cut. Muse's is not stated; 64 is an unpublished caption's "up to 64".
     dtype: of the weights; T5 overflows in float16, so that is not offered.
     offline: never ask the hub. Otherwise it is asked only for what the local cache (HF_HOME) lacks.
+    width: D (4096 for T5-XXL), so that a recipe can be checked where the model is not; by default its configuration
+        is asked. What is told here must agree with it once the weights load.
     """
 
-    def __init__(self, model: str, length: int = 64, dtype: Precision = "bfloat16", offline: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        length: int = 64,
+        dtype: Precision = "bfloat16",
+        offline: bool = False,
+        width: int | None = None,
+    ) -> None:
         super().__init__(model, length, dtype, offline)
+        if width is not None and width < 1:
+            raise ValueError(f"width is {width}; give the model's d_model, or leave it out")
+        self.told = width
 
     @cached_property
     def text_config(self) -> Any:
-        """The model's configuration; UserError where it is no T5."""
+        """The model's configuration; UserError where it is no T5, or of another width than was told."""
         if self.config.model_type not in ("t5", "mt5", "umt5"):
             raise UserError(f"{self.model} is a {self.config.model_type!r}; text encoder 't5' takes a t5, mt5 or umt5")
+        if self.told not in (None, self.config.d_model):
+            raise UserError(f"width is {self.told}, but {self.model} has {self.config.d_model}; leave width out")
         return self.config
 
     @property
     def width(self) -> int:
-        """D, from the model's configuration; UserError where the model is no T5 or can't be had."""
-        return self.text_config.d_model
+        """D, as told, else from the model's configuration; UserError where that is no T5's or can't be had."""
+        return self.text_config.d_model if self.told is None else self.told
 
     def load(self) -> nn.Module:
         """transformers' encoder half, T5EncoderModel or its kin."""

@@ -54,6 +54,14 @@ def test_width_needs_the_config_alone(t5_folder, tmp_path):
     assert encoder.width == 24 and encoder._module is None
 
 
+def test_a_width_that_is_told_needs_no_model_until_the_weights_load(t5_folder):
+    assert T5("no-such/model", width=4096).width == 4096
+    told = T5(str(t5_folder), length=8, width=24)
+    assert told.width == 24 and told(["two"]).states.shape == (1, 8, 24)
+    with pytest.raises(UserError, match=r"width is 32, but .* has 24; leave width out"):
+        T5(str(t5_folder), width=32)(["two"])
+
+
 def test_nothing_trains_it(t5_folder):
     encoder = T5(str(t5_folder), length=8, dtype="float32")
 
@@ -95,6 +103,7 @@ def test_loading_leaves_the_random_numbers_alone_and_works_in_inference_mode(t5_
         ({"length": 1}, "length is 1"),
         ({"dtype": "float16"}, "dtype is 'float16'; give 'float32' or 'bfloat16'"),
         ({"model": " "}, "model is empty; give a local folder or a hub name"),
+        ({"width": 0}, "width is 0; give the model's d_model, or leave it out"),
     ],
 )
 def test_settings_that_can_not_be(wrong, message):
