@@ -63,7 +63,8 @@ def test_two_base_models_behind_each_other(refused, here):
     (here / "twice.yaml").write_text(
         "extends: generate\nprompt: a cat\nstages:\n  again:\n    size: 64\n"
         "    tokenizer: {extends: models/emoji-tokenizer}\n"
-        "    transformer: {use: muse, codebook_size: 4096, grid: [8, 8], text_width: 384, width: 32, layers: 1, heads: 2}\n"
+        "    transformer: {use: muse, codebook_size: 4096, grid: [8, 8], text_width: 384, width: 32, layers: 1, "
+        "heads: 2}\n"
         "    schedule: cosine\n    sampler: confidence\n    guidance: none\n"
     )
     assert (
