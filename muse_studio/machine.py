@@ -1,4 +1,4 @@
-"""Tells when a machine is what an exception is about: it has no memory, no room on a disk, or does not let us write."""
+"""Tells when a machine is what an exception is about: no memory, no room on a disk, no leave to write, no compiler."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _CURES = {
 _NO_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|out of memory|size calculation overflowed|overflow when unpacking", re.I
 )
+_NO_COMPILER = re.compile(r"No working C\+\+ compiler|Cannot find a working triton", re.I)
 
 
 def refusal(error: Exception) -> str | None:
@@ -33,6 +34,8 @@ def refusal(error: Exception) -> str | None:
     ):
         asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
         return f"there is not enough memory{f' for {asked[1]} at once' if asked else ''}; {_MEMORY}"
+    if isinstance(error, RuntimeError) and _NO_COMPILER.search(str(error)):
+        return "compiling finds no compiler that works: install g++ (for a GPU triton), or set compile to false"
     if isinstance(error, OSError) and error.errno in _CURES:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}; {_CURES[error.errno]}"

@@ -67,6 +67,10 @@ class TestMachine:
             ),
             (OSError(errno.EROFS, "Read-only", "x"), "x: Read-only; choose a place that can be written"),
             (PermissionError(errno.EACCES, "Denied"), "Denied; choose a place that can be written"),
+            (
+                RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx"),
+                "compiling finds no compiler that works: install g++ (for a GPU triton), or set compile to",
+            ),
             (MemoryError(), "there is not enough memory; choose smaller sizes, a smaller batch, or fewer steps"),
             (
                 torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"),

@@ -15,6 +15,7 @@ from torch import nn
 from muse_studio import testing
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit
+from muse_studio.machine import refusal
 from muse_studio.stage import Stage
 
 CPU = torch.device("cpu")
@@ -334,3 +335,13 @@ def test_compiled_steps_are_the_same_steps(tmp_path):
     compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(Silent())
     for row, other in zip(rows(plain), rows(compiled), strict=True):
         assert row == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_is_told_as_such(tmp_path, monkeypatch):
+    torch.compiler.reset()  # what another test has had compiled would do
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    with pytest.raises(RuntimeError) as caught:
+        task(tmp_path / "run", fit={"steps": 1, "compile": True})(Silent())
+    assert "compiling finds no compiler that works" in refusal(caught.value)
