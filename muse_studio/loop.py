@@ -65,11 +65,12 @@ def train(
     name: str,
     settings: Mapping[str, Any],
     collate: Callable | None = None,
+    frozen: Mapping[str, Tensor] | None = None,
 ) -> History:
     """Run `learner` over `dataset` to step `fit.steps`, from the newest checkpoint in `fit.out` where there is one.
 
     Writes `<name>.safetensors` into `fit.out`, with `settings` (the recipe) in its metadata: the running average of the
-    weights where `fit.ema` asks for one, else the last ones.
+    weights where `fit.ema` asks for one, else the last ones; `frozen` is shipped beside them, as it is.
     Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite stops the
     run with a UserError; the checkpoint before it is kept.
     """
@@ -116,7 +117,7 @@ def train(
     path = out / f"{name}.safetensors"
     dtype = getattr(torch, fit.dtype)
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in best.state_dict().items()}
-    weights.save(state, path, settings)
+    weights.save(state | dict(frozen or {}), path, settings)
     return History(path, max(start, fit.steps), log.rows)
 
 

@@ -103,27 +103,56 @@ def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
     return shapes, metadata
 
 
-def load(module: Any, address: str) -> None:
+def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
     """Fill a torch module from a safetensors file, strictly; halves are widened to the module's own type.
 
+    only: what the names of the tensors begin with that are compared and filled, ("encoder.", "pre."); by default all.
     A module on the meta device is only compared. Raises UserError where names or shapes differ, saying how the file's
     part was set, and where the file is not whole.
+    """
+    if said := difference(module, address, only):
+        raise UserError(f"{address} does not fit here: {said}")
+    if not any(tensor.is_meta for tensor in module.state_dict().values()):
+        module.load_state_dict(read(address, only), strict=False)  # the names were compared
+
+
+def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
+    """The tensors of a safetensors file whose names begin so, by name, of the file's own types.
+
+    Raises UserError where the file is not whole.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = local(address)
-    shapes, metadata = header(path)
-    state = module.state_dict()
-    wanted = {name: list(tensor.shape) for name, tensor in state.items()}
-    if shapes != wanted:
-        raise UserError(f"{address} does not fit here: {_difference(wanted, shapes)}{_settings(metadata)}")
-    if any(tensor.is_meta for tensor in state.values()):
-        return
+    header(path)
     try:
-        module.load_state_dict(load_file(path))
+        return {name: tensor for name, tensor in load_file(path).items() if name.startswith(only)}
     except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
         raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+
+
+def settings(address: str) -> dict[str, Any]:
+    """How a file's part was set, as its metadata says; empty where it doesn't.
+
+    Raises UserError where the file is missing or not whole.
+    """
+    try:
+        said = json.loads(header(local(address))[1].get(SETTINGS, "{}"))
+    except ValueError:  # another program's, which means something else by it
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def difference(module: Any, address: str, only: tuple[str, ...] = ("",)) -> str:
+    """How a file's tensors whose names begin so differ from a module's, in name or shape, and how its part was set.
+
+    Empty where they don't differ. Raises UserError where the file is missing or not whole.
+    """
+    shapes, metadata = header(local(address))
+    found = {name: shape for name, shape in shapes.items() if name.startswith(only)}
+    wanted = {name: list(tensor.shape) for name, tensor in module.state_dict().items() if name.startswith(only)}
+    return "" if found == wanted else _difference(wanted, found) + _settings(metadata)
 
 
 def _difference(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]]) -> str:

@@ -241,6 +241,18 @@ def test_an_average_asked_for_too_late(tmp_path):
         run(settings(tmp_path))
 
 
+def test_what_is_frozen_is_shipped_as_it_is(tmp_path):
+    fit = settings(tmp_path, dtype="bfloat16")
+    beside = {"frozen": torch.tensor([1 / 3]), "half": torch.tensor([1 / 3]).half()}
+    history = loop.train(fit, Learner(fit), Records(), Hook(), "net", {}, frozen=beside)
+    shipped = load_file(history.weights)
+    assert all(
+        shipped[name].dtype == beside[name].dtype and torch.equal(shipped[name], beside[name]) for name in beside
+    )
+    assert shipped["0.weight"].dtype == torch.bfloat16
+    assert "frozen" not in load_file(tmp_path / "checkpoints" / "step-0000012" / "net.safetensors")
+
+
 def test_old_checkpoints_go(tmp_path):
     run(settings(tmp_path, checkpoint_every=1, keep=3))
     assert sorted(path.name[-2:] for path in (tmp_path / "checkpoints").iterdir()) == ["10", "11", "12"]

@@ -76,6 +76,40 @@ def test_missing_and_strange_tensors_are_told(file):
         weights.load(net(), str(file))
 
 
+def test_a_share_of_a_file(file):
+    model, before = net(), net().state_dict()
+    model.load_state_dict(before)
+    weights.load(model, str(file), ("1.",))
+    after, there = model.state_dict(), load_file(file)
+    assert all(torch.equal(after[name], (there if name.startswith("1.") else before)[name]) for name in after)
+    assert weights.read(str(file), ("1.", "0.b")).keys() == {"1.weight", "1.bias", "0.bias"}
+
+
+def test_a_share_of_a_file_is_filled_strictly(file):
+    assert weights.difference(net(), str(file)) == ""
+    wide = net(4)
+    assert weights.difference(wide, str(file), ("1.bias",)) == ""
+    weights.load(wide, str(file), ("1.bias",))
+    assert torch.equal(wide[1].bias, load_file(file)["1.bias"])
+    said = '0.bias is [3], not [4] (1 differences of 1 tensors). It was written for {"use": "net", "wide": 3}'
+    assert weights.difference(wide, str(file), ("0.bias",)) == said
+    with pytest.raises(UserError) as caught:
+        weights.load(wide, str(file), ("0.bias",))
+    assert str(caught.value) == f"{file} does not fit here: {said}"
+
+
+def test_what_is_read_keeps_its_type(file):
+    weights.save({name: tensor.half() for name, tensor in net().state_dict().items()}, file, {})
+    assert {tensor.dtype for tensor in weights.read(str(file)).values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("said", [None, "no json", "[1, 2]"])
+def test_settings_that_a_file_does_not_tell(file, said):
+    assert weights.settings(str(file)) == {"use": "net", "wide": 3}
+    save_file({"a": torch.zeros(1)}, file, None if said is None else {weights.SETTINGS: said})
+    assert weights.settings(str(file)) == {}
+
+
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
 def test_a_truncated_file(file, kept):
     file.write_bytes(file.read_bytes()[:kept])
