@@ -1,1 +1,1 @@
-"""The convolutional VQGAN tokenizer, its losses and its own training task."""
+"""The convolutional VQGAN tokenizer, its losses, its own training task, and decoder fine-tuning."""

@@ -96,13 +96,17 @@ class VQGAN(nn.Module):
                 f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}"
             )
         with torch.no_grad():
-            return from_range(self.decoder(self.post(self.quantizer.lookup(tokens)))).float()
+            return self.pixels(self.quantizer.lookup(tokens)).clamp(0, 1).float()
 
     def latents(self, images: Tensor) -> Tensor:
         """float[B, 3, H, W] in 0..1 to what is quantized, float[B, D, h, w]."""
         return self.pre(self.encoder(to_range(images)))
 
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Codes' vectors float[B, D, h, w] to float[B, 3, H, W], about 0..1: not cut off, so that gradients pass."""
+        return from_range(self.decoder(self.post(latents)))
+
     def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
         """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
         quantized = self.quantizer(self.latents(images), entropy)
-        return (self.decoder(self.post(quantized.latents)) + 1) / 2, quantized
+        return self.pixels(quantized.latents), quantized

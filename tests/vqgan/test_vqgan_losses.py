@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
+from muse_vqgan.learner import psnr, usage
 from muse_vqgan.losses import Perceptual, Reconstruction
-from muse_vqgan.train import psnr, usage
 from safetensors.torch import load_file, save_file
 from torch import nn
 

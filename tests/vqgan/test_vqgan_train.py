@@ -4,8 +4,9 @@ import pytest
 import torch
 from muse_training.optimizers import AdamW, Muon
 from muse_vqgan.adversarial import Adversarial
+from muse_vqgan.learner import psnr
 from muse_vqgan.losses import Reconstruction
-from muse_vqgan.train import TokenizerLearner, TrainTokenizer, psnr
+from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from safetensors.torch import load_file
 
@@ -108,7 +109,7 @@ def test_it_learns(tmp_path):
 
 
 def learner(**more):
-    return TokenizerLearner(task("unused", vqgan(ema=0.0, revive_after=0), **more))
+    return task("unused", vqgan(ema=0.0, revive_after=0), **more).learner()
 
 
 def batch():
