@@ -1,4 +1,4 @@
-"""The VQGAN tokenizer and its training task, as a plugin."""
+"""The VQGAN tokenizer and its training tasks, as a plugin."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -11,5 +11,8 @@ def muse_tokenizers():
 
 @hookimpl
 def muse_tasks():
-    """How it is trained."""
-    return {"train-tokenizer": "muse_vqgan.train:TrainTokenizer"}
+    """How it is trained, and its decoder once more."""
+    return {
+        "train-tokenizer": "muse_vqgan.train:TrainTokenizer",
+        "finetune-decoder": "muse_vqgan.finetune:FinetuneDecoder",
+    }

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from muse_studio import testing
+from muse_studio import testing, weights
 from muse_studio.kinds import kinds
 from muse_studio.loop import Fit
 from muse_studio.part import Part
@@ -130,6 +130,12 @@ def tokenizer_training(folder: Path) -> dict[str, Any]:
     return training(folder) | {"tokenizer": vqgan(**small_vqgan(folder))}
 
 
+def decoder_training(folder: Path) -> dict[str, Any]:
+    settings = tokenizer_training(folder)
+    weights.save(settings["tokenizer"].state_dict(), folder / "source.safetensors", {})
+    return settings | {"source": str(folder / "source.safetensors")}
+
+
 def quick(folder: Path) -> dict[str, Any]:
     return {"rate": 1e-2}
 
@@ -164,6 +170,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "schedule square": nothing,
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
+    "task finetune-decoder": decoder_training,
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
     "task train-tokenizer": tokenizer_training,

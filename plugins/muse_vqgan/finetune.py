@@ -1,0 +1,106 @@
+"""Trains a larger decoder for a tokenizer whose tokens stay what they are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from muse_studio import loop, weights
+from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.errors import UserError
+from muse_studio.loop import Fit, History
+from muse_vqgan.adversarial import Adversarial
+from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
+from muse_vqgan.losses import Perceptual, Reconstruction
+from muse_vqgan.vqgan import VQGAN
+
+FROZEN = ("encoder.", "pre.", "quantizer.")
+"""What makes tokens of pictures, by the beginnings of its tensors' names."""
+
+SHAPELESS = ("quantizer", "levels", "cosine")
+"""Settings that tokens depend on, but no tensor's shape does."""
+
+
+class FinetuneDecoder:
+    """Trains a new decoder, usually a larger one, for the tokens of a trained `vqgan` (Muse, section 2.5).
+
+    Only `post` and `decoder` learn. Encoder and codebook are the source's, to the bit and in its file's number type, so
+    every token keeps its meaning, and transformers trained on them draw with the new decoder as they are. It writes the
+    whole tokenizer, `tokenizer.safetensors`, into fit.out.
+
+    tokenizer: with the source's settings, but for decoder_channels and decoder_blocks (Muse doubles both: 256 channels
+    and 4 blocks, appendix A.2), and with `weights: null`. source: an address of the trained tokenizer's safetensors.
+    Where the new decoder has the sizes of the source's it starts as that one, else with random weights; `post`, whose
+    size the codes give, always starts as the source's.
+    perceptual: Muse lowers its weight to 0.005 here.
+    """
+
+    recipe: dict[str, Any]
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        source: str,
+        dataset: Dataset,
+        fit: Fit,
+        optimizer: Optimizer,
+        reconstruction: Reconstruction | None = None,
+        perceptual: Perceptual | None = None,
+        adversarial: Adversarial | None = None,
+    ) -> None:
+        if not isinstance(tokenizer, VQGAN):
+            raise ValueError(f"finetune-decoder trains the part 'vqgan', not {type(tokenizer).__name__}")
+        try:
+            differs = weights.difference(tokenizer, source, FROZEN)
+        except UserError as error:
+            raise UserError(f"source: {error}") from error
+        if differs:
+            raise UserError(
+                f"source: {source} makes other tokens than tokenizer: {differs}; give tokenizer the settings that the "
+                "source was written for, all but decoder_channels and decoder_blocks"
+            )
+        self.tokenizer, self.source, self.dataset = tokenizer, source, dataset
+        self.fit, self.optimizer = fit, optimizer
+        self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
+        self.recipe = {}
+
+    def __call__(self, hook: Any) -> History:
+        """Train to the end, from the newest checkpoint where there is one."""
+        if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
+            raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
+        self._check_settings()
+        learner = self.learner()
+        learner.try_out(loop.first(self.dataset)["image"])
+        frozen = weights.read(self.source, FROZEN)
+        return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
+
+    def learner(self) -> TokenizerLearner:
+        """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
+        tokenizer = self.tokenizer.eval().requires_grad_(False)
+        starts = [part for part in ("post.", "decoder.") if not weights.difference(tokenizer, self.source, (part,))]
+        weights.load(tokenizer, self.source, (*FROZEN, *starts))
+        model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
+        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, self._rebuild)
+
+    def _rebuild(self, real: Tensor) -> Rebuilt:
+        with torch.autocast(real.device.type, enabled=False):  # bfloat16 would make other tokens than drawing has
+            tokens = self.tokenizer.encode(real)
+        return Rebuilt(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)
+
+    def _check_settings(self) -> None:
+        """UserError where the source's file says that it was written for settings which would make other tokens."""
+        theirs, ours = weights.settings(self.source).get("tokenizer"), self.recipe.get("tokenizer")
+        if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
+            return
+        parameters = inspect.signature(VQGAN).parameters
+        for key in SHAPELESS:
+            its, mine = (table.get(key, parameters[key].default) for table in (theirs, ours))
+            if its != mine:
+                raise UserError(
+                    f"source: {self.source} was written for {key} {its}, tokenizer has {key} {mine}, which makes other "
+                    f"tokens of the same codes; set tokenizer.{key} to the source's"
+                )
