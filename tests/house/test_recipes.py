@@ -13,6 +13,8 @@ from muse_studio.recipe_files import shipped
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
 NAMES = [file.relative_to(ROOT / "recipes").with_suffix("").as_posix() for file in FILES]
+AFTER = {"finetune-vqgan-decoder": "runs/vqgan-f8/tokenizer.safetensors"}
+"""Recipes that go on from what another one's run has written: that file is then all that they lack."""
 
 
 def test_every_file_is_shipped_under_its_name():
@@ -27,7 +29,11 @@ def test_a_recipe_has_no_problem(name):
     source = name
     if "use" not in load(name).plain():  # a model, which is no task: checked as the recipes that extend it use it
         source = {"extends": name, "use": "generate", "prompt": "a red apple"}
-    assert [str(problem) for problem in muse_studio.check(source)] == []
+    problems = [str(problem) for problem in muse_studio.check(source)]
+    if name in AFTER:
+        assert len(problems) == 1 and f"no weights at {AFTER[name]}: " in problems[0]
+    else:
+        assert problems == []
 
 
 @pytest.mark.parametrize(("name", "file"), list(zip(NAMES, FILES, strict=True)))
