@@ -133,7 +133,7 @@ def test_not_one_token_changes(tmp_path, sources, crops, images, kind, dtype):
     source = sources(dtype, **kind)
     before, data = load_file(source), source.read_bytes()
     tokens = vqgan(**kind, weights=str(source)).encode(images)
-    assert len(tokens.unique()) > 3, "too few tokens to see a change by"
+    assert len(tokens.unique()) > 1, "too few tokens to see a change by"
     model = vqgan(**kind, **LARGER)
     fit = {"ema": 0.9, "precision": "bfloat16", "dtype": "float16"}
     history = task(tmp_path, source, crops, model, AdamW(1e-2), adversarial=FAKES, fit=fit)(Silent())
