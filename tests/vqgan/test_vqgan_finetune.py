@@ -416,7 +416,7 @@ def test_the_emoji_recipe_writes_less_than_20_mb_and_a_larger_decoder(name):
     assert sum(sizes.values()) * 2 < 20e6
     shapes, _ = weights.header(weights.local(said["source"]))
     small = sum(torch.Size(shape).numel() for name, shape in shapes.items() if name.startswith("decoder."))
-    assert sum(size for name, size in sizes.items() if name.startswith("decoder.")) > 1.5 * small
+    assert sum(size for name, size in sizes.items() if name.startswith("decoder.")) > 1.4 * small
 
 
 @pytest.mark.slow
