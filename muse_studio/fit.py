@@ -24,7 +24,8 @@ class Fit:
     warmup, decay, floor: steps of linear warm-up; then the rate follows a cosine to `floor` times its peak, or stays.
     clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
     precision: bfloat16 computes under autocast; weights stay float32.
-    compile: fuses a step's small operations (torch.compile): faster, after a first step of a minute or two.
+    compile: fuses a masked transformer's small operations (torch.compile): faster steps, after a first one of a minute
+    or two; a tokenizer's steps stay as they are.
     checkpoint_every, keep, log_every: in steps, and how many checkpoints stay. workers: processes that read records.
     """
 

@@ -62,14 +62,16 @@ class Stage:
 
         before: None where there is none.
         """
-        wanted = getattr(self.transformer, "low_grid", ...)
-        if before is None and wanted not in (None, ...):
+        if not hasattr(self.transformer, "low_grid"):
+            return
+        wanted = self.transformer.low_grid
+        if before is None and wanted is None:
+            return
+        if before is None:
             raise ValueError(
                 f"its transformer refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
                 "put a base stage first"
             )
-        if before is None or wanted is ...:
-            return
         if wanted is None:
             raise ValueError(
                 "its transformer is a base model, which can't refine the tokens of the stage before it; "

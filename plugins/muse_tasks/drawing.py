@@ -31,19 +31,6 @@ def count_steps(stages: dict[str, Stage]) -> int:
     return sum(stage.sampler.steps for stage in stages.values())
 
 
-def draw(
-    stages: dict[str, Stage],
-    text: TextEmbedding,
-    generator: torch.Generator,
-    *,
-    negative: TextEmbedding | None = None,
-    watch: Watch,
-) -> Tensor:
-    """B prompts to pictures float32[B, 3, H, W] in 0..1 of the last stage's size (Muse, section 2.1)."""
-    name, tokens = list(sample(stages, text, generator, negative=negative, watch=watch).items())[-1]
-    return decode(stages[name], tokens)
-
-
 @torch.inference_mode()
 def sample(
     stages: dict[str, Stage],
@@ -53,7 +40,9 @@ def sample(
     negative: TextEmbedding | None = None,
     watch: Watch,
 ) -> dict[str, Tensor]:
-    """B prompts to each stage's finished tokens int64[B, h, w]; a stage refines those of the one before it.
+    """B prompts to each stage's finished tokens int64[B, h, w] (Muse, section 2.1).
+
+    A stage refines the tokens of the one before it; the last one's are the picture's.
 
     One generator serves all stages and all B rows, in order: the same generator and the same B give the same pictures.
     """

@@ -19,7 +19,7 @@ from muse_studio.device import pick
 from muse_studio.files import open_folder, path_of
 from muse_studio.progress import ProgressBar
 from muse_studio.stage import Stage, check_fit
-from muse_tasks.drawing import count_steps, draw, make_ready, tell
+from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
 from muse_tasks.naming import slug
 from muse_tasks.pictures import beside, provenance, save_new, to_images
 from muse_tasks.sheet import Section, Tile, contact_sheet, side_of
@@ -164,7 +164,9 @@ class Generate:
                 for seed in range(self.seed, self.seed + self.count):
                     film = Film(self.stages)
                     generator = torch.Generator().manual_seed(seed)
-                    image = to_images(draw(self.stages, text, generator, negative=negative, watch=watch))[0]
+                    finished = sample(self.stages, text, generator, negative=negative, watch=watch)
+                    last = list(self.stages)[-1]
+                    image = to_images(decode(self.stages[last], finished[last]))[0]
                     path = out if self._one_file else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)
