@@ -38,20 +38,6 @@ class Colours:
         return {"image": image.clone(), "caption": name}
 
 
-class Silent:
-    def muse_step(self, **told):
-        return None
-
-
-class Dies(Silent):
-    def __init__(self, step):
-        self.at = step
-
-    def muse_step(self, **told):
-        if told["step"] == self.at:
-            raise RuntimeError("the power is gone")
-
-
 def stage(size=8, **more):
     torch.manual_seed(0)
     settings = {"codebook_size": 64, "grid": [2, 2], "text_width": testing.FakeTextEncoder.width} | more
@@ -107,11 +93,11 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
         given |= {"cache": str(folder / "cache")} if "cache" in more else {}
         return task(folder, **given)(hook)
 
-    through = again(tmp_path / "a", Silent())
+    through = again(tmp_path / "a", testing.FakeObserver())
     for step in (2, 5, 8):
         with pytest.raises(RuntimeError, match="power"):
-            again(tmp_path / "b", Dies(step))
-    resumed = again(tmp_path / "b", Silent())
+            again(tmp_path / "b", testing.FakeObserver(dies_at=step))
+    resumed = again(tmp_path / "b", testing.FakeObserver())
     assert rows(through) == rows(resumed)
     for file in [through.weights, *(tmp_path / "a" / "checkpoints" / "step-0000009").glob("*.safetensors")]:
         one, other = load_file(file), load_file(tmp_path / "b" / file.relative_to(tmp_path / "a"))
@@ -121,7 +107,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
 
 def test_it_learns_what_the_prompt_says(tmp_path):
     parts = {"base": stage()}
-    history = task(tmp_path, stages=parts, fit={"steps": 120}, optimizer=AdamW(1e-2))(Silent())
+    history = task(tmp_path, stages=parts, fit={"steps": 120}, optimizer=AdamW(1e-2))(testing.FakeObserver())
     assert history.rows[0]["loss"] > 4 and history.rows[-1]["loss"] < 0.5
     trained = parts["base"]
     text = testing.FakeTextEncoder()(list(COLOURS))
@@ -145,7 +131,7 @@ def test_only_the_transformer_is_trained(tmp_path):
     encoder = Encoder()
     made = task(tmp_path, fit={"steps": 2})
     made.text_encoder = encoder
-    made(Silent())
+    made(testing.FakeObserver())
     assert encoder.weight.grad is None and encoder.weight.item() == 1
     assert "transformer.safetensors" in {path.name for path in tmp_path.rglob("*.safetensors")}
 
@@ -159,7 +145,7 @@ def test_without_text_dropout_every_caption_is_seen_and_with_all_of_it_none_is(t
         parts["base"].transformer.condition = lambda text, low, keep=masks, ask=condition: (
             keep.append(text.mask) or ask(text, low)
         )
-        task(tmp_path / str(share), stages=parts, text_dropout=share, fit={"steps": 3})(Silent())
+        task(tmp_path / str(share), stages=parts, text_dropout=share, fit={"steps": 3})(testing.FakeObserver())
     assert all(mask.any(1).all() for mask in seen[0.0][1:]), "the first one tries the parts out"
     assert not any(mask.any() for mask in seen[1.0][1:])
 
@@ -168,9 +154,9 @@ def test_a_stage_is_chosen_by_name(tmp_path):
     with pytest.raises(ValueError, match="stage is None; say which one to train: base, large"):
         task(tmp_path, stages=cascade())
     made = task(tmp_path, Colours(16), cascade(), stage="large", fit={"steps": 1})
-    assert made(Silent()).weights.name == "large.safetensors"
+    assert made(testing.FakeObserver()).weights.name == "large.safetensors"
     made = task(tmp_path / "base", stages=cascade(), stage="base", fit={"steps": 1})
-    assert made(Silent()).weights.name == "base.safetensors"
+    assert made(testing.FakeObserver()).weights.name == "base.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -184,14 +170,14 @@ def test_a_stage_is_chosen_by_name(tmp_path):
 )
 def test_what_can_not_be_trained_is_told_before(tmp_path, more, said):
     with pytest.raises(UserError, match=said):
-        task(tmp_path, **more)(Silent())
+        task(tmp_path, **more)(testing.FakeObserver())
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_the_run_of_another_model_is_told(tmp_path):
-    task(tmp_path, fit={"steps": 1})(Silent())
+    task(tmp_path, fit={"steps": 1})(testing.FakeObserver())
     with pytest.raises(UserError, match=r"does not fit here: .* another folder as fit\.out"):
-        task(tmp_path, stages={"base": stage(width=32)}, fit={"steps": 1})(Silent())
+        task(tmp_path, stages={"base": stage(width=32)}, fit={"steps": 1})(testing.FakeObserver())
 
 
 @pytest.mark.parametrize(
@@ -298,7 +284,7 @@ def test_a_second_stage_is_trained_on_the_tokens_of_the_same_picture_made_smalle
 
     data = Quarters(16)
     made = task(tmp_path, data, cascade(Noted()), stage="large", cache=str(tmp_path / "cache") if cached else None)
-    made(Silent())
+    made(testing.FakeObserver())
     encode = testing.FakeTokenizer().encode
     every = torch.stack([data[index]["image"] for index in range(20)]).float() / 255
     small, large = encode(every[:, :, ::2, ::2]), encode(every)  # within a quarter all pixels are alike
@@ -313,7 +299,7 @@ def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
     parts = cascade(width=48)
     data = Quarters(16, count=256)
     fit = {"steps": 150, "batch": 32, "log_every": 50, "checkpoint_every": 150, "warmup": 10}
-    history = task(tmp_path, data, parts, stage="large", fit=fit, optimizer=Muon(1e-2))(Silent())
+    history = task(tmp_path, data, parts, stage="large", fit=fit, optimizer=Muon(1e-2))(testing.FakeObserver())
     large, tokenizer = parts["large"], testing.FakeTokenizer()
     unseen = torch.stack([data[1000 + index]["image"] for index in range(32)]).float() / 255
     low, wanted = tokenizer.encode(unseen[:, :, ::2, ::2]), tokenizer.encode(unseen)
@@ -331,8 +317,8 @@ def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
 
 @pytest.mark.slow  # the compiler takes half a minute to start
 def test_compiled_steps_are_the_same_steps(tmp_path):
-    plain = task(tmp_path / "plain", fit={"steps": 3})(Silent())
-    compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(Silent())
+    plain = task(tmp_path / "plain", fit={"steps": 3})(testing.FakeObserver())
+    compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(testing.FakeObserver())
     for row, other in zip(rows(plain), rows(compiled), strict=True):
         assert row == pytest.approx(other, rel=1e-4)
 
@@ -343,5 +329,5 @@ def test_a_machine_without_a_compiler_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     with pytest.raises(RuntimeError) as caught:
-        task(tmp_path / "run", fit={"steps": 1, "compile": True})(Silent())
+        task(tmp_path / "run", fit={"steps": 1, "compile": True})(testing.FakeObserver())
     assert "compiling finds no compiler that works" in refusal(caught.value)
