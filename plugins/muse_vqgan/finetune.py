@@ -34,8 +34,8 @@ class FinetuneDecoder:
 
     tokenizer: with the source's settings, but for decoder_channels and decoder_blocks (Muse doubles both: 256 channels
     and 4 blocks, appendix A.2), and with `weights: null`. source: an address of the trained tokenizer's safetensors.
-    Where the new decoder has the sizes of the source's it starts as that one, else with random weights; `post`, whose
-    size the codes give, always starts as the source's.
+    Where the new decoder has the channels of the source's and no fewer blocks it starts as that one, the further
+    blocks adding nothing yet; else with random weights. `post`, whose size the codes give, starts as the source's.
     perceptual: Muse lowers its weight to 0.005 here.
     """
 
@@ -81,8 +81,11 @@ class FinetuneDecoder:
     def learner(self) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
         tokenizer = self.tokenizer.eval().requires_grad_(False)
-        starts = [part for part in ("post.", "decoder.") if not weights.difference(tokenizer, self.source, (part,))]
-        weights.load(tokenizer, self.source, (*FROZEN, *starts))
+        weights.load(tokenizer, self.source, (*FROZEN, "post."))
+        theirs = weights.read(self.source, ("decoder.",))
+        start = tokenizer.decoder.grown({name.removeprefix("decoder."): part for name, part in theirs.items()})
+        if start is not None:
+            tokenizer.decoder.load_state_dict(start)
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
         return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, self._rebuild)
 

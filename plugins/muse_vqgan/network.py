@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+FIRST_LEVEL = 3
+"""Layers of a decoder before those of its levels."""
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -78,6 +84,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int, multipliers: list[int], blocks: int, patch: int, width: int) -> None:
         super().__init__()
+        self.levels, self.blocks = len(multipliers), blocks
         now = channels * multipliers[-1]
         layers: list[nn.Module] = [nn.Conv2d(width, now, 3, padding=1), Residual(now, now), Residual(now, now)]
         for level, multiplier in reversed(list(enumerate(multipliers))):
@@ -93,6 +100,30 @@ class Decoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """float[B, width, h, w] to float[B, 3, H, W], about -1..1."""
         return self.layers(latents)
+
+    def grown(self, smaller: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Tensors with which this decoder draws what another one draws, which has as many blocks a level or fewer.
+
+        Each level's further blocks come last and add nothing yet. None where `smaller` are no such decoder's tensors:
+        it has other channels, say, or more blocks.
+        """
+        own = self.state_dict()
+        for blocks in range(self.blocks, -1, -1):
+            kept = [layer for layer in range(len(self.layers)) if not self._is_further(layer, blocks)]
+            places = {
+                f"layers.{layer}.{name}": f"layers.{its}.{name}"
+                for its, layer in enumerate(kept)
+                for name in self.layers[layer].state_dict()
+            }
+            if {its: own[name].shape for name, its in places.items()} == {n: t.shape for n, t in smaller.items()}:
+                silent = {n: torch.zeros_like(t) if ".conv2." in n else t for n, t in own.items()}
+                return silent | {name: smaller[its] for name, its in places.items()}
+        return None
+
+    def _is_further(self, layer: int, blocks: int) -> bool:
+        """Whether a layer is a residual block that a decoder with so many a level doesn't have."""
+        level, block = divmod(layer - FIRST_LEVEL, self.blocks + 1)  # each level's blocks, then Up or the last norm
+        return 0 <= level < self.levels and blocks <= block < self.blocks
 
 
 def to_range(images: Tensor) -> Tensor:

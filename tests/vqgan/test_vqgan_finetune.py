@@ -13,6 +13,7 @@ from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.finetune import FinetuneDecoder
 from muse_vqgan.learner import psnr
 from muse_vqgan.losses import Reconstruction
+from muse_vqgan.network import Decoder
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from PIL import Image
@@ -232,7 +233,40 @@ def test_a_decoder_of_the_source_s_sizes_starts_as_the_source_s(sources, crops, 
     torch.testing.assert_close(learner.rebuild(images).images.clamp(0, 1), source.decode(source.encode(images)))
 
 
-@pytest.mark.parametrize("sizes", [LARGER, {"decoder_channels": 16}, {"decoder_blocks": 4}, {"decoder_channels": 4}])
+@pytest.mark.parametrize("blocks", [3, 5])
+def test_a_decoder_with_more_blocks_starts_by_drawing_what_the_source_s_draws(sources, crops, images, blocks):
+    source = vqgan(weights=str(sources()))
+    fresh = vqgan(seed=3, decoder_blocks=blocks)
+    learner = task("unused", sources(), crops, vqgan(seed=3, decoder_blocks=blocks)).learner()
+    decoder = learner.tokenizer.decoder
+    assert not torch.equal(fresh.pixels(fresh.latents(images)), source.pixels(source.latents(images)))
+    torch.testing.assert_close(learner.rebuild(images).images.clamp(0, 1), source.decode(source.encode(images)))
+    silent = [name for name, part in decoder.named_parameters() if name.endswith("conv2.weight") and not part.any()]
+    assert len(silent) == len(SIZES["multipliers"]) * (blocks - 2)
+    before = {name: part.detach().clone() for name, part in decoder.named_parameters()}
+    for step in range(2):  # a silent block's first convolution learns once its second one has moved
+        learner.step({"image": crops.images}, step)
+    assert [name for name, part in decoder.named_parameters() if torch.equal(part, before[name])] == []
+
+
+def test_a_grown_decoder_s_further_blocks_come_last_on_each_level():
+    small, large = (Decoder(2, [1, 2, 2], blocks, 2, 4) for blocks in (1, 3))
+    its = {name: torch.full_like(part, index) for index, (name, part) in enumerate(small.state_dict().items())}
+    grown = large.grown(its)
+    # 0 in, 1 and 2 middle; then on each level one block of the source's and two further ones, and what follows
+    places = {0: 0, 1: 1, 2: 2, 3: 3, 4: 6, 5: 7, 6: 10, 7: 11, 8: 14, 10: 16}
+    for name, part in its.items():
+        layer, rest = name.split(".", 2)[1:]
+        assert torch.equal(grown.pop(f"layers.{places[int(layer)]}.{rest}"), part)
+    assert {int(name.split(".")[1]) for name in grown} == {4, 5, 8, 9, 12, 13}
+
+
+@pytest.mark.parametrize("tensors", [{}, {"layers.0.weight": torch.ones(1)}, {"other": torch.ones(1)}])
+def test_no_decoder_s_tensors_grow_to_nothing(tensors):
+    assert Decoder(2, [1, 2], 2, 2, 4).grown(tensors) is None
+
+
+@pytest.mark.parametrize("sizes", [LARGER, {"decoder_channels": 16}, {"decoder_blocks": 1}, {"decoder_channels": 4}])
 def test_a_decoder_of_other_sizes_starts_afresh_behind_the_source_s_post(sources, crops, sizes):
     fresh, learner = vqgan(seed=3, **sizes), task("unused", sources(), crops, vqgan(seed=3, **sizes)).learner()
     assert same(learner.tokenizer.decoder.state_dict(), fresh.decoder.state_dict())
