@@ -34,6 +34,15 @@ def pick(name: str = "auto") -> torch.device:
     raise UserError(f"device {name!r} is not there; there is: auto, {', '.join(names)}")
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones: by hardware, not by emulation."""
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # torch 2.9 has no other way
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type in ("tpu", "xla", "xpu")
+
+
 def place(part: Any, device: torch.device) -> None:
     """Move every module in `part` to the device, in place.
 

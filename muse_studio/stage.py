@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,11 +22,15 @@ from muse_studio.contracts import (
     Tokenizer,
     Transformer,
 )
+from muse_studio.device import has_fast_bfloat16
 
 
 @dataclass
 class Stage:
     """One resolution: `size` pixels square, or [height, width].
+
+    precision: what the transformer computes in when it draws or is measured; "auto" is bfloat16 where the device is
+    fast at it. The same seed may draw another picture in another one.
 
     The constructor raises ValueError where the parts don't fit each other.
     """
@@ -35,6 +41,7 @@ class Stage:
     sampler: Sampler
     guidance: Guidance
     size: int | list[int]
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.tokenizer.codebook_size != self.transformer.codebook_size:
@@ -116,6 +123,22 @@ class Stage:
         """int64[count, h, w], every token MASK."""
         return torch.full((count, *self.grid), MASK, dtype=torch.int64, device=device)
 
+    @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
+    def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
+        """What the transformer makes of B texts, and of the tokens of the stage before, in the stage's precision."""
+        with self._arithmetic(text.mask.device):
+            return self.transformer.condition(text, low)
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
+        """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision."""
+        with self._arithmetic(tokens.device):
+            return self.transformer(tokens, conditioning).float()
+
+    def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+        halves = self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
+        return torch.autocast(on.type, torch.bfloat16) if halves else nullcontext()
+
     def sample(
         self,
         text: TextEmbedding,
@@ -137,7 +160,7 @@ class Stage:
             if given is not None and given.shape[0] != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
-        predict = Predictor(self.transformer, self.guidance, text, negative, low)
+        predict = Predictor(self, text, negative, low)
         return iter(self.sampler(predict, tokens, self.schedule, generator))
 
 
@@ -158,35 +181,28 @@ def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
 class Predictor:
     """Guided logits for a partly masked grid; the conditioning of each text is computed once."""
 
-    def __init__(
-        self,
-        transformer: Transformer,
-        guidance: Guidance,
-        text: TextEmbedding,
-        negative: TextEmbedding,
-        low: Tensor | None,
-    ) -> None:
-        self.transformer, self.guidance = transformer, guidance
+    def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding, low: Tensor | None) -> None:
+        self.stage = stage
         self.text, self.negative, self.low = text, negative, low
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
 
-    @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
+    @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float) -> Tensor:
         """int64[B, h, w] and the share of steps done to logits float[B, h, w, K]."""
 
         def ask(*texts: TextEmbedding) -> tuple[Tensor, ...]:
             grids = tokens.repeat(len(texts), 1, 1)
-            return self.transformer(grids, self._condition(texts)).chunk(len(texts))
+            return self.stage.logits(grids, self._condition(texts)).chunk(len(texts))
 
-        return self.guidance(ask, self.text, self.negative, progress)
+        return self.stage.guidance(ask, self.text, self.negative, progress)
 
     def _condition(self, texts: tuple[TextEmbedding, ...]) -> Conditioning:
         key = tuple(map(id, texts))
         if key not in self._batched:
             for text in texts:
                 if id(text) not in self._conditioned:  # the text is kept beside it, so that its id stays its own
-                    self._conditioned[id(text)] = (text, self.transformer.condition(text, self.low))
+                    self._conditioned[id(text)] = (text, self.stage.condition(text, self.low))
             each = [self._conditioned[name][1] for name in key]
             self._batched[key] = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
         return self._batched[key]

@@ -47,7 +47,7 @@ def predict_masked(
     flat = tokens.flatten(1)
     hidden = noise.argsort(dim=1)[:, : max(1, round(ratio * flat.shape[1]))].to(tokens.device)
     grid = flat.scatter(1, hidden, MASK).view_as(tokens)
-    logits = stage.transformer(grid, conditioning).flatten(1, 2).float()
+    logits = stage.logits(grid, conditioning).flatten(1, 2)
     logits = logits.gather(1, hidden[:, :, None].expand(-1, -1, logits.shape[-1]))
     truth = flat.gather(1, hidden)
     loss = -logits.log_softmax(-1).gather(-1, truth[:, :, None])[:, :, 0]

@@ -65,7 +65,7 @@ class Real:
             if len(low) > 1:
                 given[ANOTHER] = low.roll(1, 0)
         for which, each in given.items():
-            conditioning = stage.transformer.condition(text, each)
+            conditioning = stage.condition(text, each)
             for ratio in self.ratios:
                 right, loss = predict_masked(stage, tokens, conditioning, ratio, order)
                 tally.loss[name, ratio, which].append(loss.flatten().cpu())

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from muse_studio.device import available, pick, place
+from muse_studio.device import available, has_fast_bfloat16, pick, place
 from muse_studio.errors import UserError
 
 META = torch.device("meta")
@@ -36,6 +36,30 @@ def test_a_missing_device_lists_what_there_is(monkeypatch, name):
     with pytest.raises(UserError) as caught:
         pick(name)
     assert str(caught.value) == f"device {name!r} is not there; there is: auto, cuda:0, cuda:1, cpu"
+
+
+@pytest.mark.parametrize(
+    ("kind", "hardware", "fast"),
+    [
+        ("cpu", (False, False, True), False),
+        ("cpu", (True, False, False), True),
+        ("cpu", (False, True, False), True),
+        ("cuda", (True, True, False), False),
+        ("cuda", (False, False, True), True),
+        ("tpu", (False, False, False), True),
+        ("mps", (True, True, True), False),
+    ],
+)
+def test_bfloat16_is_fast_by_hardware_alone(monkeypatch, kind, hardware, fast):
+    avx, amx, cuda = hardware
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda and not including_emulation)
+
+    class Device:
+        type = kind
+
+    assert has_fast_bfloat16(Device()) is fast
 
 
 def test_modules_move_wherever_they_are_held():

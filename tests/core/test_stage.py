@@ -16,6 +16,26 @@ from muse_studio.testing import (
 )
 
 
+class Halves(FakeTransformer):
+    """Notes in what it computes."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.dtypes = set()
+
+    def _note(self):
+        weights = torch.eye(2)
+        self.dtypes.add((weights @ weights).dtype)
+
+    def condition(self, text, low=None):
+        self._note()
+        return super().condition(text, low)
+
+    def forward(self, tokens, conditioning):
+        self._note()
+        return super().forward(tokens, conditioning).bfloat16()
+
+
 class Watched(FakeTransformer):
     """Notes what it is asked."""
 
@@ -160,6 +180,29 @@ def test_no_gradient_is_kept():
 
     sampled(stage(sampler=sampler), embedding(1))
     assert not kept[0].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "dtype"),
+    [
+        ("float32", True, torch.float32),
+        ("bfloat16", False, torch.bfloat16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
+)
+def test_the_precision_is_the_transformer_s_alone(monkeypatch, precision, fast, dtype):
+    monkeypatch.setattr("muse_studio.stage.has_fast_bfloat16", lambda device: fast)
+    seen = []
+
+    def sampler(predict, tokens, schedule, generator):
+        seen.append(predict(tokens, 0.5).dtype)
+        seen.append((torch.eye(2) @ torch.eye(2)).dtype)
+        yield tokens
+
+    made = stage(transformer=Halves(), sampler=sampler, precision=precision)
+    sampled(made, embedding(1))
+    assert made.transformer.dtypes == {dtype} and set(seen) == {torch.float32}
 
 
 def test_it_works_on_the_texts_device():
