@@ -17,12 +17,13 @@ from torch import Tensor
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
 from muse_studio.files import open_folder, path_of
+from muse_studio.naming import check_prompt, slug
+from muse_studio.pixels import to_images
 from muse_studio.progress import ProgressBar
+from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
-from muse_tasks.naming import slug
-from muse_tasks.pictures import beside, provenance, save_new, to_images
-from muse_tasks.sheet import Section, Tile, contact_sheet, side_of
+from muse_tasks.pictures import beside, provenance, save_new
 from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
 
 LARGEST_SEED = 2**63 - 1
@@ -113,8 +114,7 @@ class Generate:
         if not self.prompts:
             raise ValueError('prompt is an empty list; give at least one, or "" for a picture of anything')
         for prompt in (*self.prompts, self.negative):
-            if any("\ud800" <= character <= "\udfff" for character in prompt):
-                raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
+            check_prompt(prompt)
         if self.count < 1:
             raise ValueError(f"count is {self.count}; draw at least 1 picture a prompt")
         if not 0 <= self.seed <= LARGEST_SEED:

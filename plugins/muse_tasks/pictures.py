@@ -8,10 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.picture import PICTURE_KEY, webp_exif
@@ -20,17 +18,6 @@ from muse_studio.tree import to_yaml
 PLUGINS_KEY = "muse_plugins"
 SOFTWARE = "muse_studio"
 """PNG text keys: the plugins and their versions, and what the standard keyword "Software" holds."""
-
-
-def to_bytes(pixels: Tensor) -> Tensor:
-    """float[..., 3, H, W] in 0..1 to uint8 of the same shape: a picture as it is saved."""
-    return (pixels.clamp(0, 1) * 255).round().byte()
-
-
-def to_images(pixels: Tensor) -> list[Image.Image]:
-    """float[B, 3, H, W] in 0..1, or uint8[B, 3, H, W], to B pictures of 8 bits a channel."""
-    channels = pixels if pixels.dtype == torch.uint8 else to_bytes(pixels)
-    return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
 def provenance(recipe: dict[str, Any] | None, plugins: dict[str, str] | None) -> PngInfo:

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK
+from muse_studio.naming import spell
+from muse_studio.pixels import to_bytes, to_images
+from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage
 from muse_tasks.drawing import count_steps, decode
-from muse_tasks.naming import spell
-from muse_tasks.pictures import save_animation, to_bytes, to_images
-from muse_tasks.sheet import Section, Tile, contact_sheet, side_of
+from muse_tasks.pictures import save_animation
 
 ANIMATION, STRIP = ".webp", "-steps.png"
 """How the files' names end that stand beside a picture."""

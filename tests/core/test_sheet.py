@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from muse_tasks.naming import LONGEST, slug, spell
-from muse_tasks.sheet import Section, Tile, contact_sheet, wrap
 from PIL import Image, ImageFont
+
+from muse_studio.naming import LONGEST, slug, spell
+from muse_studio.sheet import Section, Tile, contact_sheet, wrap
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""File names that say what was asked for, from prompts in any script."""
+"""Prompts in any script, and file names that say what was asked for."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def spell(text: str) -> str:
         else:
             spelled.append(character)
     return " ".join("".join(spelled).split())
+
+
+def check_prompt(prompt: str) -> None:
+    """ValueError where a prompt is no valid Unicode, as a half of a surrogate pair is not."""
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
 
 
 def slug(prompt: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from muse_tasks.naming import spell
+from muse_studio.naming import spell
 
 MARGIN, GAP, TEXT, LINE, TITLE = 10, 3, 13, 16, 18
 """Pixels: between tiles, within a tile; the height of a caption's letters, of its lines, and of a title's letters."""
