@@ -8,14 +8,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor
 
 from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.parallel import share_like, whole
+from muse_studio.team import ALONE, Team
 
 STATE = "state.json"
 """Written last, so that its presence says that the rest is whole: the step, each file's size, each optimizer's kind."""
@@ -23,27 +24,53 @@ STATE = "state.json"
 CURE = "give another folder as fit.out, or the settings that it was made with"
 
 
+class Stateful(Protocol):
+    """What a checkpoint holds the tensors of: a module, or the running average of one."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The tensors themselves, by name."""
+
+
 def save(
     folder: Path,
     step: int,
-    modules: Mapping[str, nn.Module],
+    modules: Mapping[str, Stateful],
     optimizers: Mapping[str, torch.optim.Optimizer],
     keep: int,
+    team: Team = ALONE,
+    good: int | None = None,
 ) -> Path:
     """Write `folder/step-<step>`, and delete all but the newest `keep` that are whole; returns the path.
 
-    Raises UserError where it can't be written; what was there before is then kept.
+    good: a step, up to which checkpoints are known to be good; the newest of those is kept too.
+
+    Every process calls it, as each may hold a share of the tensors; the first one writes. Raises UserError where it
+    can't be written; what was there before is then kept.
     """
+    files = {f"{name}.safetensors": module.state_dict() for name, module in modules.items()}
+    files |= {f"{name}.optimizer.safetensors": _tensors(optimizer) for name, optimizer in optimizers.items()}
+    tensors = {name: gathered(each, team) for name, each in files.items()}
     target = folder / f"step-{step:07d}"
+    kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
+
+    def write() -> None:
+        _write(target, step, tensors, kinds)
+        _tidy(folder, keep, good)
+
+    team.lead(write)
+    return target
+
+
+def _write(target: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], optimizers: Mapping[str, str]) -> None:
+    folder = target.parent
     aside = folder / f".{target.name}.{os.getpid()}"
     for left in folder.glob(".step-*"):  # by a run that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
     try:
-        for name, module in modules.items():
-            weights.save(module.state_dict(), aside / f"{name}.safetensors", {})
-        for name, optimizer in optimizers.items():
-            weights.save(_tensors(optimizer), aside / f"{name}.optimizer.safetensors", {})
-        (aside / STATE).write_text(json.dumps(_state(step, optimizers, aside)), encoding="utf-8")
+        for name, tensors in files.items():
+            weights.save(tensors, aside / name, {})
+        state = {"step": step, "files": _sizes(aside), "optimizers": optimizers}
+        (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     except (OSError, UserError) as error:
@@ -52,22 +79,38 @@ def save(
             f"the checkpoint of step {step} could not be written: {error}; earlier ones are kept: "
             "make room, then run the same command again"
         ) from error
+
+
+def _tidy(folder: Path, keep: int, good: int | None) -> None:
+    """Delete old checkpoints."""
     # What is not whole must not count, or it would push out the very checkpoint that was just written.
-    whole = [path for path in steps(folder) if _whole(path)]
-    for old in set(steps(folder)) - set(whole[-keep:]):
+    complete = [path for path in steps(folder) if _whole(path)]
+    known = [path for path in complete if good is not None and _step(path) <= good]
+    for old in set(steps(folder)) - set(complete[-keep:]) - set(known[-1:]):
         shutil.rmtree(old, ignore_errors=True)
-    return target
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, or None."""
-    return next((path for path in reversed(steps(folder)) if _whole(path)), None)
+def gathered(tensors: Mapping[str, Tensor], team: Team) -> dict[str, Tensor]:
+    """Tensors put together on the host of the first process; the others only give their shares."""
+    host = {}
+    for name, tensor in tensors.items():  # one at a time: a device may hold one whole tensor more, not all of them
+        found = whole(tensor.detach())
+        if team.leads:
+            host[name] = found.cpu()
+    return host
 
 
-def load(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
-    """Put a checkpoint's state back; returns its step. UserError where it is of another model or optimizer.
+def newest(folder: Path, until: int | None = None) -> Path | None:
+    """The newest checkpoint that is whole, and of step `until` or before where that is given, or None."""
+    found = (path for path in reversed(steps(folder)) if until is None or _step(path) <= until)
+    return next((path for path in found if _whole(path)), None)
 
-    Settings of the optimizers, such as the rate, stay those of the recipe.
+
+def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
+    """Put a checkpoint's state back, each process its share; returns its step.
+
+    UserError where it is of another model or optimizer. Settings of the optimizers, such as the rate, stay those of the
+    recipe.
     """
     state = json.loads((path / STATE).read_text(encoding="utf-8"))
     files = {f"{name}.safetensors" for name in modules} | {f"{name}.optimizer.safetensors" for name in optimizers}
@@ -79,29 +122,59 @@ def load(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, 
         if kind != type(optimizers[name]).__name__:
             raise UserError(f"{path} is of the optimizer {kind}, not {type(optimizers[name]).__name__}; {CURE}")
     for name, module in modules.items():
-        try:
-            weights.load(module, str(path / f"{name}.safetensors"))
-        except UserError as error:
-            raise UserError(f"{error}; {CURE}") from error
+        file = str(path / f"{name}.safetensors")
+        if said := weights.difference(module, file):
+            raise UserError(f"{file} does not fit here: {said}; {CURE}")
+        _fill(module.state_dict(), weights.read(file))
     for name, optimizer in optimizers.items():
-        fields: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in load_file(path / f"{name}.optimizer.safetensors").items():
-            index, _, field = key.partition(".")
-            fields.setdefault(int(index), {})[field] = tensor
-        optimizer.load_state_dict({"state": fields, "param_groups": optimizer.state_dict()["param_groups"]})
+        file = path / f"{name}.optimizer.safetensors"
+        saved = weights.read(str(file))
+        _begin(optimizer, {int(key.partition(".")[0]) for key in saved})
+        if _shapes(_tensors(optimizer)) != _shapes(saved):
+            raise UserError(f"{file} is of an optimizer with other settings; {CURE}")
+        for number, fields in optimizer.state_dict()["state"].items():
+            for field, value in fields.items():
+                there = saved[f"{number}.{field}"]
+                if isinstance(value, Tensor):
+                    _fill({field: value}, {field: there})
+                else:  # a count that is no tensor, as 8-bit optimizers keep
+                    fields[field] = type(value)(there.item())
     return state["step"]
 
 
-def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def _fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        tensor.copy_(share_like(saved[name], tensor))
+
+
+def _begin(optimizer: torch.optim.Optimizer, stepped: set[int]) -> None:
+    """Give those parameters, by number, a state as their first step does: of its shapes, types and shares.
+
+    No weight changes: gradients and rates are zero for it.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for number in stepped:
+        parameters[number].grad = torch.zeros_like(parameters[number])
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state: "3.exp_avg" is a parameter's number and a field's name."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{field}": torch.as_tensor(value) for index, fields in state.items() for field, value in fields.items()
     }
-
-
-def _state(step: int, optimizers: Mapping[str, torch.optim.Optimizer], folder: Path) -> dict[str, Any]:
-    kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
-    return {"step": step, "files": _sizes(folder), "optimizers": kinds}
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -111,7 +184,11 @@ def _sizes(folder: Path) -> dict[str, int]:
 def steps(folder: Path) -> list[Path]:
     """The folders of checkpoints, whole or not, the newest last."""
     found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _whole(path: Path) -> bool:

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from muse_studio.errors import UserError
+from muse_studio import launch
+from muse_studio.errors import Followed, Terminated, UserError
 
 OK, OURS, THEIRS = 0, 1, 2
 """Exit codes: done; our or a plugin's fault; the user's mistake."""
-INTERRUPTED, PIPE_CLOSED = 130, 141
-"""128 and the signal's number, SIGINT's and SIGPIPE's, as shells have it."""
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
+"""128 and the signal's number, SIGINT's, SIGPIPE's and SIGTERM's, as shells have it."""
 
 TRACEBACK = "MUSE_TRACEBACK"
 """The environment variable that has errors of ours shown in full, where it is 1."""
@@ -44,11 +45,15 @@ def _invoke(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return THEIRS
-    except UserError as error:
-        click.echo(str(error) if isinstance(error, RecipeError) else f"error: {error}", err=True)
+    except Followed:
         return THEIRS
+    except UserError as error:
+        _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
+        return THEIRS
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        _tell("interrupted")
         return INTERRUPTED
     except PluginError as error:
         return _confess(error, f"error in a plugin: {error}")
@@ -59,7 +64,15 @@ def _invoke(arguments: list[str]) -> int:
     return OK
 
 
+def _tell(message: str) -> None:
+    """An error's message, once for all processes of a team."""
+    if launch.first_to_say(message):
+        click.echo(message, err=True)
+
+
 def _confess(error: Exception, message: str) -> int:
+    if not launch.first_to_say(message):
+        return OURS
     if os.environ.get(TRACEBACK) == "1":
         import traceback
 
@@ -187,7 +200,9 @@ def parts(kind: str | None, name: str | None, plugins: tuple[str, ...]) -> None:
 
 
 def _show(result: Any) -> None:
-    """What a task's result says of itself."""
+    """What a task's result says of itself, in one process of a team."""
+    if not launch.leads():
+        return
     if callable(summary := getattr(result, "summary", None)):
         click.echo(summary())
     elif isinstance(result, dict):

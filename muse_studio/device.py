@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from muse_studio import xla
 from muse_studio.errors import UserError
 
 
@@ -23,8 +24,11 @@ def available() -> list[str]:
 def pick(name: str = "auto") -> torch.device:
     """The device of that name; `auto` is the accelerator where there is one (cuda, xpu, mps, tpu), else the CPU.
 
-    Raises UserError, which lists what there is, where the name is unknown or the device is missing.
+    xla, that is torch_xla, is taken where it is asked for by name alone. Raises UserError, which lists what there is,
+    where the name is unknown or the device is missing.
     """
+    if name == "xla":
+        return xla.start()
     names = available()
     if name == "auto":
         return torch.device(names[0])
@@ -32,6 +36,46 @@ def pick(name: str = "auto") -> torch.device:
     if name in names or name in {known.partition(":")[0] for known in names}:
         return torch.device(name)
     raise UserError(f"device {name!r} is not there; there is: auto, {', '.join(names)}")
+
+
+def of_process(name: str, place: int) -> torch.device:
+    """The device of one process of several on this machine, the `place`-th of them; `name` as `pick` takes it.
+
+    A process on a TPU sees its own chip alone, whose index the runtime knows. UserError where there are more processes
+    than devices.
+    """
+    kind = pick(name).type
+    if kind == "cpu":
+        return torch.device("cpu")
+    if kind == "tpu":
+        return torch.device(kind, torch.accelerator.current_device_index())
+    count = torch.accelerator.device_count()
+    if place >= count:
+        raise UserError(
+            f"process {place} of this machine has no device: there are {count} of the kind {kind}; "
+            f"start {count} processes, with --nproc-per-node={count}"
+        )
+    torch.accelerator.set_device_index(place)
+    return torch.device(kind, place)
+
+
+def compile_settings(on: torch.device) -> dict[str, Any]:
+    """What torch.compile must be told for a device: compilers other than its usual one, and that shapes stay."""
+    return {
+        "tpu": {"backend": "tpu", "dynamic": False},
+        "xla": {"backend": "openxla", "dynamic": False},
+    }.get(on.type, {})
+
+
+def put_rows(tensor: torch.Tensor, on: torch.device) -> torch.Tensor:
+    """A tensor of rows on the device, or divided among those that it stands for."""
+    return xla.put_rows(tensor) if on.type == "xla" else tensor.to(on, non_blocking=True)
+
+
+def finish_step(on: torch.device) -> None:
+    """Tell a device that notes down what it is asked for that a step ends here."""
+    if on.type == "xla":
+        xla.finish_step()
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Something the user gave does not work; the message names the place and the cure."""
+
+
+class Followed(UserError):
+    """Another process of the same run failed, and tells why; this one ends in silence."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The run was asked to stop by SIGTERM, and did so in good order."""

@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
-import math
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from muse_studio import checkpoint, weights
-from muse_studio.device import keep_freed_memory
+from muse_studio import checkpoint, mirror, weights
+from muse_studio.device import finish_step, keep_freed_memory
+from muse_studio.ema import RunningAverage
 from muse_studio.errors import UserError
 from muse_studio.fit import Fit
+from muse_studio.monitor import CHECKPOINTS, Monitor
 from muse_studio.order import NO_RECORD, Order, key_of
-from muse_studio.runlog import Log, Row, watch
+from muse_studio.overfit import verdict
+from muse_studio.runlog import Row
+from muse_studio.stopping import deaf, stopping
+from muse_studio.team import Team
 
 __all__ = ["Fit", "History", "Learner", "first", "train"]
 
 
 class Learner(Protocol):
-    """What the loop drives: `model` is trained and shipped; a checkpoint holds `modules` and `optimizers`, by name."""
+    """What the loop drives: `model` is trained and shipped; a checkpoint holds `modules` and `optimizers`, by name.
 
+    One whose model predicts tokens may say how many of a record by an attribute `tokens_per_record`, and one whose loss
+    is no measure of success by `watched` which of its numbers must not run away.
+    """
+
+    team: Team
     model: nn.Module
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
 
     def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
-        """Learn from one batch at step `step`, counted from 0; returns scalars to log, the first of them the loss.
+        """Learn from this process's rows of a batch at step `step`, counted from 0.
 
-        One that is not finite stops the run. Noise from torch's global generator is a function of the step too.
+        Returns scalars to log, the first of them the loss, whose means over the processes are the batch's. A loss or a
+        `norm` that is not finite stops the run; any other number that is NaN has nothing to say at this step. Noise
+        from torch's global generator is a function of the step too.
         """
 
 
 @dataclass
 class History:
-    """What a run was: the trained weights' file, the steps, the logged rows."""
+    """What a run was: the trained weights' file, the steps, the logged rows, and what else there is to say."""
 
     weights: Path
     steps: int
-    rows: list[dict[str, float]]
+    rows: list[Row]
+    note: str = ""
 
     def summary(self) -> str:
         """What the command line prints."""
         last = self.rows[-1] if self.rows else {}
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in ("step", "seconds"))
-        return f"{self.weights}\n{self.steps} steps: {numbers}"
+        return "\n".join([f"{self.weights}\n{self.steps} steps: {numbers}", *([self.note] if self.note else [])])
 
 
 def train(
@@ -66,59 +74,81 @@ def train(
     settings: Mapping[str, Any],
     collate: Callable | None = None,
     frozen: Mapping[str, Tensor] | None = None,
+    after: Callable[[int], None] | None = None,
 ) -> History:
     """Run `learner` over `dataset` to step `fit.steps`, from the newest checkpoint in `fit.out` where there is one.
 
     Writes `<name>.safetensors` into `fit.out`, with `settings` (the recipe) in its metadata: the running average of the
     weights where `fit.ema` asks for one, else the last ones; `frozen` is shipped beside them, as it is.
-    Ctrl-C finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite stops the
-    run with a UserError; the checkpoint before it is kept.
+    Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite
+    stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
+    after: called when a step is done, with how many are, while the model is what would be shipped; it must leave that
+    as it is.
+    Every process of the learner's team calls it; the first one writes and speaks.
     """
-    out = fit.folder()
+    team, out = learner.team, fit.folder()
+    team.check_batch(fit.batch, fit.accumulate)
     keep_freed_memory()
-    checkpoints = out / "checkpoints"
-    modules, average = dict(learner.modules), None
+    team.lead(lambda: _prepare(fit, out))
+    modules, average, found = dict(learner.modules), None, checkpoint.newest(out / CHECKPOINTS)
     if fit.ema is not None:
-        modules["average"] = average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(fit.ema))
-    found = checkpoint.newest(checkpoints)
+        modules["average"] = average = RunningAverage(learner.model, fit.ema, begun=found is not None)
     start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
-    log = Log(out / "log.csv", start)
-    order = Order(len(dataset), fit.batch, fit.seed, start, max(start, fit.steps))
+    if team.differ(start):
+        raise UserError(f"processes find other checkpoints in {out}; fit.out must be a folder that all of them share")
+    stop = max(start, fit.steps)
+    order = Order(len(dataset), fit.batch, fit.seed, start, stop, team.rows(fit.batch), repeated=fit.overfit)
     loader = DataLoader(
-        dataset, batch_sampler=order, num_workers=fit.workers, collate_fn=collate, worker_init_fn=_undisturbed
+        dataset,
+        batch_sampler=order,
+        num_workers=fit.workers,
+        collate_fn=collate,
+        worker_init_fn=deaf,
+        timeout=fit.patience if fit.workers else 0,
     )
-    began, last = time.perf_counter(), start
-    with _interrupts() as interrupted, watch(name, start, fit.steps) as show:
+    monitor = Monitor(name, fit, learner, out, start, hook)
+    with stopping(team) as stop_asked, monitor:
         for step, batch in enumerate(loader, start):
             torch.manual_seed(key_of(fit.seed, step, "global") >> 1)
             _set_rates(learner.optimizers, fit.rate(step))
-            numbers = learner.step(batch, step)
+            with monitor.step():
+                numbers = learner.step(batch, step)
+                finish_step(team.device)
             if average is not None:
-                average.update_parameters(learner.model)
-            done, stop = step + 1, interrupted.is_set()
+                average.update()
+            done, asked = step + 1, stop_asked()
             logs = done % fit.log_every == 0 or done == fit.steps
-            saves = done % fit.checkpoint_every == 0 or done == fit.steps or stop
+            saves = done % fit.checkpoint_every == 0 or done == fit.steps or asked
             if logs or saves:
-                row = {key: float(value) for key, value in numbers.items()}
-                _check_finite(name, done, row, checkpoints)
+                row = monitor.numbers(done, numbers)
             if logs:
-                now = time.perf_counter()
-                log.append({"step": done, **row, "seconds": (now - began) / (done - last)})
-                began, last = now, done
-                show(log.rows[-1])
-                loss = next(iter(row.values()))
-                hook.muse_step(stage=name, step=done, steps=fit.steps, tokens=None, loss=loss, image=None)
+                monitor.append(done, row)
+            if after is not None:
+                with monitor.paused(), nullcontext() if average is None else average.applied():
+                    after(done)
             if saves:
-                checkpoint.save(checkpoints, done, modules, learner.optimizers, fit.keep)
-            if stop:
-                print(f"{name}: stopped at step {done}; the same command goes on from there", file=sys.stderr)
-                raise KeyboardInterrupt
-    best = learner.model if average is None else average.module
+                checkpoint.save(out / CHECKPOINTS, done, modules, learner.optimizers, fit.keep, team, monitor.good)
+                if fit.upload is not None and team.leads:
+                    mirror.send(out, fit.upload, fit.keep)
+            if asked:
+                asked.end(name, done)
     path = out / f"{name}.safetensors"
+    state = checkpoint.gathered((learner.model if average is None else average).state_dict(), team)
     dtype = getattr(torch, fit.dtype)
-    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in best.state_dict().items()}
-    weights.save(state | dict(frozen or {}), path, settings)
-    return History(path, max(start, fit.steps), log.rows)
+    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    team.lead(lambda: weights.save(state | dict(frozen or {}), path, settings))
+    if fit.upload is not None and team.leads:
+        mirror.send(out, fit.upload, fit.keep, path)
+    rows = monitor.log.rows
+    return History(path, stop, rows, verdict(rows) if fit.overfit else "")
+
+
+def _prepare(fit: Fit, out: Path) -> None:
+    """Leave in `out` the checkpoints that the run shall go on from, if any."""
+    if fit.resume == "never":
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    elif fit.upload is not None and checkpoint.newest(out / CHECKPOINTS) is None:
+        mirror.fetch(out, fit.upload)
 
 
 def first(dataset: Any) -> dict[str, Any]:
@@ -132,39 +162,3 @@ def _set_rates(optimizers: Mapping[str, torch.optim.Optimizer], factor: float) -
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-
-
-def _check_finite(name: str, done: int, row: Row, checkpoints: Path) -> None:
-    wrong = next((key for key, value in row.items() if not math.isfinite(value)), None)
-    if wrong is not None:
-        found = checkpoint.newest(checkpoints)
-        kept = "there is no checkpoint yet" if found is None else f"{found} holds the last good weights"
-        raise UserError(
-            f"{name}: {wrong} is {row[wrong]} at step {done}; {kept}. "
-            "Try a lower rate, a longer warm-up, or a smaller clip"
-        )
-
-
-def _undisturbed(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the loader's keep reading, so that the step can be finished."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one stops at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may hear signals
-        yield event
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def heard(number: int, frame: Any) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, heard)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -44,19 +44,32 @@ class Order:
     """A batch sampler: the records of each step, every record once an epoch, each epoch in another order.
 
     length: records in all. batch: records a step. start, stop: the first step, and the one after the last.
+    rows: which of a step's records are wanted, as when several processes share a step; all by default.
+    repeated: the first step's records at every step.
     """
 
-    def __init__(self, length: int, batch: int, seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch: int,
+        seed: int,
+        start: int,
+        stop: int,
+        rows: slice = slice(None),
+        repeated: bool = False,
+    ) -> None:
         if length < 1:
             raise UserError(NO_RECORD)
         self.length, self.batch, self.seed, self.start, self.stop = length, batch, seed, start, stop
+        self.rows, self.repeated = range(batch)[rows], repeated
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.stop):
-            yield [self._record(step * self.batch + place) for place in range(self.batch)]
+            first = 0 if self.repeated else step * self.batch
+            yield [self._record(first + place) for place in self.rows]
 
     def _record(self, position: int) -> int:
         epoch, index = divmod(position, self.length)

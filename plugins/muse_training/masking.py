@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,17 +12,18 @@ from torch import Tensor
 from muse_studio.contracts import MASK, MaskSchedule, TextEmbedding
 
 
-def mask_tokens(tokens: Tensor, schedule: MaskSchedule, generator: torch.Generator) -> Tensor:
-    """Which tokens are hidden: bool[B, h, w], in each row ceil(r * h * w) of them, at least one, places by lot.
+def mask_tokens(count: int, grid: Sequence[int], schedule: MaskSchedule, generator: torch.Generator) -> Tensor:
+    """Which tokens are hidden: bool[count, h, w], in each row ceil(r * h * w) of them, at least one, places by lot.
 
     r = schedule(u) of a uniform u a row; the cosine schedule gives Muse's density (2/pi)(1 - r^2)^(-1/2), section 2.6.
-    Drawn on the generator's device, then moved.
+    Drawn on the generator's device, for all rows of a step: each process takes its own, and knows how many are hidden
+    in all.
     """
-    count, places = tokens.shape[0], tokens[0].numel()
+    places = math.prod(grid)
     ratio = schedule(torch.rand(count, generator=generator, device=generator.device))
     hidden = (ratio * places).ceil().clamp(min=1).unsqueeze(-1)
     rank = torch.rand(count, places, generator=generator, device=generator.device).argsort(-1).argsort(-1)
-    return (rank < hidden).view(tokens.shape).to(tokens.device)
+    return (rank < hidden).view(count, *grid)
 
 
 def hide(tokens: Tensor, hidden: Tensor) -> Tensor:
@@ -27,19 +31,22 @@ def hide(tokens: Tensor, hidden: Tensor) -> Tensor:
     return torch.where(hidden, MASK, tokens)
 
 
-def drop_text(text: TextEmbedding, share: float, generator: torch.Generator) -> TextEmbedding:
-    """The text with about `share` of the rows made null, so that the model learns to draw without (section 2.7).
+def keep_text(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Which captions are kept, bool[count]: all but about `share` of them (section 2.7).
 
     Muse drops 10% of the captions: a share of 0.1 keeps nine in ten.
     """
-    drawn = torch.rand(text.mask.shape[0], generator=generator, device=generator.device)
-    kept = (drawn >= share).to(text.mask.device)
-    pooled = None if text.pooled is None else text.pooled * kept.unsqueeze(-1)
-    return TextEmbedding(text.states, text.mask & kept.unsqueeze(-1), pooled)
+    return torch.rand(count, generator=generator, device=generator.device) >= share
 
 
-def corrupt(low: Tensor, codes: int, most: float, generator: torch.Generator) -> Tensor:
-    """Low-resolution tokens int64[B, h', w'] with some of each row's replaced by any of `codes`, by lot.
+def drop_text(text: TextEmbedding, kept: Tensor) -> TextEmbedding:
+    """The text with those rows made null that are not kept, so that the model learns to draw without; kept: bool[B]."""
+    kept = kept.unsqueeze(-1)
+    return TextEmbedding(text.states, text.mask & kept, None if text.pooled is None else text.pooled * kept)
+
+
+def corruption(count: int, grid: Sequence[int], codes: int, most: float, generator: torch.Generator) -> Tensor:
+    """What low-resolution tokens are replaced by: int64[count, h', w'], any of `codes` by lot, MASK for not at all.
 
     Which share of a row is replaced is itself drawn, evenly from 0 to `most`: the model learns to forgive what the
     stage before it gets wrong, and still to trust what is right (as noise augmentation does in cascaded diffusion, Ho
@@ -49,19 +56,23 @@ def corrupt(low: Tensor, codes: int, most: float, generator: torch.Generator) ->
     def lot(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, device=generator.device)
 
-    share = lot(len(low), 1, 1) * most
-    replaced = (lot(*low.shape) < share).to(low.device)
-    other = (lot(*low.shape) * codes).long().to(low.device)
-    return torch.where(replaced, other, low)
+    share = lot(count, 1, 1) * most
+    replaced = lot(count, *grid) < share
+    return torch.where(replaced, (lot(count, *grid) * codes).long(), MASK)
+
+
+def corrupt(low: Tensor, by: Tensor) -> Tensor:
+    """Low-resolution tokens int64[B, h', w'] with those of `by` in their place, where it has any."""
+    return torch.where(by >= 0, by, low)
 
 
 def masked_loss(logits: Tensor, tokens: Tensor, hidden: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and accuracy over hidden tokens alone; float[B, h, w, K], int64[B, h, w], bool[B, h, w].
+    """Sums over hidden tokens alone; float[B, h, w, K], int64[B, h, w], bool[B, h, w].
 
-    Every shape is fixed: known tokens weigh nothing, they are not cut out.
+    The first is the cross-entropy of all of them, the second, float[B], how many of each row were guessed right. Every
+    shape is fixed: known tokens weigh nothing, they are not cut out.
     """
     weight = hidden.flatten().float()
     each = F.cross_entropy(logits.flatten(0, 2).float(), tokens.flatten(), reduction="none", label_smoothing=smoothing)
-    right = (logits.detach().argmax(-1) == tokens).flatten().float()
-    total = weight.sum()
-    return (each * weight).sum() / total, (right * weight).sum() / total
+    right = ((logits.detach().argmax(-1) == tokens) & hidden).flatten(1).sum(-1)
+    return (each * weight).sum(), right.float()

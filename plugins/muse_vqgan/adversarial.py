@@ -69,6 +69,8 @@ class Discriminator(nn.Module):
     def lecam(self, real: Tensor, fake: Tensor, decay: float = 0.999) -> Tensor:
         """How far the logits stray from the other side's running mean (LeCAM, equation 4)."""
         now = torch.stack([real.detach().mean(), fake.detach().mean()])
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(now.div_(torch.distributed.get_world_size()))
         self.means.lerp_(now, 1 - decay)
         return F.relu(real - self.means[1]).pow(2).mean() + F.relu(self.means[0] - fake).pow(2).mean()
 

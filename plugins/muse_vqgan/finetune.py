@@ -13,6 +13,7 @@ from muse_studio import loop, weights
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit, History
+from muse_studio.team import ALONE, Team, join
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
@@ -73,12 +74,13 @@ class FinetuneDecoder:
         if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
         self._check_settings()
-        learner = self.learner()
-        learner.try_out(loop.first(self.dataset)["image"])
-        frozen = weights.read(self.source, FROZEN)
-        return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
+        with join(self.fit.device, self.fit.patience) as team:
+            learner = self.learner(team)
+            learner.try_out(loop.first(self.dataset)["image"])
+            frozen = weights.read(self.source, FROZEN)
+            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
 
-    def learner(self) -> TokenizerLearner:
+    def learner(self, team: Team = ALONE) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
         tokenizer = self.tokenizer.eval().requires_grad_(False)
         weights.load(tokenizer, self.source, (*FROZEN, "post."))
@@ -87,12 +89,7 @@ class FinetuneDecoder:
         if start is not None:
             tokenizer.decoder.load_state_dict(start)
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
-        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, self._rebuild)
-
-    def _rebuild(self, real: Tensor) -> Rebuilt:
-        with torch.autocast(real.device.type, enabled=False):  # bfloat16 would make other tokens than drawing has
-            tokens = self.tokenizer.encode(real)
-        return Rebuilt(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)
+        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), team)
 
     def _check_settings(self) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""
@@ -107,3 +104,17 @@ class FinetuneDecoder:
                     f"source: {self.source} was written for {key} {its}, tokenizer has {key} {mine}, which makes other "
                     f"tokens of the same codes; set tokenizer.{key} to the source's"
                 )
+
+
+class Redecode(nn.Module):
+    """A tokenizer's path from the tokens that drawing has too, which the decoder alone can better."""
+
+    def __init__(self, tokenizer: VQGAN) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def forward(self, real: Tensor) -> Rebuilt:
+        """float[B, 3, H, W] in 0..1."""
+        with torch.autocast(real.device.type, enabled=False):  # bfloat16 would make other tokens than drawing has
+            tokens = self.tokenizer.encode(real)
+        return Rebuilt(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)

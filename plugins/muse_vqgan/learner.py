@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio import device
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit
+from muse_studio.parallel import descend, spread
+from muse_studio.team import Team, of_all
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
+from muse_vqgan.quantizers import VQ
 from muse_vqgan.vqgan import VQGAN
 
 
@@ -42,9 +44,13 @@ class Losses:
 class TokenizerLearner:
     """One step of training, as the shared loop wants it.
 
-    model: what of the tokenizer learns, and is kept in checkpoints. rebuild: float[B, 3, H, W] in 0..1 through the
-    tokenizer, under the run's autocast.
+    Its loss jumps where the discriminator comes in, and may be negative then: the pixels' must not run away.
+
+    model: what of the tokenizer learns, and is kept in checkpoints. rebuild: a module with that in it, which takes
+    float[B, 3, H, W] in 0..1 through the tokenizer, under the run's autocast, to what `Rebuilt` is.
     """
+
+    watched = "pixels"
 
     def __init__(
         self,
@@ -53,12 +59,17 @@ class TokenizerLearner:
         model: nn.Module,
         optimizer: Optimizer,
         losses: Losses,
-        rebuild: Callable[[Tensor], Rebuilt],
+        rebuild: nn.Module,
+        team: Team,
     ) -> None:
-        self.fit, self.losses, self.rebuild = fit, losses, rebuild
-        self.device = device.pick(fit.device)
+        if team.size > 1 and fit.parallel.strategy != "ddp":
+            raise UserError(
+                "fit.parallel.strategy is fsdp, but every process needs a tokenizer's whole codebook; set it to ddp"
+            )
+        self.fit, self.losses, self.team, self.device = fit, losses, team, team.device
         self.tokenizer = tokenizer.to(self.device)
         self.model = model
+        self.rebuild = spread(rebuild.to(self.device), team, fit.parallel)
         self.modules: dict[str, nn.Module] = {"tokenizer": model}
         self.optimizers = {"tokenizer": optimizer(model)}
         perceptual, adversarial = losses.perceptual, losses.adversarial
@@ -66,6 +77,7 @@ class TokenizerLearner:
         if adversarial is not None:
             torch.manual_seed(fit.seed)
             critic = Discriminator(adversarial.channels, adversarial.levels).to(self.device)
+            self.criticise = spread(critic, team, fit.parallel)
             self.modules["discriminator"] = critic
             self.optimizers["discriminator"] = torch.optim.Adam(critic.parameters(), adversarial.rate, (0.0, 0.99))
 
@@ -89,34 +101,52 @@ class TokenizerLearner:
         """`{"image": uint8[B, 3, H, W], ...}`."""
         losses, real = self.losses, batch["image"].to(self.device).float() / 255
         adversarial = losses.adversarial if losses.adversarial and step >= losses.adversarial.start else None
-        with self.fit.autocast(self.device):
-            made, tokens, cost = self.rebuild(real)
-            made = made.float()
-            pixels = losses.reconstruction(made, real)
-            loss = pixels + cost
-            if self.perceptual is not None:
-                loss = loss + losses.perceptual.weight * self.perceptual(made, real)
-            if adversarial is not None:
-                critic = self.modules["discriminator"].requires_grad_(False)
-                loss = loss + adversarial.weight * adversarial.generator_loss(critic(made))
-        norm = self.fit.update(self.optimizers["tokenizer"], loss)
-        numbers = {"loss": loss.detach(), "pixels": pixels.detach(), "psnr": psnr(made.detach(), real), "norm": norm}
+        parts = real.chunk(self.fit.accumulate)
+        rebuilt: list[Rebuilt] = []
+        told: list[Tensor] = []
+
+        def loss_of(part: Tensor) -> Tensor:
+            with self.fit.autocast(self.device):
+                made, tokens, cost = self.rebuild(part)
+                made = made.float()
+                pixels = losses.reconstruction(made, part)
+                loss = pixels + cost
+                if self.perceptual is not None:
+                    loss = loss + losses.perceptual.weight * self.perceptual(made, part)
+                if adversarial is not None:
+                    critic = self.modules["discriminator"].requires_grad_(False)
+                    loss = loss + adversarial.weight * adversarial.generator_loss(critic(made))
+            rebuilt.append(Rebuilt(made.detach(), tokens, 0.0))
+            told.append(pixels.detach())
+            return loss / len(parts)
+
+        loss, norm = descend(self.optimizers["tokenizer"], parts, loss_of, self.rebuild, self.fit.clip)
+        if isinstance(self.tokenizer.quantizer, VQ):
+            self.tokenizer.quantizer.follow()
+        made, tokens = torch.cat([each.images for each in rebuilt]), torch.cat([each.tokens for each in rebuilt])
+        numbers = {"loss": loss, "pixels": torch.stack(told).mean(), "psnr": psnr(made, real), "norm": norm}
         if adversarial is not None:
-            numbers["critic"] = self._criticise(adversarial, real, made.detach())
-        return numbers | usage(tokens, self.tokenizer.codebook_size)
+            numbers["critic"] = self._criticise(adversarial, real, made)
+        return numbers | usage(of_all(tokens), self.tokenizer.codebook_size)
 
     def _criticise(self, adversarial: Adversarial, real: Tensor, made: Tensor) -> Tensor:
         critic = self.modules["discriminator"].requires_grad_(True)
-        with self.fit.autocast(self.device):
-            real = real.requires_grad_(adversarial.regulariser == "r1")
-            yes, no = critic(real), critic(made)
-            loss = adversarial.discriminator_loss(yes, no)
-            if adversarial.regulariser == "lecam":
-                loss = loss + adversarial.strength * critic.lecam(yes, no)
-            elif adversarial.regulariser == "r1":
-                loss = loss + adversarial.strength * r1(yes, real)
-        self.fit.update(self.optimizers["discriminator"], loss)
-        return loss.detach()
+        parts = list(zip(real.chunk(self.fit.accumulate), made.chunk(self.fit.accumulate), strict=True))
+
+        def loss_of(part: tuple[Tensor, Tensor]) -> Tensor:
+            genuine, fake = part
+            genuine = genuine.requires_grad_(adversarial.regulariser == "r1")
+            with self.fit.autocast(self.device):
+                yes, no = self.criticise(torch.cat([genuine, fake])).chunk(2)
+                loss = adversarial.discriminator_loss(yes, no)
+                if adversarial.regulariser == "lecam":
+                    loss = loss + adversarial.strength * critic.lecam(yes, no)
+                elif adversarial.regulariser == "r1":
+                    loss = loss + adversarial.strength * r1(yes, genuine)
+            return loss / len(parts)
+
+        loss, _ = descend(self.optimizers["discriminator"], parts, loss_of, self.criticise, self.fit.clip)
+        return loss
 
 
 def psnr(made: Tensor, real: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from muse_studio.team import of_all
 
 ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""
@@ -45,6 +46,7 @@ class VQ(nn.Module):
             self.register_buffer("counts", torch.ones(size))
             self.register_buffer("sums", self.codes.detach().clone())
         self.register_buffer("idle", torch.zeros(size))
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float[B, D, h, w]."""
@@ -56,7 +58,7 @@ class VQ(nn.Module):
         return self._scores(F.normalize(flat, dim=-1) if self.cosine else flat).argmax(-1)
 
     def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
-        """float[B, D, h, w]; in training mode the codebook takes a step. The entropy loss costs, so ask for it."""
+        """float[B, D, h, w]; in training mode `follow` will hear of it. The entropy loss costs, so ask for it."""
         latents = F.normalize(latents.float(), dim=1) if self.cosine else latents.float()
         flat = latents.movedim(1, -1).reshape(-1, self.width)
         with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near codes
@@ -69,35 +71,35 @@ class VQ(nn.Module):
         if self.ema == 0:
             losses["codebook"] = F.mse_loss(found, latents.detach())
         if self.training:
-            self._follow(flat.detach(), tokens.flatten())
+            self._seen.append((flat.detach(), tokens.flatten()))
         return Quantized(latents + (found - latents).detach(), tokens, losses)
 
-    def _table(self) -> Tensor:
-        """The codes as they are compared: float[K, D]."""
-        # In training a copy: the codebook's own step writes into `codes` before the backward pass has read them.
-        codes = self.codes.clone() if self.training else self.codes
-        return F.normalize(codes, dim=-1) if self.cosine else codes
-
-    def _scores(self, flat: Tensor) -> Tensor:
-        """Minus the squared distance to each code: float[..., D] to float[..., K]."""
-        codes = self._table()
-        return 2 * flat @ codes.t() - flat.pow(2).sum(-1, keepdim=True) - codes.pow(2).sum(-1)
-
     @torch.no_grad()
-    def _follow(self, flat: Tensor, tokens: Tensor) -> None:
+    def follow(self) -> None:
+        """The codebook's own step, towards all latents since the last one, those of other processes among them."""
+        if not self._seen:
+            return
+        flat, tokens = (of_all(torch.cat(each)) for each in zip(*self._seen, strict=True))
+        self._seen.clear()
         counts = torch.zeros_like(self.idle).index_add_(0, tokens, torch.ones_like(tokens, dtype=self.idle.dtype))
-        sums = torch.zeros(self.size, self.width, device=flat.device).index_add_(0, tokens, flat)
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(counts)
-            torch.distributed.all_reduce(sums)
         self.idle.copy_(torch.where(counts > 0, 0.0, self.idle + 1))
         if self.ema > 0:
+            sums = torch.zeros(self.size, self.width, device=flat.device).index_add_(0, tokens, flat)
             self.counts.lerp_(counts, 1 - self.ema)
             self.sums.lerp_(sums, 1 - self.ema)
             means = self.sums / self.counts.clamp(min=1e-5).unsqueeze(-1)
             self.codes.copy_(F.normalize(means, dim=-1) if self.cosine else means)
         if self.revive_after > 0:
             self._revive(flat)
+
+    def _table(self) -> Tensor:
+        """The codes as they are compared: float[K, D]."""
+        return F.normalize(self.codes, dim=-1) if self.cosine else self.codes
+
+    def _scores(self, flat: Tensor) -> Tensor:
+        """Minus the squared distance to each code: float[..., D] to float[..., K]."""
+        codes = self._table()
+        return 2 * flat @ codes.t() - flat.pow(2).sum(-1, keepdim=True) - codes.pow(2).sum(-1)
 
     def _revive(self, flat: Tensor) -> None:
         dead = self.idle >= self.revive_after
@@ -106,8 +108,6 @@ class VQ(nn.Module):
         order = self._scores(flat).amax(-1).argsort()
         rank = (dead.cumsum(0) - 1).clamp(0, flat.shape[0] - 1)
         chosen = flat[order[rank]]
-        if torch.distributed.is_initialized():
-            torch.distributed.broadcast(chosen, 0)
         self.codes.copy_(torch.where(dead.unsqueeze(-1), chosen, self.codes))
         if self.ema > 0:
             self.sums.copy_(torch.where(dead.unsqueeze(-1), chosen, self.sums))

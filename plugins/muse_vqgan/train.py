@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from muse_studio import loop
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.loop import Fit, History
+from muse_studio.team import ALONE, Team, join
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
@@ -49,17 +50,29 @@ class TrainTokenizer:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        self.fit.folder()
-        learner = self.learner()
-        learner.try_out(loop.first(self.dataset)["image"])
-        return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
+        with join(self.fit.device, self.fit.patience) as team:
+            self.fit.folder()
+            learner = self.learner(team)
+            learner.try_out(loop.first(self.dataset)["image"])
+            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
 
-    def learner(self) -> TokenizerLearner:
+    def learner(self, team: Team = ALONE) -> TokenizerLearner:
         """What the loop drives: all of the tokenizer learns."""
         model = self.tokenizer.train()
-        return TokenizerLearner(self.fit, model, model, self.optimizer, self.losses, self._rebuild)
+        return TokenizerLearner(
+            self.fit, model, model, self.optimizer, self.losses, Rebuild(model, self.weighted), team
+        )
 
-    def _rebuild(self, real: Tensor) -> Rebuilt:
+
+class Rebuild(nn.Module):
+    """A tokenizer's whole path, and what its quantizer pays, by the weights of each loss."""
+
+    def __init__(self, tokenizer: VQGAN, weighted: dict[str, float]) -> None:
+        super().__init__()
+        self.tokenizer, self.weighted = tokenizer, weighted
+
+    def forward(self, real: Tensor) -> Rebuilt:
+        """float[B, 3, H, W] in 0..1."""
         made, quantized = self.tokenizer(real, entropy=self.weighted["entropy"] > 0)
         cost = sum(self.weighted[name] * value for name, value in quantized.losses.items())
         return Rebuilt(made, quantized.tokens, cost)

@@ -27,6 +27,9 @@ class VQGAN(nn.Module):
     weights: an address of safetensors to start from.
     """
 
+    encodes_by = ("encoder.", "pre.", "quantizer.")
+    """What the names of the weights begin with that make tokens; the decoder's may change, and tokens stay the same."""
+
     def __init__(
         self,
         codebook_size: int = 8192,

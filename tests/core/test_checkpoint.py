@@ -102,11 +102,11 @@ def test_a_run_killed_while_it_writes(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def killed(optimizer):
+    def killed(folder):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_tensors", killed)
+        patch.setattr(checkpoint, "_sizes", killed)
         with pytest.raises(Killed):
             checkpoint.save(tmp_path, 2, *parts(), keep=2)
     assert len(names(tmp_path)) == 2, "half of a checkpoint lies aside"

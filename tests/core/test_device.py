@@ -1,9 +1,13 @@
+import subprocess
+import sys
+import types
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from muse_studio.device import available, has_fast_bfloat16, pick, place
+from muse_studio import xla
+from muse_studio.device import available, has_fast_bfloat16, of_process, pick, place
 from muse_studio.errors import UserError
 
 META = torch.device("meta")
@@ -60,6 +64,69 @@ def test_bfloat16_is_fast_by_hardware_alone(monkeypatch, kind, hardware, fast):
         type = kind
 
     assert has_fast_bfloat16(Device()) is fast
+
+
+def test_each_process_has_its_device(monkeypatch):
+    with_two_gpus(monkeypatch)
+    chosen = []
+    monkeypatch.setattr(torch.accelerator, "set_device_index", chosen.append)
+    assert [of_process("auto", place) for place in (0, 1)] == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert chosen == [0, 1]
+    assert of_process("cpu", 5) == torch.device("cpu")
+    with pytest.raises(UserError, match=r"process 2 .* there are 2 of the kind cuda; start 2 .* --nproc-per-node=2"):
+        of_process("auto", 2)
+
+
+def test_torch_xla_is_not_taken_because_it_is_installed(monkeypatch):
+    without_accelerator(monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch_xla", types.ModuleType("torch_xla"))
+    monkeypatch.setenv("PJRT_DEVICE", "CPU")
+    assert pick() == torch.device("cpu")
+
+
+def test_torch_xla_that_is_missing(monkeypatch):
+    xla.start.cache_clear()
+    monkeypatch.setitem(sys.modules, "torch_xla", None)
+    with pytest.raises(UserError, match=r"device xla needs torch_xla .*pip install 'torch==2.9.\*' 'torch_xla==2.9.0'"):
+        pick("xla")
+
+
+def test_torch_xla_asked_for(monkeypatch):
+    xla.start.cache_clear()
+    runtime = types.ModuleType("torch_xla.runtime")
+    runtime.use_spmd = lambda: None
+    package = types.ModuleType("torch_xla")
+    package.device, package.runtime = lambda: META, runtime
+    monkeypatch.setitem(sys.modules, "torch_xla", package)
+    monkeypatch.setitem(sys.modules, "torch_xla.runtime", runtime)
+    assert pick("xla") is META
+    xla.start.cache_clear()
+
+
+TPU = """
+import torch
+torch.utils.rename_privateuse1_backend("tpu")
+torch.accelerator.current_accelerator = lambda check_available: torch.device("tpu") if {there} else None
+torch.accelerator.device_count = lambda: 1
+torch.accelerator.current_device_index = lambda: 0
+def refuse():
+    raise RuntimeError("use torch.accelerator")
+torch.tpu = type("tpu", (), dict(is_available=refuse, device_count=refuse))
+from muse_studio.device import compile_settings, of_process, pick
+print(pick(), of_process("auto", 3), compile_settings(pick()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [(False, "cpu cpu {}"), (True, "tpu:0 tpu:0 {'backend': 'tpu', 'dynamic': False}")],
+    ids=["torch_tpu-without-a-chip", "torch_tpu"],
+)
+def test_torch_tpu(there, expected):
+    """In a process of its own: torch's spare kind of device is named once and for all."""
+    code = TPU.format(there=there)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == expected, done.stderr
 
 
 def test_modules_move_wherever_they_are_held():

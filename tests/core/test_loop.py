@@ -11,8 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from muse_studio import loop
-from muse_studio.errors import UserError
+from muse_studio.errors import Terminated, UserError
 from muse_studio.fit import Fit
+from muse_studio.parallel import descend
+from muse_studio.stopping import stopping
+from muse_studio.team import ALONE, Team
 
 
 class Records:
@@ -29,6 +32,8 @@ class Records:
 class Learner:
     """A regression whose steps depend on the record, on the step's own noise and on torch's global generator."""
 
+    team = ALONE
+
     def __init__(self, fit, broken_at=None):
         torch.manual_seed(1)
         self.fit, self.broken_at = fit, broken_at
@@ -40,9 +45,10 @@ class Learner:
     def step(self, batch, step):
         self.seen.append((step, sorted(batch[:, 0].int().tolist())))
         noise = torch.randn(batch.shape, generator=self.fit.generator(step, "noise"))
-        loss = self.model(batch + noise).square().mean()
-        norm = self.fit.update(self.optimizers["net"], loss)
-        return {"loss": loss.detach() * (math.nan if step == self.broken_at else 1), "norm": norm}
+        loss, norm = descend(
+            self.optimizers["net"], [batch + noise], lambda part: self.model(part).square().mean(), self.model, 1.0
+        )
+        return {"loss": loss * (math.nan if step == self.broken_at else 1), "norm": norm}
 
 
 class Hook:
@@ -120,6 +126,38 @@ def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
     assert learner.seen[0][0] == at + 1
     check_equal(files(tmp_path / "a"), files(tmp_path / "b"))
     assert rows(through) == rows(resumed)
+
+
+def test_a_machine_that_is_taken_away_keeps_the_last_step(tmp_path, capsys):
+    with pytest.raises(Terminated):
+        run(settings(tmp_path), Hook(5, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert "net: stopped at step 6; the same command goes on from there" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    _, learner = run(settings(tmp_path))
+    assert learner.seen[0][0] == 6
+
+
+def test_in_a_team_every_process_stops_where_one_is_signalled():
+    class Others(Team):
+        def any(self, here):
+            asked.append(here)
+            return len(asked) == 4  # the fourth answer: another process heard SIGTERM
+
+    asked = []
+    with stopping(Others(torch.device("cpu"), 1, 2)) as ask:
+        assert ask() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # torchrun passes on what the terminal sent already
+        stop = ask()
+    assert asked == [False, False, True, False]
+    assert stop.terminated and not stop.speaks
+
+
+def test_beginning_anew(tmp_path):
+    run(settings(tmp_path))
+    history, learner = run(settings(tmp_path, resume="never", steps=4))
+    assert learner.seen[0][0] == 0 and [row["step"] for row in history.rows] == [1, 2, 3, 4]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-0000003", "step-0000004"]
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path):
@@ -277,6 +315,10 @@ def test_rates_by_hand():
     constant = Fit(out="x", steps=12, batch=1, warmup=2, decay="constant")
     assert [constant.rate(step) for step in (0, 1, 2, 11)] == [0.5, 1.0, 1.0, 1.0]
     assert Fit(out="x", steps=4, batch=1).rate(0) == 1.0
+    root = Fit(out="x", steps=500, batch=1, warmup=4, decay="inverse-sqrt", floor=0.1)
+    assert [root.rate(step) for step in (0, 3, 4, 16, 64, 100, 400, 499)] == [0.25, 1, 1, 0.5, 0.25, 0.2, 0.1, 0.1]
+    cold = Fit(out="x", steps=12, batch=1, decay="inverse-sqrt")
+    assert [cold.rate(step) for step in (0, 1, 4)] == [1.0, 1.0, 0.5]
 
 
 def test_the_rate_reaches_the_optimizer(tmp_path):
@@ -286,19 +328,6 @@ def test_the_rate_reaches_the_optimizer(tmp_path):
     learner.optimizers["net"].register_step_pre_hook(lambda made, *_: rates.append(made.param_groups[0]["lr"]))
     run(fit, learner=learner)
     assert rates == pytest.approx([0.025, 0.05, 0.05, 0.025])
-
-
-def test_clipping(tmp_path):
-    def stepped(clip, gradient=3.0):
-        weight = nn.Parameter(torch.tensor([0.0, 0.0]))
-        norm = Fit(out="x", steps=1, batch=1, clip=clip).update(
-            torch.optim.SGD([weight], 1.0), (weight * torch.tensor([gradient, 4.0])).sum()
-        )
-        return norm.item(), weight.detach().tolist()
-
-    assert stepped(1.0) == (5.0, pytest.approx([-0.6, -0.8]))
-    assert stepped(10.0) == (5.0, [-3.0, -4.0])
-    assert stepped(None) == (5.0, [-3.0, -4.0])
 
 
 def test_noise_is_a_function_of_seed_step_and_purpose():
@@ -312,12 +341,13 @@ def test_noise_is_a_function_of_seed_step_and_purpose():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"steps": 0}, "steps, batch, checkpoint_every, keep and log_every must be 1 or more"),
-        ({"keep": 0}, "steps, batch, checkpoint_every, keep and log_every must be 1 or more"),
+        ({"steps": 0}, "steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more"),
+        ({"keep": 0}, "steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more"),
         ({"warmup": -1}, "warmup, workers and seed must be 0 or more"),
         ({"ema": 1.0}, "ema is 1.0; a decay lies between 0 and 1, such as 0.999"),
         ({"clip": 0.0}, "clip is 0.0; give a gradient norm above 0, or null for none"),
         ({"floor": 1.5}, "floor is 1.5; it is a share of the peak rate, from 0 to 1"),
+        ({"diverged": 1.0}, "diverged is 1.0; give a multiple above 1, such as 3, or null for never"),
     ],
 )
 def test_settings_that_can_not_be(wrong, said):
