@@ -47,7 +47,11 @@ Conditioning: TypeAlias = "tuple[Tensor, ...]"
 
 
 class Tokenizer(Protocol):
-    """Pictures to tokens and back. Images are float32[B, 3, H, W] in 0..1, tokens int64[B, h, w] in 0..K-1."""
+    """Pictures to tokens and back. Images are float32[B, 3, H, W] in 0..1, tokens int64[B, h, w] in 0..K-1.
+
+    Tokens that are kept are told from another tokenizer's by its weights; one whose decoder has no part in that says
+    so by an attribute `encodes_by`, what the names of the other weights begin with.
+    """
 
     codebook_size: int
 
@@ -62,7 +66,11 @@ class Tokenizer(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A frozen, pretrained encoder. T is the same for every call."""
+    """A frozen, pretrained encoder. T is the same for every call.
+
+    States that are kept are told from another encoder's by its weights, or, where it has one, by an attribute
+    `identity`, a text that stands for them and is known without loading them.
+    """
 
     width: int
 
@@ -148,7 +156,11 @@ class Editor(Protocol):
 
 
 class Dataset(Protocol):
-    """A map from an index to a record: `{"image": uint8[3, H, W], "caption": str}`."""
+    """A map from an index to a record: `{"image": uint8[3, H, W], "caption": str}`.
+
+    One of tokens made beforehand gives tensors in their place: `{"tokens.<stage>": int[h, w], "states": [T, D], "mask":
+    bool[T], ...}`. One that can give a whole batch at once, each tensor with a leading B, has `__getitems__(indices)`.
+    """
 
     def __len__(self) -> int: ...
 

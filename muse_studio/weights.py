@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
@@ -62,7 +62,15 @@ def _in_package(address: str) -> Path:
 
 
 def _download(address: str) -> Path:
-    path = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16] / address.rsplit("/", 1)[-1]
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
+
+
+def fetch(address: str, path: Path) -> Path:
+    """Copy what a remote address names to a file of the cache folder, unless it is there; UserError where it can't be.
+
+    Returns the file.
+    """
     if path.is_file():
         return path
     open_folder(path.parent, CACHE)
@@ -83,21 +91,25 @@ def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
 
     Raises UserError where the file is no whole safetensors file.
     """
-    broken = UserError(
-        f"{path} is not a whole safetensors file (truncated or damaged, or another format); fetch it again"
-    )
-    size = path.stat().st_size
     with path.open("rb") as file:
-        length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else size
-        if length > size - 8:
-            raise broken
-        try:
-            entries = json.loads(file.read(length))
-            metadata = dict(entries.pop("__metadata__", {}))
-            shapes = {name: list(entry["shape"]) for name, entry in entries.items()}
-            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise broken from error
+        return header_of(file, path.stat().st_size, path)
+
+
+def header_of(file: BinaryIO, size: int, name: object) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """As `header`, of an open file of `size` bytes, wherever it lies; `name` is what errors call it."""
+    broken = UserError(
+        f"{name} is not a whole safetensors file (truncated or damaged, or another format); fetch it again"
+    )
+    length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else size
+    if length > size - 8:
+        raise broken
+    try:
+        entries = json.loads(file.read(length))
+        metadata = dict(entries.pop("__metadata__", {}))
+        shapes = {name: list(entry["shape"]) for name, entry in entries.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise broken from error
     if 8 + length + end != size:
         raise broken
     return shapes, metadata

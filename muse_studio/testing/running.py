@@ -25,12 +25,26 @@ class DatasetContract(Contract):
         assert len(data) > 0, "the data set is empty"
         for index in (0, len(data) - 1):
             record = data[index]
+            if "states" in record:  # tokens and text states in their place
+                self._check_tokens(index, record)
+                continue
             image, caption = record["image"], record["caption"]
             assert image.dtype == torch.uint8, f"record {index}: an image is uint8, got {image.dtype}"
             assert image.ndim == 3 and len(image) == 3, (
                 f"record {index}: an image is [3, H, W], got {list(image.shape)}"
             )
             assert isinstance(caption, str), f"record {index}: a caption is a str, got {type(caption).__name__}"
+
+    def _check_tokens(self, index: int, record: dict[str, Any]) -> None:
+        grids = {name: each for name, each in record.items() if name.startswith("tokens.")}
+        assert grids, f"record {index}: text states without tokens.<stage>, but {', '.join(record)}"
+        for name, grid in grids.items():
+            assert grid.ndim == 2 and not grid.is_floating_point(), f"record {index}: {name} is a grid of codes"
+        states, mask = record["states"], record["mask"]
+        assert mask.dtype == torch.bool, f"record {index}: a mask is bool, got {mask.dtype}"
+        assert states.shape[:-1] == mask.shape, (
+            f"record {index}: states are [T, D] and the mask [T], got {list(states.shape)} and {list(mask.shape)}"
+        )
 
     def test_the_same_index_gives_the_same_record(self) -> None:
         data, again = self.make(), self.make()
@@ -39,10 +53,21 @@ class DatasetContract(Contract):
             first = data[index]
             torch.manual_seed(index + 1)
             second = again[index]
-            assert torch.equal(first["image"], second["image"]), f"record {index} has two different images"
-            assert first["caption"] == second["caption"], (
-                f"record {index} has two captions: {first['caption']!r}, {second['caption']!r}"
-            )
+            for name, value in first.items():
+                if isinstance(value, Tensor):
+                    assert torch.equal(value, second[name]), f"record {index} has two different {name}s"
+                else:
+                    assert value == second[name], f"record {index} has two {name}s: {value!r}, {second[name]!r}"
+
+    def test_a_batch_at_once_is_its_records(self) -> None:
+        data: Any = self.make()
+        if hasattr(data, "__getitems__"):
+            indices = [len(data) - 1, 0, len(data) // 2, 0]
+            batch = data.__getitems__(indices)
+            for name, value in batch.items():
+                expected = [data[index][name] for index in indices]
+                same = torch.equal(value, torch.stack(expected)) if isinstance(value, Tensor) else value == expected
+                assert same, f"{name} of records {indices} is not that of each"
 
     def test_an_index_beyond_the_end_is_refused(self) -> None:
         data = self.make()

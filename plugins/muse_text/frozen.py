@@ -28,6 +28,11 @@ class FrozenEncoder(ABC):
         self.device = torch.device("cpu")
         self._module: nn.Module | None = None
 
+    @property
+    def identity(self) -> str:
+        """What its answers depend on, told without loading the weights: its kind and T; a subclass adds its model."""
+        return f"{type(self).__name__} {self.length}"
+
     @abstractmethod
     def load(self) -> nn.Module:
         """The pretrained module, on the CPU; UserError where it can't be had."""

@@ -30,6 +30,11 @@ class PretrainedEncoder(FrozenEncoder):
             raise ValueError("model is empty; give a local folder or a hub name")
         self.model, self.dtype, self.offline = model, getattr(torch, dtype), offline
 
+    @property
+    def identity(self) -> str:
+        """The kind, T, and the last part of the model's name, which a copy in a folder of that name has too."""
+        return f"{super().identity} {self.model.rstrip('/').rpartition('/')[2]}"
+
     @cached_property
     def config(self) -> Any:
         """transformers' configuration of the model, without its weights; UserError where it can't be had."""

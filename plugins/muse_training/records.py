@@ -1,28 +1,27 @@
-"""What the training of a masked transformer reads: tokens and text, computed on the fly or kept in a cache."""
+"""What the training of a masked transformer reads: tokens and text states, computed on the fly or kept in shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 
-from muse_studio.contracts import TextEmbedding, TextEncoder, Tokenizer
+from muse_studio.contracts import TextEmbedding, TextEncoder
+from muse_studio.device import put_rows
 from muse_studio.stage import Stage
-from muse_training.store import Store, fingerprint
 
-BATCH = 128
-"""Records encoded at a time while a cache is built."""
+States = Literal["bfloat16", "int8"]
+"""How text states are kept: int8 has one scale, a float32, a text position."""
 
-PROBES = 32
-"""Records by which a cache knows again what it was made of."""
+TOKENS = "tokens."
+"""Before a stage's name: what its tokens are called in a record."""
 
 
-def stack(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Records to a batch: tensors stacked, all else in lists."""
+def stack(records: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
+    """Records to a batch: tensors stacked, all else in lists. What a data set gives as a batch stays as it is."""
+    if isinstance(records, dict):
+        return records
     batch = {name: [record[name] for record in records] for name in records[0]}
     return {name: torch.stack(each) if isinstance(each[0], Tensor) else each for name, each in batch.items()}
 
@@ -36,81 +35,64 @@ class Seen(NamedTuple):
 
 
 class Encoder:
-    """Pictures and captions to tokens and text states, by the frozen parts of a stage and of the stage before it."""
+    """Pictures and captions to tokens and text states, by the frozen parts of stages, the first of them the lowest.
 
-    def __init__(self, stage: Stage, before: Stage | None, text_encoder: TextEncoder, device: torch.device) -> None:
-        self.stage, self.before, self.text_encoder, self.device = stage, before, text_encoder, device
+    What is trained is the last one; the low-resolution tokens are those of the one before it, of the picture scaled
+    down.
+    """
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """uint8[B, 3, H, W] to the stage's tokens int64[B, h, w]."""
-        return self._encode(self.stage.tokenizer, images)
-
-    def low(self, images: Tensor) -> Tensor:
-        """uint8[B, 3, H, W], scaled down, to the tokens of the stage before, int64[B, h', w']."""
-        return self._encode(self.before.tokenizer, self.before.resize(images))
+    def __init__(self, stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> None:
+        self.stages, self.text_encoder, self.device = stages, text_encoder, device
 
     @torch.no_grad()
-    def _encode(self, tokenizer: Tokenizer, images: Tensor) -> Tensor:
-        return tokenizer.encode(images.to(self.device).float() / 255)
+    def tokens(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8[B, 3, H, W] to each stage's tokens int64[B, h, w] of the picture in that stage's size."""
+        return {
+            name: stage.tokenizer.encode(put_rows(stage.resize(images), self.device).float() / 255)
+            for name, stage in self.stages.items()
+        }
 
     @torch.no_grad()
     def text(self, captions: list[str]) -> TextEmbedding:
         """B captions to their embedding, on the device."""
         return self.text_encoder(captions).to(self.device)
 
+    def pack(self, batch: dict[str, Any], states: States) -> dict[str, Tensor]:
+        """A batch of pictures and captions as it is kept, on the CPU: tokens, states, mask, scale, pooled."""
+        text = self.text(batch["caption"])
+        kept = {TOKENS + name: _narrow(grid, self.stages[name]) for name, grid in self.tokens(batch["image"]).items()}
+        kept |= pack_states(text.states, states) | {"mask": text.mask}
+        kept |= {} if text.pooled is None else {"pooled": text.pooled}
+        return {name: tensor.cpu() for name, tensor in kept.items()}
+
     def __call__(self, batch: dict[str, Any]) -> Seen:
         """A batch of either kind."""
-        if "tokens" not in batch:
-            low = None if self.before is None else self.low(batch["image"])
-            return Seen(self.tokens(batch["image"]), self.text(batch["caption"]), low)
-        there = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        text = TextEmbedding(there["states"].float(), there["mask"], there.get("pooled"))
-        low = there["low"].long() if "low" in there else None
-        return Seen(there["tokens"].long(), text, low)
+        if "image" in batch:
+            tokens, text = self.tokens(batch["image"]), self.text(batch["caption"])
+        else:
+            there = {name: put_rows(tensor, self.device) for name, tensor in batch.items()}
+            tokens = {name: there[TOKENS + name].long() for name in self.stages}
+            text = TextEmbedding(unpack_states(there), there["mask"], there.get("pooled"))
+        *before, last = tokens.values()
+        return Seen(last, text, before[-1] if before else None)
 
 
-class Cached(Dataset):
-    """A data set's tokens and text states, made once and kept in `folder`; nothing is read from the data set later.
+def pack_states(states: Tensor, kind: States) -> dict[str, Tensor]:
+    """Text states float[B, T, D] as they are kept: `states` of that type, and for int8 `scale` float32[B, T].
 
-    settings: what the recipe says of the data set. With some records, what the frozen parts make of them, and a
-    tokenizer's weights, it names each store: another data set or another tokenizer gets another one.
+    A position's scale is its largest number over 127, so that none is off by more than half of it.
     """
+    if kind == "bfloat16":
+        return {"states": states.bfloat16()}
+    scale = states.float().abs().amax(-1) / 127
+    return {"states": (states / scale.clamp(min=1e-30).unsqueeze(-1)).round().to(torch.int8), "scale": scale}
 
-    def __init__(self, folder: Path, dataset: Any, encoder: Encoder, settings: Any = None) -> None:
-        self.length = len(dataset)
-        probe = stack([dataset[place * (self.length - 1) // (PROBES - 1)] for place in range(PROBES)])
-        common = (self.length, repr(settings))
 
-        def store(kind: str, what: str, make: Callable[[dict[str, Any]], dict[str, Tensor]], *by: object) -> Store:
-            def shard(start: int, stop: int) -> dict[str, Tensor]:
-                parts = [
-                    make(stack([dataset[i] for i in range(first, min(first + BATCH, stop))]))
-                    for first in range(start, stop, BATCH)
-                ]
-                return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+def unpack_states(kept: dict[str, Tensor]) -> Tensor:
+    """float32[B, T, D] again."""
+    states = kept["states"].float()
+    return states * kept["scale"].unsqueeze(-1) if "scale" in kept else states
 
-            made = make(probe)
-            name = fingerprint(*common, *(made[key] for key in sorted(made)), *by)
-            built = Store(folder / f"{kind}-{name}", self.length, shard)
-            built.build(what)
-            return built
 
-        def tokens(kind: str, what: str, encode: Callable[[Tensor], Tensor], stage: Stage) -> Store:
-            weights = [stage.tokenizer] if isinstance(stage.tokenizer, nn.Module) else []
-            return store(kind, what, lambda batch: {kind: encode(batch["image"]).int()}, probe["image"], *weights)
-
-        def text(batch: dict[str, Any]) -> dict[str, Tensor]:
-            found = encoder.text(batch["caption"])
-            kept = {"states": found.states.bfloat16(), "mask": found.mask}
-            return kept if found.pooled is None else kept | {"pooled": found.pooled}
-
-        self.stores = [tokens("tokens", "encoding pictures", encoder.tokens, encoder.stage)]
-        if encoder.before is not None:
-            self.stores.append(tokens("low", "encoding small pictures", encoder.low, encoder.before))
-        self.stores.append(store("text", "encoding captions", text, probe["caption"]))
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {name: tensor for store in self.stores for name, tensor in store[index].items()}
+def _narrow(tokens: Tensor, stage: Stage) -> Tensor:
+    return tokens.to(torch.int16 if stage.tokenizer.codebook_size <= 2**15 else torch.int32)

@@ -1,71 +1,130 @@
-"""Keeps what a frozen part makes of every record, in shards, so that it is computed once."""
+"""A folder of shards behind any fsspec address: files that are whole or not there, read and written by name."""
 
 from __future__ import annotations
 
-import bisect
-import hashlib
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import safe_open
-from torch import Tensor, nn
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from muse_studio import weights
-from muse_studio.progress import progress
+from muse_studio.errors import UserError
+from muse_studio.files import open_folder, path_of, replacing
 
-SHARD = 2048
-"""Records a file: some tens of MB of text states."""
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""Which extra of this package brings the file system of a protocol."""
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """fsspec's file system of an address, and the path within; UserError where there is no such file system.
+
+    Asked for at each use: fsspec keeps one a process and thread, as a forked process can't use its parent's.
+    """
+    protocol = address.partition("://")[0]
+    try:
+        return fsspec.core.url_to_fs(address if "://" in address else str(path_of(address)))
+    except ImportError as error:
+        extra = EXTRAS.get(protocol)
+        cure = f"pip install -c constraints.txt -e '.[{extra}]'" if extra else str(error)
+        raise UserError(f"{address} needs a library that is not installed; {cure}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{address} is no address: {error}; give a path, or s3://, gs://, hf:// or memory://"
+        ) from error
 
 
 class Store:
-    """Tensors by record, behind `folder`; `compute(start, stop)` makes those of a range, with a leading stop - start.
+    """The files of one folder, `address`: a path, s3://, gs://, hf://, memory://, or any other that fsspec knows."""
 
-    A shard that is there already is not made again, so an interrupted build goes on where it stopped.
-    """
+    def __init__(self, address: str) -> None:
+        self.address = address if address.endswith("://") else address.rstrip("/") or address
 
-    def __init__(self, folder: Path, length: int, compute: Callable[[int, int], dict[str, Tensor]]) -> None:
-        self.folder, self.length, self.compute = folder, length, compute
+    def __str__(self) -> str:
+        return self.address
 
     @property
-    def shards(self) -> list[tuple[int, int, Path]]:
-        """Each shard's first record, the one after its last, and its file."""
-        starts = range(0, self.length, SHARD)
-        return [(s, min(s + SHARD, self.length), self.folder / f"{s:09d}.safetensors") for s in starts]
+    def folder(self) -> Path | None:
+        """The folder on this machine, None where it is another's."""
+        files, path = file_system(self.address)
+        return Path(path) if isinstance(files, LocalFileSystem) else None
 
-    def build(self, what: str) -> None:
-        """Make the shards that are missing, with progress."""
-        missing = [shard for shard in self.shards if not shard[2].exists()]
-        for start, stop, path in progress(missing, what):
-            weights.save(self.compute(start, stop), path, {})
+    def prove_writable(self, setting: str) -> None:
+        """UserError, before anything costly, where a folder of this machine can't be written."""
+        if (folder := self.folder) is not None:
+            open_folder(folder, setting)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One record's tensors, without a leading dimension."""
-        starts, files = self._open
-        shard = bisect.bisect_right(starts, index) - 1
-        return {name: part[index - starts[shard]] for name, part in files[shard].items()}
+    def join(self, name: str) -> str:
+        """The address of a file in it."""
+        return f"{self.address}/{name}"
 
-    @cached_property
-    def _open(self) -> tuple[list[int], list[dict[str, Tensor]]]:
-        files = []
-        for _, _, path in self.shards:
-            with safe_open(path, "pt") as file:  # mapped, not read
-                files.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
-        return [start for start, _, _ in self.shards], files
+    def names(self) -> set[str]:
+        """The names of the files that are there; none where there is no folder."""
+        with self._told("read"):
+            files, path = file_system(self.address)
+            files.invalidate_cache(path)
+            if not files.isdir(path):
+                return set()
+            return {each.rstrip("/").rpartition("/")[2] for each in files.ls(path, detail=False)}
 
+    def has(self, name: str) -> bool:
+        """Whether a file is there; asks for that one alone, as a web server lists no folder."""
+        with self._told("read"):
+            files, path = file_system(self.join(name))
+            return files.exists(path)
 
-def fingerprint(*things: object) -> str:
-    """A short name for what determines a store's content: modules by their weights, tensors by value, else by repr."""
-    digest = hashlib.sha256()
-    for thing in things:
-        if isinstance(thing, nn.Module):
-            for name, tensor in sorted(thing.state_dict().items()):
-                digest.update(name.encode() + _bytes(tensor))
-        else:
-            digest.update(_bytes(thing) if isinstance(thing, Tensor) else repr(thing).encode())
-    return digest.hexdigest()[:16]
+    def read(self, name: str) -> bytes:
+        """A file's content."""
+        with self._told("read"):
+            files, path = file_system(self.join(name))
+            return files.cat_file(path)
 
+    def header(self, name: str) -> tuple[dict[str, list[int]], dict[str, str]]:
+        """Shapes by tensor name, and the metadata, of a safetensors file; UserError where it is not whole."""
+        with self._told("read"):
+            files, path = file_system(self.join(name))
+            with files.open(path, "rb") as file:
+                return weights.header_of(file, files.size(path), self.join(name))
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    def size(self, name: str) -> int:
+        """A file's length in bytes."""
+        with self._told("read"):
+            files, path = file_system(self.join(name))
+            return files.size(path)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file: aside first and then renamed on this machine; an object store puts it at once or not at all."""
+        with self._told("written"):
+            if (folder := self.folder) is not None:
+                with replacing(folder / name) as aside:
+                    aside.write_bytes(content)
+            else:
+                files, path = file_system(self.join(name))
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                files.pipe_file(path, content)
+
+    def fetched(self, name: str, version: str) -> Path:
+        """A file of this machine with the content of `name`: itself, or a copy, made once, in the cache folder.
+
+        version: what tells this content from another that was there under the same name.
+        """
+        if (folder := self.folder) is not None:
+            return folder / name
+        return weights.fetch(self.join(name), weights.cache_folder() / "tokens" / version / name)
+
+    @contextmanager
+    def _told(self, done: str) -> Iterator[None]:
+        """Each file system of fsspec raises what its own library has, much of it no OSError: a UserError of it all."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None and self.folder is not None:
+                raise  # this machine's own refusals have their own cures
+            raise UserError(
+                f"{self.address} could not be {done}: {error or type(error).__name__}; check the address, the network, "
+                "and that you may"
+            ) from error

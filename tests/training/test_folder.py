@@ -29,7 +29,6 @@ def test_captions_come_from_a_sidecar_a_table_or_the_name(tmp_path):
     paint(tmp_path / "beside.png").with_suffix(".txt").write_text(" ein Zebra, größer als 3 m \n", encoding="utf-8")
     paint(tmp_path / "deep" / "told.webp")
     paint(tmp_path / "a_red-square.png")
-    paint(tmp_path / "silent.png").with_suffix(".txt").write_text("")
     paint(tmp_path / "marked.png").with_suffix(".txt").write_bytes("\N{BYTE ORDER MARK}a mark".encode())
     lines = [
         json.dumps({"file_name": "told.webp", "text": "a cat 猫"}),
@@ -38,7 +37,7 @@ def test_captions_come_from_a_sidecar_a_table_or_the_name(tmp_path):
     ]
     (tmp_path / "deep" / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
     assert set(by_caption(Folder(str(tmp_path), 4))) == {
-        "ein Zebra, größer als 3 m", "a cat 猫", "a red square", "", "a mark",
+        "ein Zebra, größer als 3 m", "a cat 猫", "a red square", "a mark",
     }  # fmt: skip
 
 
@@ -113,6 +112,19 @@ def test_broken_pictures_are_told_counted_and_left_out(tmp_path):
     assert data[0]["caption"] == "good"
 
 
+def test_small_pictures_and_empty_captions_are_left_out_with_the_reason(tmp_path):
+    paint(tmp_path / "good.png", size=(16, 20))
+    paint(tmp_path / "small.png", size=(15, 40))
+    paint(tmp_path / "deep" / "silent.png", size=(16, 16)).with_suffix(".txt").write_text(" \n")
+    data = Folder(str(tmp_path), 8, smallest=16)
+    with pytest.warns(UserWarning, match="2 of 3 pictures") as caught:
+        assert [record["caption"] for record in data] == ["good"]
+    assert str(caught[0].message).splitlines()[1:] == [
+        "  deep/silent.png: silent.txt is empty; write the caption, or delete it to have the picture's name",
+        "  small.png: 15x40 pixels, and smallest is 16",
+    ]
+
+
 def test_many_broken_pictures_are_not_all_named(tmp_path):
     paint(tmp_path / "good.png")
     for index in range(14):
@@ -156,6 +168,11 @@ def test_an_index_beyond_the_end(tmp_path):
     paint(tmp_path / "cat.png")
     with pytest.raises(IndexError):
         Folder(str(tmp_path))[1]
+
+
+def test_a_smallest_side_that_can_not_be():
+    with pytest.raises(ValueError, match="smallest is 0; give the pixels of a side, 1 for any picture"):
+        Folder("anywhere", smallest=0)
 
 
 @pytest.mark.parametrize("size", [0, 1_000_000])

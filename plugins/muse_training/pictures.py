@@ -1,0 +1,173 @@
+"""Captioned pictures of any mode, some of which may be broken: what every source of pictures shares."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from muse_studio.errors import UserError
+from muse_studio.progress import ProgressBar
+
+LARGEST = 8192
+"""Pixels of a side: a picture of more would fill the memory before anything could refuse it."""
+SHOWN = 10
+"""Broken pictures that are named; the others are counted."""
+CHECKED = 1024
+"""Pictures that are given to the threads at a time."""
+
+
+class BrokenPicture(Exception):
+    """One picture that is left out: its `name`, and the `reason`. It stops nothing."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@runtime_checkable
+class Sifting(Protocol):
+    """A data set whose broken pictures need not be known before it is read: each is told when its turn comes."""
+
+    def candidates(self) -> int:
+        """How many pictures there are, broken ones among them."""
+
+    def attempt(self, index: int) -> dict[str, Any]:
+        """The record of a candidate; BrokenPicture where there is none."""
+
+
+def candidates(dataset: Any) -> int:
+    """How many records of a data set can be attempted."""
+    return dataset.candidates() if isinstance(dataset, Sifting) else len(dataset)
+
+
+def attempt(dataset: Any, index: int) -> dict[str, Any]:
+    """One of a data set's candidates; BrokenPicture where it can't be read."""
+    return dataset.attempt(index) if isinstance(dataset, Sifting) else dataset[index]
+
+
+def named(broken: Sequence[BrokenPicture]) -> str:
+    """The first of them, a line each, and how many more there are."""
+    more = [f"and {len(broken) - SHOWN} more"] * (len(broken) > SHOWN)
+    return "\n  ".join([*map(str, broken[:SHOWN]), *more])
+
+
+def square(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
+    """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled.
+
+    It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, and what is transparent
+    lies on white. ValueError where it is no picture, or has a side of less than `smallest` pixels; a picture that is
+    damaged raises what pillow's readers have for it.
+    """
+    try:
+        opened = Image.open(file)
+    except UnidentifiedImageError as error:
+        raise ValueError("no picture that pillow can read") from error
+    with opened:
+        if min(opened.size) < smallest:
+            raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I"):  # 16 bits of grey, which pillow would cut off at 255 instead of scaling
+            picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+        picture = picture.convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture).convert("RGB")
+    picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+
+
+class Pictures(Dataset, ABC):
+    """A source of captioned pictures: a subclass says how many there are, and each one's name, file and caption.
+
+    As a data set it leaves the broken ones out, which it finds by reading every picture once, in threads, with one
+    warning; `skipped` counts them. Who keeps what is made of each picture attempts the candidates instead.
+    """
+
+    where: str
+    """What errors call the source."""
+
+    def __init__(self, size: int, smallest: int) -> None:
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"size is {size}; give the pixels of a side, from 1 to {LARGEST}")
+        if smallest < 1:
+            raise ValueError(f"smallest is {smallest}; give the pixels of a side, 1 for any picture")
+        self.size, self.smallest = size, smallest
+
+    @abstractmethod
+    def candidates(self) -> int:
+        """How many pictures there are, broken ones among them; UserError where there is none."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What the user knows a candidate by."""
+
+    @abstractmethod
+    def file(self, index: int) -> Path | BinaryIO:
+        """A candidate's picture file."""
+
+    @abstractmethod
+    def caption(self, index: int) -> str:
+        """A candidate's caption; ValueError where it has none."""
+
+    def attempt(self, index: int) -> dict[str, Any]:
+        """`{"image": uint8[3, size, size], "caption": str}` of a candidate; BrokenPicture where there is none."""
+        try:
+            return {"image": square(self.file(index), self.size, self.smallest), "caption": self.caption(index)}
+        except UserError:  # is about the source, not about this one picture
+            raise
+        except Exception as error:  # pillow's readers raise whatever a broken file leads them to
+            raise BrokenPicture(self.name(index), str(error) or type(error).__name__) from error
+
+    @property
+    def skipped(self) -> int:
+        """How many broken pictures are left out."""
+        return self.candidates() - len(self._whole)
+
+    @cached_property
+    def _whole(self) -> list[int]:
+        """The candidates that can be read."""
+        count = self.candidates()
+        faults: list[BrokenPicture | None] = []
+        with ThreadPoolExecutor() as pool, ProgressBar(count) as bar:
+            for start in range(0, count, CHECKED):
+                for fault in pool.map(self._fault, range(start, min(start + CHECKED, count))):
+                    faults.append(fault)
+                    bar.advance(f"checking {count} pictures")
+        broken = [fault for fault in faults if fault is not None]
+        if broken:
+            warnings.warn(
+                f"{len(broken)} of {count} pictures in {self.where} left out:\n  {named(broken)}", stacklevel=2
+            )
+        if len(broken) == count:
+            raise self.nothing()
+        return [index for index, fault in enumerate(faults) if fault is None]
+
+    def _fault(self, index: int) -> BrokenPicture | None:
+        try:
+            self.attempt(index)
+        except BrokenPicture as error:
+            return error
+        return None
+
+    @abstractmethod
+    def nothing(self) -> UserError:
+        """The error to raise where no picture can be read."""
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"image": uint8[3, size, size], "caption": str}`."""
+        return self.attempt(self._whole[index])
