@@ -28,7 +28,9 @@ class Emoji(Dataset):
 
     root: a folder with the npm packages; None fetches them with npm into the cache, once.
     size: pixels a side.
-    styles: which of noto, blob, twemoji, fluent flat, fluent, fluent 3d, emojione; all by default.
+    styles: which of noto, blob, twemoji, fluent flat, fluent, fluent 3d, emojione; all by default. By name alone, too:
+    streamline, which the embedded model has not seen.
+    limit: only so many drawings are for training, chosen by lot; all others are then held out.
     variants: records a drawing; background, recoloured, scenes: shares of the drawn-by-lot ones that have a coloured
     background, another colour, or several things.
     """
@@ -44,6 +46,7 @@ class Emoji(Dataset):
         recoloured: float = 0.15,
         scenes: float = 0.15,
         seed: int = 0,
+        limit: int | None = None,
     ) -> None:
         if not 8 <= size <= LARGEST:
             raise ValueError(f"size is {size}; give the pixels of a side, from 8 to {LARGEST}")
@@ -53,32 +56,43 @@ class Emoji(Dataset):
             raise ValueError(
                 "background, recoloured and scenes are shares from 0 to 1, the last two at most 1 together"
             )
-        unknown = [style for style in styles or [] if style not in sources.STYLES]
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; give 1 drawing or more, or null for all")
+        known = [source.style for source in (*sources.SOURCES, *sources.FURTHER)]
+        unknown = [style for style in styles or [] if style not in known]
         if unknown:
-            raise ValueError(f"no style {', '.join(unknown)}; there are {', '.join(sources.STYLES)}")
+            raise ValueError(f"no style {', '.join(unknown)}; there are {', '.join(known)}")
         self.size, self.root, self.split, self.variants, self.seed = size, root, split, variants, seed
         self.background, self.recoloured, self.scenes = background, recoloured, scenes
-        self.styles = tuple(styles or sources.STYLES)
+        self.styles, self.limit = tuple(styles or sources.STYLES), limit
 
     @cached_property
     def _drawn(self) -> tuple[list[Pair], NDArray[np.uint8]]:
-        modules = sources.find(self.root)
-        found = find_pairs(modules)  # all styles at any time, so that one cache serves every choice of them
-        pictures = render.load(modules, found, self.size)
+        sets = sources.chosen(self.styles)
+        modules = sources.find(self.root, sets)
+        found = find_pairs(modules, sets)
+        pictures = render.load(modules, found, self.size, sets)
         return [pair for pair, _ in found], pictures
 
     @cached_property
+    def _splits(self) -> dict[str, list[int]]:
+        """The rows of each split, in order."""
+        rows = [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles]
+        train = [row for row in rows if not self._drawn[0][row].held_out]
+        if self.limit is not None and self.limit < len(train):
+            train = sorted(np.random.default_rng(self.seed).choice(train, self.limit, replace=False).tolist())
+        seen = set(train)
+        return {"train": train, "held-out": [row for row in rows if row not in seen], "all": rows}
+
+    @cached_property
     def _rows(self) -> list[int]:
-        return [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles and self._wanted(pair)]
+        return self._splits[self.split]
 
     @cached_property
     def _countable(self) -> dict[str, list[int]]:
         """The rows of each style that can be one thing of a scene."""
         able = [row for row in self._rows if captions.countable(self._drawn[0][row])]
         return {style: [row for row in able if self._drawn[0][row].style == style] for style in self.styles}
-
-    def _wanted(self, pair: Pair) -> bool:
-        return self.split == "all" or pair.held_out == (self.split == "held-out")
 
     def __len__(self) -> int:
         return len(self._rows) * self.variants
@@ -90,17 +104,17 @@ class Emoji(Dataset):
         variant, place = divmod(index, len(self._rows))
         row = self._rows[place]
         if variant == 0:
-            return self._record(canvas.flatten(self._drawn[1][row]), captions.canonical(self._drawn[0][row]))
+            return self._plain(row)
         return self._record(*self._by_lot(row, np.random.default_rng([self.seed, index])))
 
     def evaluation(self, split: Literal["seen", "held-out"]) -> list[dict[str, Any]]:
         """Every drawing of a split, plain on white under label and style; "group" is the style."""
-        rows = [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles]
-        return [
-            self._record(canvas.flatten(self._drawn[1][row]), captions.canonical(pair)) | {"group": pair.style}
-            for row in rows
-            if (pair := self._drawn[0][row]).held_out == (split == "held-out")
-        ]
+        rows = self._splits["train" if split == "seen" else split]
+        return [self._plain(row) | {"group": self._drawn[0][row].style} for row in rows]
+
+    def _plain(self, row: int) -> dict[str, Any]:
+        pair, picture = self._drawn[0][row], self._drawn[1][row]
+        return self._record(canvas.flatten(picture), captions.canonical(pair))
 
     def _by_lot(self, row: int, random: Generator) -> tuple[NDArray[np.uint8], str]:
         pair, picture = self._drawn[0][row], self._drawn[1][row]

@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from muse_emoji.index import Pair
-from muse_emoji.sources import SOURCES
+from muse_emoji.sources import FURTHER, SOURCES, Source
 from muse_studio.files import open_folder, replacing
 from muse_studio.progress import progress
 from muse_studio.weights import CACHE, cache_folder
 
 
-def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.uint8]:
-    """uint8[N, size, size, 4], not premultiplied, one a drawing; rendered at the first call, mapped from disk later."""
-    names = json.dumps([(pair.style, name) for pair, name in found] + [source.version for source in SOURCES])
+def load(
+    modules: Path, found: list[tuple[Pair, str]], size: int, sources: tuple[Source, ...] = SOURCES
+) -> NDArray[np.uint8]:
+    """uint8[N, size, size, 4], not premultiplied, one a drawing; rendered at the first call, mapped from disk later.
+
+    sources: those that the drawings are from.
+    """
+    names = json.dumps([(pair.style, name) for pair, name in found] + [source.version for source in sources])
     key = hashlib.sha256(names.encode()).hexdigest()[:16]
     path = cache_folder() / "emoji" / f"rendered-{size}-{key}.npy"
     if not path.exists():
@@ -37,7 +42,7 @@ def load(modules: Path, found: list[tuple[Pair, str]], size: int) -> NDArray[np.
 
 
 def _draw(modules: Path, sets: dict[str, dict], style: str, name: str, size: int) -> NDArray[np.uint8]:
-    package = modules / next(source.package for source in SOURCES if source.style == style)
+    package = modules / next(source.package for source in (*SOURCES, *FURTHER) if source.style == style)
     if name.endswith(".webp"):
         with Image.open(package / "assets" / name) as picture:
             return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))

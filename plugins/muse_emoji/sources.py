@@ -33,10 +33,18 @@ SOURCES = (
     Source("fluent 3d", "@lobehub/fluent-emoji-3d", "1.1.0", "MIT", "fluent"),
     Source("emojione", "@iconify-json/emojione", "1.2.3", "CC-BY-4.0", "emojione"),
 )
+FURTHER = (Source("streamline", "@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0", "streamline"),)
+"""Sets that the embedded model has not seen: they are drawn where their style is asked for by name."""
 LABELS = ("emojibase-data", "17.0.0")
 """Labels and tags (MIT), the English ones."""
 
 STYLES = tuple(source.style for source in SOURCES)
+
+
+def chosen(styles: tuple[str, ...]) -> tuple[Source, ...]:
+    """The sets to fetch and draw for some styles: all seven where any of them is, so that one cache serves."""
+    seven = SOURCES if any(source.style in styles for source in SOURCES) else ()
+    return seven + tuple(source for source in FURTHER if source.style in styles)
 
 
 def find(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from muse_studio import weights as files
+from muse_studio.adapters import Adapter
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_transformer.attention import SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes
@@ -19,7 +19,7 @@ class MuseTransformer(Trunk):
     codebook_size: K, the tokenizer's. grid: [h, w], the tokens of a picture. text_width: D of the text encoder.
     mlp: width of the hidden layer, 4 x width by default.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
-    weights: an address of safetensors to start from.
+    weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
     low_grid = None
@@ -35,6 +35,7 @@ class MuseTransformer(Trunk):
         mlp: int | None = None,
         checkpointing: bool = False,
         weights: str | None = None,
+        adapters: list[Adapter] | None = None,
     ) -> None:
         grid = grid or [16, 16]
         hidden = 4 * width if mlp is None else mlp
@@ -46,9 +47,7 @@ class MuseTransformer(Trunk):
             return SelfAttention(width, heads)
 
         super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, look)
-        self.start()
-        if weights is not None:
-            files.load(self, weights)
+        self.fill(weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from muse_studio import weights as files
+from muse_studio.adapters import Adapter
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes, look_up, mlp
@@ -43,7 +43,7 @@ class SuperResolution(Trunk):
     text_width: D of the text encoder. mlp: width of the hidden layers, 4 x width by default.
     heads: an even number, half of which look within blocks. block: tokens a side, which must divide both of grid's.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
-    weights: an address of safetensors to start from.
+    weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class SuperResolution(Trunk):
         block: int = 8,
         checkpointing: bool = False,
         weights: str | None = None,
+        adapters: list[Adapter] | None = None,
     ) -> None:
         grid, low_grid = grid or [64, 64], low_grid or [16, 16]
         hidden = 4 * width if mlp is None else mlp
@@ -94,9 +95,7 @@ class SuperResolution(Trunk):
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
         self.read_low = nn.ModuleList(LowBlock(width, heads, hidden) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
-        self.start()
-        if weights is not None:
-            files.load(self, weights)
+        self.fill(weights, adapters)
 
     def start(self) -> None:
         """As any trunk; the encoder's writers scaled by its own depth, both grids' positions as the same waves."""

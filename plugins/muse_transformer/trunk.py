@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from muse_studio import weights as files
+from muse_studio.adapters import Adapter, is_adapter, merge
 from muse_studio.contracts import Conditioning
+from muse_studio.errors import UserError
 from muse_transformer.attention import CrossAttention, SelfAttention
 
 
@@ -20,12 +23,18 @@ def mlp(width: int, hidden: int) -> nn.Sequential:
 class Block(nn.Module):
     """Self-attention, cross-attention, MLP, each normalised before and added (Muse, section 2.3)."""
 
+    entrances = ("remember",)
+
     def __init__(self, width: int, heads: int, hidden: int, look: SelfAttention) -> None:
         super().__init__()
         self.norm1, self.look = nn.LayerNorm(width), look
         self.norm2, self.read = nn.LayerNorm(width), CrossAttention(width, heads)
         self.norm3 = nn.LayerNorm(width)
         self.think = mlp(width, hidden)
+
+    def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """float[B, M, width] to what the cross-attention looks at: keys and values float[B, heads, M, d]."""
+        return self.read.remember(memory)
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, N, width] with the memory's keys and values float[B, heads, M, d] and mask bool[B, M]."""
@@ -39,6 +48,8 @@ class Trunk(nn.Module):
 
     look: makes the self-attention of one block.
     """
+
+    entrances = ("condition",)
 
     def __init__(
         self,
@@ -76,9 +87,23 @@ class Trunk(nn.Module):
             for writer in (block.look.out, block.read.out, block.think[2]):
                 nn.init.normal_(writer.weight, std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
+    def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
+        """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
+        self.start()
+        if weights is None:
+            if adapters:
+                raise ValueError(
+                    "adapters change weights, and there are none: give those they were trained on as weights"
+                )
+            return
+        if is_adapter(weights):
+            raise UserError(f"weights: {weights} holds an adapter, not whole weights; give it in the list `adapters`")
+        files.load(self, weights)
+        merge(self, adapters or [])
+
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
         """float[B, M, width], bool[B, M] to the mask and every block's keys and values float[B, heads, M, d]."""
-        return (mask, *(tensor for block in self.blocks for tensor in block.read.remember(memory)))
+        return (mask, *(tensor for block in self.blocks for tensor in block.remember(memory)))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from muse_emoji.sources import LABELS, SOURCES
+from muse_emoji.sources import FURTHER, LABELS, SOURCES
 from PIL import Image
 
 SYLLABLES = ("ba", "de", "ki", "lo", "mu", "na", "pe", "ri", "to", "vu")
@@ -45,7 +45,7 @@ def write(root: Path) -> Path:
         f"{LABELS[0]}/en/messages.json": messages,
     }
     drawn = LABEL_OF | {"1F1E9-1F1EA": "flag-germany", "1F44B-1F3FB": "hand", "1F3FB": "tone"}
-    for source in SOURCES:
+    for source in (*SOURCES, *FURTHER):
         files[f"{source.package}/package.json"] = {"version": source.version}
         if source.style == "fluent 3d":
             folder = root / source.package / "assets"
@@ -55,7 +55,7 @@ def write(root: Path) -> Path:
                 picture.paste((*COLOUR_OF[label], 255), (4, 4, 28, 28))
                 picture.save(folder / f"{code.lower()}.webp", lossless=True)
             continue
-        by_code = source.style not in ("blob", "fluent")  # those two come without codepoints
+        by_code = source.style not in ("blob", "fluent", "streamline")  # those come without codepoints
         icons = {"icons": {name: icon(name) for name in LABEL_OF.values()}, "width": 16, "height": 16}
         icons["icons"] |= {name: icon("baban") for name in ("flag-germany", "hand", "tone")}
         files[f"{source.package}/icons.json"] = icons
