@@ -9,6 +9,9 @@ from torch import nn
 
 from muse_studio.errors import UserError
 
+FUSED = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices for which torch has fused optimizers."""
+
 
 def groups(model: nn.Module, decay: float) -> list[dict]:
     """The parameters that learn, in two groups: matrices of layers, which decay, and all else, which does not."""
@@ -22,6 +25,11 @@ def groups(model: nn.Module, decay: float) -> list[dict]:
         {"params": [p for p in learning if id(p) in matrices], "weight_decay": decay},
         {"params": [p for p in learning if id(p) not in matrices], "weight_decay": 0.0},
     ]
+
+
+def fused(model: nn.Module) -> bool:
+    """Whether torch has AdamW as one kernel where the model is."""
+    return all(parameter.device.type in FUSED for parameter in model.parameters())
 
 
 def check(rate: float, betas: list[float], decay: float) -> None:
@@ -47,7 +55,7 @@ class AdamW:
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the model's learning parameters."""
-        return torch.optim.AdamW(groups(model, self.weight_decay), self.rate, tuple(self.betas), fused=True)
+        return torch.optim.AdamW(groups(model, self.weight_decay), self.rate, tuple(self.betas), fused=fused(model))
 
 
 @dataclass
@@ -90,7 +98,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
             hidden, settings.rate, settings.weight_decay, settings.momentum, adjust_lr_fn="match_rms_adamw"
         )
         self.adamw = torch.optim.AdamW(
-            [matrices | {"params": rest}, others], settings.rate, tuple(settings.betas), fused=True
+            [matrices | {"params": rest}, others], settings.rate, tuple(settings.betas), fused=fused(model)
         )
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()

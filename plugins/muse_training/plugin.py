@@ -5,8 +5,12 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks():
-    """Trains any masked transformer; averages a run's checkpoints."""
-    return {"average": "muse_training.average:Average", "train": "muse_training.train:Train"}
+    """Trains any masked transformer; makes the tokens that it trains on; averages a run's checkpoints."""
+    return {
+        "average": "muse_training.average:Average",
+        "prepare-tokens": "muse_training.prepare:PrepareTokens",
+        "train": "muse_training.train:Train",
+    }
 
 
 @hookimpl
@@ -14,6 +18,7 @@ def muse_optimizers():
     """How weights follow their gradients."""
     return {
         "adamw": "muse_training.optimizers:AdamW",
+        "adamw8bit": "muse_training.eightbit:AdamW8bit",
         "adafactor": "muse_training.adafactor:Adafactor",
         "muon": "muse_training.optimizers:Muon",
     }
@@ -21,5 +26,11 @@ def muse_optimizers():
 
 @hookimpl
 def muse_datasets():
-    """Anyone's pictures."""
-    return {"folder": "muse_training.folder:Folder"}
+    """Anyone's pictures, and the tokens made of them."""
+    return {
+        "augmented": "muse_training.augmented:Augmented",
+        "folder": "muse_training.folder:Folder",
+        "huggingface": "muse_training.huggingface:HuggingFace",
+        "tokens": "muse_training.tokens:Tokens",
+        "webdataset": "muse_training.webdataset:WebDataset",
+    }

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from muse_studio import device, loop
-from muse_studio.contracts import Dataset, Optimizer, TextEmbedding, TextEncoder
+from muse_studio.adapters import KEY
+from muse_studio.contracts import MASK, Dataset, Optimizer, TextEncoder
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of
 from muse_studio.loop import Fit, History
 from muse_studio.stage import Stage, check_fit
-from muse_training.masking import corrupt, drop_text, hide, mask_tokens, masked_loss
-from muse_training.records import Cached, Encoder, stack
+from muse_studio.team import Team, join
+from muse_training.adapters import LoRA
+from muse_training.learner import TransformerLearner
+from muse_training.pictures import named
+from muse_training.prepare import encoder_of
+from muse_training.records import Seen, stack
+from muse_training.samples import Samples, Sheets
+from muse_training.shards import Builder, blank, check_size
+from muse_training.store import Store
+from muse_training.tokens import Tokens
 
 
 class Train:
@@ -31,7 +38,13 @@ class Train:
     corruption: the most low-resolution tokens, as a share, that are replaced at random; what a picture loses lies
     between none and this, so that the model forgives the errors of the stage before.
     smoothing: label smoothing (0.1 in MaskGIT).
-    cache: a folder where tokens and text states are kept, so that they are computed once; null computes them each time.
+    dataset: of pictures, or of tokens that prepare-tokens made, which needs neither tokenizer nor text encoder to run.
+    cache: where tokens and text states of pictures are kept, so that they are computed once: a folder, or any address
+    of fsspec, which gets one folder more for each data set; null computes them each time.
+    adapter: trains a low-rank adapter beside the transformer, which stays as it is; `adapter.safetensors` is written.
+    samples: sheets of what the model draws while it learns, in fit.out/samples; null draws none.
+
+    `fit.overfit` leaves out text_dropout, corruption and smoothing, none of which lets a loss come to nothing.
     """
 
     recipe: dict[str, Any]
@@ -48,6 +61,8 @@ class Train:
         corruption: float = 0.0,
         smoothing: float = 0.0,
         cache: str | None = None,
+        adapter: LoRA | None = None,
+        samples: Samples | None = None,
     ) -> None:
         if stage is None and len(stages) == 1:
             stage = next(iter(stages))
@@ -61,68 +76,68 @@ class Train:
         check_fit(stages, text_encoder)
         names = list(stages)
         place = names.index(stage)
-        self.before = stages[names[place - 1]] if place > 0 else None
+        self.below = names[place - 1] if place > 0 else None
+        self.before = None if self.below is None else stages[self.below]
+        self.upto = {each: stages[each] for each in names[: place + 1]}
         if self.before is None and corruption > 0:
             raise ValueError(f"corruption is {corruption}, but {stage!r} is the first stage and refines no tokens")
         self.name, self.stage, self.text_encoder, self.dataset = stage, stages[stage], text_encoder, dataset
-        self.fit, self.optimizer, self.cache = fit, optimizer, cache
-        self.text_dropout, self.corruption, self.smoothing = text_dropout, corruption, smoothing
+        self.fit, self.optimizer, self.cache, self.adapter, self.samples = fit, optimizer, cache, adapter, samples
+        shares = (0.0, 0.0, 0.0) if fit.overfit else (text_dropout, corruption, smoothing)
+        self.text_dropout, self.corruption, self.smoothing = shares
         self.recipe = {}
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        self.fit.folder()
-        cache = None if self.cache is None else open_folder(path_of(self.cache), "cache")
-        on = device.pick(self.fit.device)
-        frozen = [stage.tokenizer for stage in (self.stage, self.before) if stage is not None]
-        device.place([*frozen, self.text_encoder, self.stage.transformer], on)
-        encoder = Encoder(self.stage, self.before, self.text_encoder, on)
-        self._try_out(encoder, loop.first(self.dataset)["image"].shape[-2:])
-        data: Any = self.dataset
-        if cache is not None:
-            data = Cached(cache, self.dataset, encoder, self.recipe.get("dataset"))
-        learner = TransformerLearner(self, encoder, on)
-        return loop.train(self.fit, learner, data, hook, self.name, self.recipe, stack)
+        with join(self.fit.device, self.fit.patience) as team:
+            return self.train(hook, team)
 
-    def _try_out(self, encoder: Encoder, size: Sequence[int]) -> None:
-        """UserError where pictures of that size, or the stage's parts, don't fit each other."""
-        stage = self.stage
-        if tuple(size) != (stage.height, stage.width):
-            raise UserError(
-                f"the data set's pictures have {'x'.join(map(str, size))} pixels, the stage {self.name!r} has "
-                f"{stage.height}x{stage.width}; set both to the same size"
-            )
-        low = None if self.before is None else self.before.blank(1, encoder.device).clamp(min=0)
+    def train(self, hook: Any, team: Team) -> History:
+        """One process's share of it."""
+        folder = self.fit.folder()
+        pair = {self.name: self.stage} if self.before is None else {self.below: self.before, self.name: self.stage}
+        encoder = encoder_of(pair, self.text_encoder, team.device)
+        device.place(self.stage.transformer, team.device)
+        data: Any = self.dataset
+        if isinstance(data, Tokens):
+            data.check(encoder, self.recipe)
+            self._try_out(encoder(stack([loop.first(data)])))
+        else:
+            self._try_out(encoder(blank(self.stage)))
+            if self.cache is not None:
+                data = self._cached(Store(self.cache), team)
+            else:
+                check_size(loop.first(data)["image"], self.name, self.stage)
+        after = None
+        if self.samples is not None:
+            after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, team.leads)
+        name, settings = self.name, self.recipe
+        if self.adapter is not None:
+            name, settings = KEY, settings | {KEY: self.adapter.settings(self.stage.transformer)}
+        learner = TransformerLearner(self, encoder, team)
+        return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
+
+    def _cached(self, folder: Store, team: Team) -> Tokens:
+        """The data set's tokens, of this stage and all before it, made where they are not in the folder yet."""
+        encoder = encoder_of(self.upto, self.text_encoder, team.device)
+        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"))
+        store = Store(folder.join(builder.made_of))
+
+        def build() -> None:
+            folder.prove_writable("cache")
+            index, left_out = builder.build(store, self.fit.workers, self.recipe)
+            if left_out:
+                said = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
+                warnings.warn(said, stacklevel=2)
+
+        team.lead(build)
+        return Tokens(store.address)
+
+    def _try_out(self, seen: Seen) -> None:
+        """UserError where the stage's parts don't fit each other."""
         try:
             with torch.no_grad():
-                stage.transformer(stage.blank(1, encoder.device), stage.transformer.condition(encoder.text([""]), low))
+                transformer = self.stage.transformer
+                transformer(torch.full_like(seen.tokens, MASK), transformer.condition(seen.text, seen.low))
         except ValueError as error:
             raise UserError(f"the stage {self.name!r} can't be trained: {error}") from error
-
-
-class TransformerLearner:
-    """One step of masked-token training, as the shared loop wants it."""
-
-    def __init__(self, task: Train, encoder: Encoder, on: torch.device) -> None:
-        self.task, self.fit, self.encoder, self.device = task, task.fit, encoder, on
-        self.model = task.stage.transformer.train()
-        self.modules: dict[str, nn.Module] = {"transformer": self.model}
-        self.optimizers = {"transformer": task.optimizer(self.model)}
-        self.score = torch.compile(self._score) if self.fit.compile else self._score
-
-    def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
-        """A batch of pictures and captions, or of tokens and text states."""
-        tokens, text, low = self.encoder(batch)
-        hidden = mask_tokens(tokens, self.task.stage.schedule, self.fit.generator(step, "mask"))
-        text = drop_text(text, self.task.text_dropout, self.fit.generator(step, "text"))
-        if low is not None and self.task.corruption > 0:
-            codes = self.task.before.tokenizer.codebook_size
-            low = corrupt(low, codes, self.task.corruption, self.fit.generator(step, "low"))
-        loss, accuracy = self.score(tokens, hidden, text, low)
-        norm = self.fit.update(self.optimizers["transformer"], loss)
-        return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm}
-
-    def _score(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None) -> tuple[Tensor, Tensor]:
-        with self.fit.autocast(self.device):
-            logits = self.model(hide(tokens, hidden), self.model.condition(text, low))
-        return masked_loss(logits, tokens, hidden, self.task.smoothing)

@@ -1,11 +1,15 @@
 """Optimizers against plain references: which weights decay, which settings arrive, how each step goes."""
 
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
+from muse_training import eightbit
 from muse_training.adafactor import Adafactor
+from muse_training.eightbit import AdamW8bit
 from muse_training.optimizers import AdamW, Muon, groups
 from muse_transformer.muse import MuseTransformer
 from muse_vqgan.vqgan import VQGAN
@@ -166,6 +170,35 @@ def test_muon_s_settings_reach_torch():
     assert stays["weight_decay"] == 0.0
 
 
+def muon_by_hand(weight, gradients, rate, momentum, decay):
+    """Jordan et al. (2024): Nesterov's momentum, five steps of Newton and Schulz; scaled as Liu et al. (2025)."""
+    weight, buffer = weight.astype(np.float64).copy(), np.zeros(weight.shape)
+    for gradient in gradients:
+        buffer = momentum * buffer + gradient
+        turned = gradient + momentum * buffer
+        turned = turned / np.linalg.norm(turned)
+        for _ in range(5):
+            square = turned @ turned.T
+            turned = 3.4445 * turned + (-4.775 * square + 2.0315 * square @ square) @ turned
+        weight = weight * (1 - rate * decay) - rate * 0.2 * math.sqrt(max(weight.shape)) * turned
+    return weight
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_muon_number_by_number(shape):
+    torch.manual_seed(0)
+    model = nn.Linear(shape[1], shape[0], bias=False)
+    start = model.weight.detach().numpy().copy()
+    gradients = [torch.randn(shape) * 10.0 ** -(step / 4) for step in range(20)]
+    optimizer = Muon(0.02, 0.9, weight_decay=0.3)(model)
+    for gradient in gradients:
+        model.weight.grad = gradient.clone()
+        optimizer.step()
+    expected = muon_by_hand(start, [each.double().numpy() for each in gradients], 0.02, 0.9, 0.3)
+    error = np.linalg.norm(model.weight.detach().numpy() - expected) / np.linalg.norm(expected - start)
+    assert error < 0.02, "torch turns matrices in bfloat16, whose numbers have three digits"
+
+
 def test_muon_follows_a_changed_rate():
     model = muse()
     optimizer = Muon(1e-2, weight_decay=0.0)(model)
@@ -191,6 +224,45 @@ def test_a_state_goes_through_a_checkpoint_bit_for_bit(settings, tmp_path):
         assert torch.equal(one, other), name
 
 
+def test_adamw8bit_wants_a_gpu_and_then_its_package(monkeypatch):
+    with pytest.raises(UserError, match="adamw8bit computes on a GPU alone, and the model is on cpu; take adamw or"):
+        AdamW8bit()(nn.Linear(2, 2))
+    monkeypatch.setattr(eightbit, "GPU", "cpu")
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(UserError, match=r"adamw8bit needs .*: pip install 'muse-studio\[adamw8bit\]'"):
+        AdamW8bit()(nn.Linear(2, 2))
+
+
+class Counted(torch.optim.Optimizer):
+    """As bitsandbytes' has it: steps counted in an int."""
+
+    def __init__(self, params, lr, betas):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    def step(self, closure=None):
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
+
+
+def test_adamw8bit_s_settings_arrive_and_its_count_stays_whole(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", types.SimpleNamespace(AdamW8bit=Counted))
+    monkeypatch.setattr(eightbit, "GPU", "cpu")
+    model = muse()
+    made = AdamW8bit(3e-4, [0.8, 0.95], 0.2)(model)
+    assert [(group["lr"], group["betas"], group["weight_decay"]) for group in made.param_groups] == [
+        (3e-4, (0.8, 0.95), 0.2),
+        (3e-4, (0.8, 0.95), 0.0),
+    ]
+    made.step()
+    path = checkpoint.save(tmp_path, 1, {"net": model}, {"net": made}, keep=1)
+    fresh = AdamW8bit()(model)
+    checkpoint.load(path, {"net": model}, {"net": fresh})
+    assert {type(state["step"]) for state in fresh.state.values()} == {int}
+    assert {state["step"] for state in fresh.state.values()} == {1}
+
+
 def test_muon_needs_hidden_matrices():
     with pytest.raises(
         UserError, match="muon turns the matrices of hidden linear layers, and LayerNorm has none; take adamw"
@@ -205,6 +277,8 @@ def test_muon_needs_hidden_matrices():
         (lambda: AdamW(weight_decay=-1), "weight_decay -1 0 or more"),
         (lambda: AdamW(betas=[0.9, 1.0]), r"betas \[0\.9, 1\.0\] in 0\.\.1 without 1"),
         (lambda: AdamW(betas=[0.9]), r"betas are \[0\.9\]; give two"),
+        (lambda: AdamW8bit(betas=[0.9]), r"betas are \[0\.9\]; give two"),
+        (lambda: AdamW8bit(rate=0), r"rate 0 must be above 0"),
         (lambda: Muon(momentum=1.0), "in 0..1 without 1"),
         (lambda: Muon(betas=[0.9]), r"betas are \[0\.9\]; give two"),
         (lambda: Adafactor(betas=[0.9]), r"betas are \[0\.9\]"),

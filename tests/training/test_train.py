@@ -4,8 +4,9 @@ import pytest
 import torch
 from muse_sampling.schedules import Cosine
 from muse_training.optimizers import AdamW, Muon
-from muse_training.records import Cached, Encoder, stack
-from muse_training.store import Store
+from muse_training.pictures import BrokenPicture
+from muse_training.prepare import PrepareTokens
+from muse_training.tokens import Tokens
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
@@ -18,7 +19,6 @@ from muse_studio.loop import Fit
 from muse_studio.machine import refusal
 from muse_studio.stage import Stage
 
-CPU = torch.device("cpu")
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 
 
@@ -200,63 +200,74 @@ def test_settings_that_can_not_be(tmp_path, more, said):
         task(tmp_path, **more)
 
 
-def encoder(tokenizer=None, name="base"):
-    stages = cascade()
-    stages[name].tokenizer = tokenizer or testing.FakeTokenizer()
-    return Encoder(stages[name], stages["base"] if name == "large" else None, testing.FakeTextEncoder(), CPU)
-
-
-def test_a_cache_holds_what_the_frozen_parts_say(tmp_path):
-    data, plain = Colours(), encoder()
-    cached = Cached(tmp_path, data, plain)
-    assert len(cached) == 20
-    order = [3, 0, 19, 7]
-    tokens, text, low = plain(stack([cached[index] for index in order]))
-    expected, wanted, _ = plain(stack([data[index] for index in order]))
-    assert low is None
-    assert tokens.dtype == torch.int64 and torch.equal(tokens, expected)
-    assert torch.equal(text.mask, wanted.mask)
-    assert torch.equal(text.states, wanted.states.bfloat16().float())
-    torch.testing.assert_close(text.pooled, wanted.pooled)
-
-
 def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
     class Inverted(testing.FakeTokenizer):
         def encode(self, images):
             return super().encode(1 - images)
 
-    def stores(settings=None, tokenizer=None, count=100):
-        """How many stores there are once a cache is made, and how many records were read for it."""
-        data = Colours(count=count)
-        Cached(tmp_path, data, encoder(tokenizer), settings)
-        return len(list(tmp_path.iterdir())), len(data.read)
+    cache = tmp_path / "cache"
+
+    def folders(tokenizer=None, count=100, settings=None):
+        """How many folders of tokens there are once a run has ended, and how many records were read for it."""
+        parts, data = {"base": stage()}, Colours(count=count)
+        parts["base"].tokenizer = tokenizer or testing.FakeTokenizer()
+        made = task(tmp_path / str(len(list(tmp_path.iterdir()))), data, parts, cache=str(cache), fit={"steps": 1})
+        made.recipe = {"dataset": settings}
+        made(testing.FakeObserver())
+        return len(list(cache.iterdir())), len(data.read)
 
     probes = 32
-    assert stores() == (2, probes + 2 * 100)
-    assert stores() == (2, probes)
-    assert stores({"use": "colours", "share": 0.2}) == (4, probes + 2 * 100), "its settings alone tell it"
-    assert stores(tokenizer=Inverted()) == (5, probes + 100), "other tokens, the same text"
-    assert stores(count=101) == (7, probes + 2 * 101)
+    assert folders() == (1, probes + 100)
+    assert folders() == (1, probes)
+    assert folders(settings={"use": "colours", "share": 0.2}) == (2, probes + 100), "its settings alone tell it"
+    assert folders(tokenizer=Inverted()) == (3, probes + 100)
+    assert folders(count=101) == (4, probes + 101)
 
 
-def test_a_store_goes_on_where_it_was_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("muse_training.store.SHARD", 4)
-    made = []
+def test_a_cache_is_what_prepare_tokens_makes(tmp_path):
+    data = Colours()
+    task(tmp_path / "run", data, cache=str(tmp_path / "cache"), fit={"steps": 1})(testing.FakeObserver())
+    PrepareTokens({"base": stage()}, testing.FakeTextEncoder(), data, str(tmp_path / "made"), device="cpu")(None)
+    (cached,) = (tmp_path / "cache").iterdir()
+    one, other = ({file.name: file.read_bytes() for file in each.iterdir()} for each in (cached, tmp_path / "made"))
+    assert one == other and set(one) == {"index.json", "000000000.safetensors"}
 
-    def compute(start, stop):
-        if start == 8 and len(made) == 2:
-            raise RuntimeError("the power is gone")
-        made.append((start, stop))
-        return {"square": torch.arange(start, stop).square(), "wide": torch.ones(stop - start, 3) * start}
 
-    with pytest.raises(RuntimeError, match="power"):
-        Store(tmp_path, 10, compute).build("squaring")
-    made.append("resumed")
-    store = Store(tmp_path, 10, compute)
-    store.build("squaring")
-    assert made == [(0, 4), (4, 8), "resumed", (8, 10)]
-    assert [store[index]["square"].item() for index in range(10)] == [index**2 for index in range(10)]
-    assert store[9]["wide"].tolist() == [8, 8, 8]
+def test_pictures_that_a_cache_leaves_out_are_told(tmp_path):
+    class Torn(Colours):
+        def candidates(self):
+            return self.count
+
+        def attempt(self, index):
+            if index == 7:
+                raise BrokenPicture("seven.png", "it is torn")
+            return self[index]
+
+    made = task(tmp_path / "run", Torn(), cache="memory://left-out", fit={"steps": 1})
+    with pytest.warns(
+        UserWarning, match=r"1 pictures left out, listed in memory://left-out/\w+:\n  seven.png: it is torn"
+    ):
+        made(testing.FakeObserver())
+
+
+@pytest.mark.parametrize("cache", [None, "ignored"])
+def test_tokens_take_the_place_of_pictures(tmp_path, cache):
+    """The same numbers as with a cache of the same pictures, and neither tokenizer nor text encoder is asked."""
+    out = str(tmp_path / "tokens")
+    PrepareTokens(cascade(), testing.FakeTextEncoder(), Quarters(16), out, shard=7, device="cpu")(None)
+    settings = {"stage": "large", "corruption": 0.5}
+
+    class Silent(testing.FakeTextEncoder):
+        def __call__(self, prompts):
+            raise AssertionError("the text encoder was asked")
+
+    Silent.__qualname__ = testing.FakeTextEncoder.__qualname__
+    made = task(tmp_path / "a", Tokens(out), cascade(), **settings, cache=cache and str(tmp_path / cache))
+    made.text_encoder = Silent()
+    told = made(testing.FakeObserver())
+    wanted = task(tmp_path / "b", Quarters(16), cascade(), **settings, cache=str(tmp_path / "cache"))
+    assert rows(told) == rows(wanted(testing.FakeObserver()))
+    assert not (tmp_path / "ignored").exists()
 
 
 class Quarters(Colours):

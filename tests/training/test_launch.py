@@ -1,0 +1,129 @@
+"""Runs that end badly: killed, taken away, left by a worker, started wrongly; by torchrun and alone."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from muse_studio import checkpoint
+
+SCRIPT = Path(__file__).with_name("teamwork.py")
+RECIPE = """
+use: train-tokenizer
+tokenizer: {use: vqgan, codebook_size: 16, code_width: 4, channels: 8, multipliers: [1], blocks: 0, patch: 4}
+dataset: {use: folder, path: pictures, size: 8}
+optimizer: {use: adamw, rate: 1e-3}
+fit: {out: run, steps: 1000000, batch: 2, log_every: 1, checkpoint_every: 1000000, device: cpu}
+"""
+
+
+def start(processes, *command, folder):
+    """A run as a shell starts it, in a session of its own, so that it can be killed whole."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [sys.executable, *(torchrun if processes > 1 else []), *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+
+
+def wait_for_steps(process, count):
+    """Reads what a run tells until it told of so many steps; returns what else it said."""
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        count -= "  loss " in line
+        if count == 0:
+            break
+    return "".join(said)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "train.yaml").write_text(RECIPE)
+    (tmp_path / "pictures").mkdir()
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / "pictures" / f"{colour}.png")
+    return tmp_path
+
+
+def test_a_mistake_is_told_once_by_all_processes(recipe):
+    run = start(2, "-m", "muse_studio", "run", "train.yaml", "fit.batch=3", folder=recipe)
+    said = run.communicate(timeout=300)[1]
+    assert run.returncode != 0
+    told = [line for line in said.splitlines() if line.startswith("error")]
+    assert told == ["error: fit.batch is 3, which 2 processes with fit.accumulate 1 don't divide; give a multiple of 2"]
+
+
+def test_a_machine_that_is_taken_away(recipe):
+    run = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
+    before = wait_for_steps(run, 3)
+    os.kill(run.pid, signal.SIGTERM)  # as a cluster does, to the one process that it knows
+    said = before + run.communicate(timeout=300)[1]
+    kept = checkpoint.newest(recipe / "run" / "checkpoints")
+    assert kept is not None, said
+    step = int(kept.name.removeprefix("step-"))
+    assert said.count(f"tokenizer: stopped at step {step}; the same command goes on from there") == 1
+    alone = start(1, "-m", "muse_studio", "run", "train.yaml", f"fit.steps={step + 2}", folder=recipe)
+    assert f"tokenizer {step + 1}/{step + 2}" in alone.communicate(timeout=300)[1]
+    assert alone.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_twenty_times(tmp_path, processes):
+    """The run loses the steps since its last checkpoint, and not a bit of what it becomes."""
+    lots = random.Random(processes)
+    runs = {name: tmp_path / name for name in ("through", "killed")}
+    for name, out in runs.items():
+        fit = {"steps": 120, "checkpoint_every": 3, "ema": 0.9}
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"of": "superres", "out": str(out), "fit": fit}]))
+    through = start(processes, str(SCRIPT), str(tmp_path / "through.json"), folder=tmp_path)
+    assert through.communicate(timeout=600) and through.returncode == 0
+    done = 0
+    for _ in range(20):
+        run = start(processes, str(SCRIPT), str(tmp_path / "killed.json"), folder=tmp_path)
+        wait_for_steps(run, lots.randint(1, 8))
+        time.sleep(lots.random() * 0.02)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        found = checkpoint.newest(runs["killed"] / "checkpoints")
+        now = 0 if found is None else int(found.name.removeprefix("step-"))
+        assert now >= done, "a checkpoint was lost"
+        done = now
+    last = start(processes, str(SCRIPT), str(tmp_path / "killed.json"), folder=tmp_path)
+    assert last.communicate(timeout=600) and last.returncode == 0
+    for file in sorted(runs["through"].rglob("*.safetensors")):
+        one, other = load_file(file), load_file(runs["killed"] / file.relative_to(runs["through"]))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one), file.name
+    assert (runs["through"] / "rows.json").read_text() == (runs["killed"] / "rows.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("die", r"RuntimeError: DataLoader worker \(pid\S* \d+\) .*(killed by signal|exited unexpectedly)"),
+        ("hang", "RuntimeError: DataLoader timed out after 3 seconds"),
+        ("fail", "LookupError: the tape is torn"),
+    ],
+)
+def test_a_worker_that_is_no_help_ends_the_run(tmp_path, act, said):
+    run = start(1, str(SCRIPT.with_name("broken_worker.py")), act, str(tmp_path), folder=tmp_path)
+    told = run.communicate(timeout=60)[1]
+    assert run.returncode == 1
+    assert len(re.findall(said, told)) == 1, told
