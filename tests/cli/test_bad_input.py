@@ -309,9 +309,15 @@ class TestData:
             ("dataset={use: folder, path: ., size: 1000000}", "dataset.size — size is 1000000; give the pixels of a "),
             ("dataset.size=1000000", "dataset.size — size is 1000000; give the pixels of a side, from 8 to 1024"),
             ("dataset.styles=[noto, crayon]", "no style crayon; there are noto, blob, twemoji, fluent flat, fluent,"),
-            ("fit.steps=0", "fit.steps — steps, batch, checkpoint_every, keep and log_every must be 1 or more"),
+            (
+                "fit.steps=0",
+                "fit.steps — steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more",
+            ),
             ("optimizer.rate=0", "optimizer.rate — rate 0.0 must be above 0"),
-            ("optimizer=sgd", "optimizer.use — no optimizer is called 'sgd'; available: adafactor, adamw, muon"),
+            (
+                "optimizer=sgd",
+                "optimizer.use — no optimizer is called 'sgd'; available: adafactor, adamw, adamw8bit, muon",
+            ),
         ],
     )
     def test_of_training(self, refused, override, message):

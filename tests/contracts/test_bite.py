@@ -78,6 +78,12 @@ def but(part: type, **changes: Any) -> type:
     return type(f"Broken{part.__name__}", (part,), {"__doc__": "Broken.", **changes})
 
 
+def tokens(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A record of tokens and text states, with these tensors changed."""
+    grid, states = torch.zeros(2, 2, dtype=torch.int16), torch.zeros(5, 8)
+    return {"tokens.base": grid, "states": states, "mask": torch.ones(5, dtype=torch.bool)} | changes
+
+
 def keep(part: type, promise: str, contract: type) -> None:
     class Examined(contract):
         low_grid = (2, 2)
@@ -390,6 +396,27 @@ BROKEN = [
         "the_same_index",
         "two captions",
         but(FakeDataset, __getitem__=after(record, lambda r, i: r | {"caption": str(torch.rand(()))})),
+    ),
+    (
+        DATASET,
+        "a_record",
+        "the mask .T., got .5, 8. and .4.",
+        but(FakeDataset, __getitem__=after(record, lambda r, i: tokens(mask=torch.ones(4, dtype=torch.bool)))),
+    ),
+    (
+        DATASET,
+        "a_record",
+        "tokens.base is a grid of codes",
+        but(FakeDataset, __getitem__=after(record, lambda r, i: tokens(**{"tokens.base": torch.ones(2, 2)}))),
+    ),
+    (
+        DATASET,
+        "a_batch",
+        "image of records .* is not that of each",
+        but(
+            FakeDataset,
+            __getitems__=lambda self, which: {"image": record(self, 0)["image"].expand(len(which), 3, 8, 8)},
+        ),
     ),
     (DATASET, "an_index", "must raise IndexError", but(FakeDataset, __getitem__=lambda self, i: record(self, i % 3))),
     (

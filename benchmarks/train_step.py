@@ -1,0 +1,157 @@
+"""A training step of a base transformer: its share of the machine's arithmetic, and against diffusers', in one run.
+
+python benchmarks/train_step.py [--recipe models/emoji-base] [--batch 128] [--precision bfloat16] [--compile]
+
+The rival is diffusers' UVit2DModel, the transformer of aMUSEd, with the same width, layers, heads, hidden width, codes,
+tokens and text, without its convolutional blocks, which ours has not. Both steps are forward, loss, backward, clipping
+and fused AdamW, under the same autocast, on the same tokens; they are timed in turn, so that a machine which slows down
+slows both, and the ratio is of medians. The machine's rate is that of a large matrix product in the same run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import torch
+import torch.nn.functional as F
+from diffusers import UVit2DModel
+from muse_sampling.schedules import Cosine
+from muse_training.learner import Objective
+from muse_training.masking import mask_tokens
+from muse_training.optimizers import AdamW
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from muse_studio.build import build
+from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.recipe import load
+from muse_studio.registry import Registry
+
+MATRIX = 4096
+"""Rows and columns of the product that says what the machine can do."""
+
+
+def ours(model: nn.Module, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of our transformer on tokens int64[B, h, w], those of bool[B, h, w] hidden."""
+
+    objective = Objective(model, 0.0)
+
+    def loss(tokens: Tensor, hidden: Tensor) -> Tensor:
+        return objective(tokens, hidden, text, None)[0] / hidden.sum()
+
+    return loss
+
+
+def theirs(model: UVit2DModel, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same of diffusers'; pooled text and the five micro-conditions are constants."""
+    count, device = text.mask.shape[0], text.mask.device
+    pooled = torch.zeros(count, model.config.cond_embed_dim, device=device)
+    micro = torch.zeros(count, 5, device=device)
+
+    def loss(tokens: Tensor, hidden: Tensor) -> Tensor:
+        logits = model(tokens.masked_fill(hidden, model.config.vocab_size - 1), text.states, pooled, micro)
+        return F.cross_entropy(logits.float(), tokens.masked_fill(~hidden, -100))
+
+    return loss
+
+
+def rival(settings: dict) -> UVit2DModel:
+    """diffusers' transformer with a recipe's sizes."""
+    width, hidden = settings["width"], settings.get("mlp") or 4 * settings["width"]
+    return UVit2DModel(
+        hidden_size=width,
+        in_channels=width,
+        block_out_channels=width,
+        num_res_blocks=0,
+        block_num_heads=settings["heads"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        intermediate_size=hidden,
+        encoder_hidden_size=settings["text_width"],
+        codebook_size=settings["codebook_size"],
+        vocab_size=settings["codebook_size"] + 1,
+        sample_size=settings["grid"][0],
+    )
+
+
+def step(model: nn.Module, loss: Callable[[], Tensor], halves: bool, device: torch.device) -> Callable[[], None]:
+    """One training step, as a call."""
+    optimizer = AdamW()(model)
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=halves):
+            value = loss()
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return run
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call."""
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+@click.command()
+@click.option("--recipe", default="models/emoji-base", help="a model; its first stage is taken")
+@click.option("--batch", default=128)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16")
+@click.option("--compile/--no-compile", default=False, help="ours, by torch.compile")
+@click.option("--repeats", default=9)
+@click.option("--device", default="cpu")
+def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, device: str) -> None:
+    """Print both steps' times, their ratio, and what share of the machine's rate ours reaches."""
+    on, halves = torch.device(device), precision == "bfloat16"
+    settings = next(iter(load(recipe).plain()["stages"].values()))["transformer"] | {"weights": None}
+    torch.manual_seed(0)
+    mine = build(load(settings), Registry(), Transformer).to(on).train()
+    other = rival(settings).to(on).train()
+    tokens = torch.randint(settings["codebook_size"], (batch, *settings["grid"]), device=on)
+    hidden = mask_tokens(batch, settings["grid"], Cosine(), torch.Generator().manual_seed(0)).to(on)
+    states = torch.randn(batch, 32, settings["text_width"], device=on)
+    text = TextEmbedding(states, torch.ones(batch, 32, dtype=torch.bool, device=on), None)
+    losses = {"ours": ours(mine, text), "diffusers": theirs(other, text)}
+    models = {"ours": mine, "diffusers": other}
+    flops = {}
+    for name, loss in losses.items():
+        # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            loss(tokens, hidden).backward()
+        flops[name] = counter.get_total_flops()
+    if compile:
+        losses["ours"] = torch.compile(losses["ours"])
+    steps = {
+        name: step(models[name], lambda loss=loss: loss(tokens, hidden), halves, on) for name, loss in losses.items()
+    }
+    matrix = torch.randn(MATRIX, MATRIX, device=on, dtype=torch.bfloat16 if halves else torch.float32)
+    runs = steps | {"matrix": lambda: matrix @ matrix}
+    for run in runs.values():
+        seconds(run, on)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            times[name].append(seconds(run, on))
+    median = {name: statistics.median(each) for name, each in times.items()}
+    rate = 2 * MATRIX**3 / median["matrix"]
+    machine = torch.cuda.get_device_name(on) if on.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{recipe}, batch {batch}, {precision}; torch {torch.__version__}, {on.type}: {machine}")
+    print(f"a product of two {MATRIX}x{MATRIX} matrices: {rate / 1e12:.3f} TFLOP/s")
+    for name, model in models.items():
+        size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        share = flops[name] / median[name] / rate
+        print(f"{name}: {size:.1f}M parameters, {flops[name] / 1e9:.0f} GFLOP, {median[name]:.3f} s, {share:.2f} of it")
+    print(f"a step of diffusers' takes {median['diffusers'] / median['ours']:.2f} x the time of ours")
+
+
+if __name__ == "__main__":
+    main()
