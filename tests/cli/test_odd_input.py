@@ -8,7 +8,11 @@ from PIL import Image
 
 from muse_studio.picture import PICTURE_KEY
 
-QUICK = ("stages.base.transformer.weights=null", "stages.base.sampler.steps=1")
+QUICK = (
+    "stages.base.transformer.weights=null",
+    "stages.base.sampler.steps=1",
+    "stages.superres.sampler.steps=1",
+)
 
 INTERRUPTED = """
 import signal
@@ -17,9 +21,9 @@ from muse_studio import hookimpl
 heard = []
 
 @hookimpl
-def muse_step(step):
-    heard.append(step)
-    if len(heard) == 3:
+def muse_step(stage):
+    heard.append(stage)
+    if heard.count("base") == 3:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
         signal.raise_signal(signal.SIGINT)
 """

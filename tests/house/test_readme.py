@@ -73,7 +73,8 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     Path("example.py").write_text(example, encoding="utf-8")
     drawn = runpy.run_path("example.py")["pictures"]
     assert [path.name for path in drawn.paths] == ["a-fox-blob-style.png", "a-tram-noto-style.png"]
-    assert drawn.images[0].size == (64, 64)
+    side = list(load("generate").plain()["stages"].values())[-1]["size"]
+    assert drawn.images[0].size == (side, side)
 
 
 def test_the_part_of_ones_own_draws(tmp_path, monkeypatch, capfd):
