@@ -87,7 +87,7 @@ def train(
     Every process of the learner's team calls it; the first one writes and speaks.
     """
     team, out = learner.team, fit.folder()
-    team.check_batch(fit.batch, fit.accumulate)
+    team.check_batch(fit.batch, fit.accumulate, len(dataset))
     keep_freed_memory()
     team.lead(lambda: _prepare(fit, out))
     modules, average, found = dict(learner.modules), None, checkpoint.newest(out / CHECKPOINTS)

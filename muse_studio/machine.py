@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-_MEMORY = "choose smaller sizes, a smaller batch, or fewer steps"
+_MEMORY = "choose smaller sizes, a smaller batch (in training, or more fit.accumulate), or fewer steps"
 _ROOM = "make room, or choose another disk"
 _LEAVE = "choose a place that can be written"
 _CURES = {

@@ -35,8 +35,10 @@ class Team:
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def check_batch(self, batch: int, parts: int) -> None:
-        """UserError where each process can't have `parts` equal parts of the batch."""
+    def check_batch(self, batch: int, parts: int, records: int) -> None:
+        """UserError where each process can't have `parts` equal parts of the batch, or not a record of its own."""
+        if 0 < records < self.size:
+            raise UserError(f"the data set has {records} records for {self.size} processes; start fewer of them")
         least = self.size * parts
         if batch % least:
             raise UserError(

@@ -151,7 +151,9 @@ def test_a_size_that_no_memory_holds(refused, override, place):
     told = refused(*DRAW, override)
     assert place in told
     assert "there is not enough memory" in told
-    assert told.endswith("; choose smaller sizes, a smaller batch, or fewer steps\n")
+    assert told.endswith(
+        "; choose smaller sizes, a smaller batch (in training, or more fit.accumulate), or fewer steps\n"
+    )
 
 
 def damaged(kind: str) -> bytes:

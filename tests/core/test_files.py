@@ -71,7 +71,10 @@ class TestMachine:
                 RuntimeError("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config.cpp.cxx"),
                 "compiling finds no compiler that works: install g++ (for a GPU triton), or set compile to",
             ),
-            (MemoryError(), "there is not enough memory; choose smaller sizes, a smaller batch, or fewer steps"),
+            (
+                MemoryError(),
+                "there is not enough memory; choose smaller sizes, a smaller batch (in training, or more fit.accumulate), or fewer steps",
+            ),
             (
                 torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"),
                 "for 20.00 GiB",

@@ -44,9 +44,11 @@ def test_each_process_has_its_rows():
 
 
 def test_a_batch_that_can_not_be_shared():
-    Team(CPU, 0, 3).check_batch(12, 2)
+    Team(CPU, 0, 3).check_batch(12, 2, 3)
+    with pytest.raises(UserError, match="the data set has 2 records for 3 processes; start fewer of them"):
+        Team(CPU, 0, 3).check_batch(12, 2, 2)
     with pytest.raises(UserError) as caught:
-        Team(CPU, 0, 3).check_batch(12, 8)
+        Team(CPU, 0, 3).check_batch(12, 8, 100)
     assert str(caught.value) == (
         "fit.batch is 12, which 3 processes with fit.accumulate 8 don't divide; give a multiple of 24"
     )
