@@ -73,7 +73,8 @@ class TestMachine:
             ),
             (
                 MemoryError(),
-                "there is not enough memory; choose smaller sizes, a smaller batch (in training, or more fit.accumulate), or fewer steps",
+                "there is not enough memory; choose smaller sizes, a smaller batch (in training, or more "
+                "fit.accumulate), or fewer steps",
             ),
             (
                 torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"),
