@@ -9,12 +9,11 @@ that a machine which slows down slows both; the ratio is of medians.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 
 import click
 import torch
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
+from timing import seconds
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,15 +28,6 @@ def forward(layer: nn.Module, x: Tensor) -> None:
 def train(layer: nn.Module, x: Tensor) -> None:
     """Forward and backward."""
     layer(x).sum().backward()
-
-
-def seconds(run: Callable[[], None], device: torch.device) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 @click.command()

@@ -11,7 +11,6 @@ slows both, and the ratio is of medians. The machine's rate is that of a large m
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import click
@@ -22,6 +21,7 @@ from muse_sampling.schedules import Cosine
 from muse_training.learner import Objective
 from muse_training.masking import mask_tokens
 from muse_training.optimizers import AdamW
+from timing import seconds
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,15 +91,6 @@ def step(model: nn.Module, loss: Callable[[], Tensor], halves: bool, device: tor
         optimizer.step()
 
     return run
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 @click.command()

@@ -44,7 +44,7 @@ def spread(module: nn.Module, team: Team, parallel: Parallel) -> nn.Module:
     """What to call in the place of `module`, so that its gradients are the means of all processes'.
 
     With fsdp the module's children are changed in place, so optimizers must be made afterwards. Each layer, that is
-    each child of a ModuleList, is gathered for itself; a layer or a child whose methods other than `forward` compute
+    each of `layers_of`, is gathered for itself; a layer or a child whose methods other than `forward` compute
     with weights names them as `entrances`.
     """
     if team.size == 1:
@@ -72,11 +72,15 @@ def shard(module: nn.Module, processes: int, kind: str, parallel: Parallel) -> N
         mesh = init_device_mesh(kind, (copies, processes // copies), mesh_dim_names=("copies", "shards"))
     gathered = torch.bfloat16 if parallel.gather == "bfloat16" else None
     policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    layers = [layer for each in module.modules() if isinstance(each, nn.ModuleList) for layer in each]
-    for each in [*layers, *module.children()]:
+    for each in [*layers_of(module), *module.children()]:
         fully_shard(each, mesh=mesh, mp_policy=policy)
         for name in getattr(each, "entrances", ()):
             register_fsdp_forward_method(each, name)
+
+
+def layers_of(module: nn.Module) -> list[nn.Module]:
+    """The layers of a model, which are gathered, or compiled, each for itself: the children of its ModuleLists."""
+    return [layer for each in module.modules() if isinstance(each, nn.ModuleList) for layer in each]
 
 
 def descend(

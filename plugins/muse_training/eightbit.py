@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from muse_studio.errors import UserError
-from muse_training.optimizers import check, groups
+from muse_training.optimizers import AdamW, groups
 
 GPU = "cuda"
 """torch's name for the devices that the package is used on, NVIDIA's and AMD's."""
 
 
 @dataclass
-class AdamW8bit:
+class AdamW8bit(AdamW):
     """AdamW by bitsandbytes, its moments quantized in blocks (Dettmers et al., 2022): 2 bytes a parameter, not 8.
 
     Small tensors, below 4,096 numbers, keep moments of 32 bits. Settings as those of `adamw`.
     """
-
-    rate: float = 1e-4
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
-    weight_decay: float = 0.045
-
-    def __post_init__(self) -> None:
-        check(self.rate, self.betas, self.weight_decay)
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the model's learning parameters; UserError where they are on no GPU, or the package lacks."""

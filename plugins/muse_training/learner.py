@@ -13,7 +13,7 @@ from muse_studio import device
 from muse_studio.adapters import KEY
 from muse_studio.contracts import TextEmbedding
 from muse_studio.device import put_rows
-from muse_studio.parallel import descend, spread
+from muse_studio.parallel import descend, layers_of, spread
 from muse_studio.team import Team
 from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 from muse_training.records import Encoder, Seen
@@ -55,7 +55,7 @@ class TransformerLearner:
         self.tokens_per_record = math.prod(task.stage.grid)
         settings = device.compile_settings(team.device)
         if self.fit.compile == "blocks":
-            for layer in (layer for each in transformer.modules() if isinstance(each, nn.ModuleList) for layer in each):
+            for layer in layers_of(transformer):
                 layer.compile(**settings)
         self.objective = spread(Objective(transformer, task.smoothing), team, self.fit.parallel)
         self.optimizers = {"transformer": task.optimizer(self.model)}
