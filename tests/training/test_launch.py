@@ -128,4 +128,5 @@ def test_a_worker_that_is_no_help_ends_the_run(tmp_path, act, said):
     told = run.communicate(timeout=60)[1]
     assert run.returncode == 1
     assert re.search(said, told.strip().splitlines()[-1]), told
-    assert told.count("Traceback") <= 2, told  # ours, and the worker's own
+    # What led to the end may be chained to it, but the run itself is told of once.
+    assert told.count("in <module>") == 1, told
