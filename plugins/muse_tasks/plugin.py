@@ -7,8 +7,9 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks() -> dict[str, str]:
-    """`generate` draws pictures, `evaluate` measures a model."""
+    """`generate` draws pictures, `edit` changes one, `evaluate` measures a model."""
     return {
         "generate": "muse_tasks.generate:Generate",
+        "edit": "muse_tasks.edit:Edit",
         "evaluate": "muse_tasks.evaluate:Evaluate",
     }

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK
+from muse_studio.drawing import count_steps, decode
 from muse_studio.naming import spell
 from muse_studio.pixels import to_bytes, to_images
 from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage
-from muse_tasks.drawing import count_steps, decode
 from muse_tasks.pictures import save_animation
 
 ANIMATION, STRIP = ".webp", "-steps.png"
