@@ -149,7 +149,7 @@ class Edit:
                 for step, tokens in enumerate(
                     retouch.edit(self.editor, text, generator, negative=negative, watch=watch), 1
                 ):
-                    if self.every and step % self.every == 0:
+                    if self.every and step % self.every == 0 and step < self.editor.iterations:
                         aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
                         told = retouch.finish(tokens, text, aside, negative=negative, watch=lambda *told: None)
                         between.append((step, _image(retouch.paste(told))))
