@@ -12,7 +12,10 @@ from muse_studio import contracts
 
 PARTS = {
     "muse_schedules": (contracts.MaskSchedule, {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp"}),
-    "muse_samplers": (contracts.Sampler, {"confidence"}),
+    "muse_samplers": (
+        contracts.Sampler,
+        {"confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm"},
+    ),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }
 
