@@ -23,6 +23,8 @@ class VQGAN(nn.Module):
     decoder_channels, decoder_blocks: the decoder's own; by default the encoder's channels and one block more.
     patch: folds patch x patch pixels into channels first, which makes a small tokenizer fast.
     quantizer: vq (a learned codebook), lfq (signs; width follows), fsq (`levels`, whose product is codebook_size).
+    signed: the network's pixels are -1..1, as in most VQGANs; false leaves them in 0..1, as MaskGIT's and aMUSEd's have
+        them.
     cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
     weights: an address of safetensors to start from.
     """
@@ -45,6 +47,7 @@ class VQGAN(nn.Module):
         cosine: bool = True,
         ema: float = 0.99,
         revive_after: int = 100,
+        signed: bool = True,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class VQGAN(nn.Module):
             raise ValueError("blocks, decoder_blocks and revive_after must be 0 or more, ema in 0..1 without 1")
         if (quantizer == "fsq") != (levels is not None):
             raise ValueError("levels belong to quantizer fsq, which needs them: give both or neither")
+        self.signed = signed
         self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
         self.quantizer: VQ | LFQ | FSQ
         if quantizer == "lfq":
@@ -103,11 +107,12 @@ class VQGAN(nn.Module):
 
     def latents(self, images: Tensor) -> Tensor:
         """float[B, 3, H, W] in 0..1 to what is quantized, float[B, D, h, w]."""
-        return self.pre(self.encoder(to_range(images)))
+        return self.pre(self.encoder(to_range(images) if self.signed else images))
 
     def pixels(self, latents: Tensor) -> Tensor:
         """Codes' vectors float[B, D, h, w] to float[B, 3, H, W], about 0..1: not cut off, so that gradients pass."""
-        return from_range(self.decoder(self.post(latents)))
+        images = self.decoder(self.post(latents))
+        return from_range(images) if self.signed else images
 
     def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
         """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
