@@ -1,0 +1,50 @@
+"""Parallel decoding as aMUSEd's scheduler does it: by confidence, with its own temperatures and counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from muse_sampling.confidence import Confidence
+from muse_sampling.settings import between
+from muse_studio.contracts import MASK, MaskSchedule
+
+
+@dataclass
+class Amused(Confidence):
+    """The loop of aMUSEd (diffusers, `AmusedScheduler`), whose weights are known by pictures that it has drawn.
+
+    It differs from `confidence` in two things, and with the same random numbers gives the scheduler's tokens:
+    * The temperature of step i of T goes evenly from the first to the second number, t_0 (1 - i / (T - 1)) + t_1 i /
+      (T - 1): the first step has the whole first one, where `confidence` at i / T is a step ahead.
+    * How many places stay masked is counted in float32, floor(N (s m)) of N places, s the share of them masked at
+      first: of 256 cos(pi / 3) it makes 127, not 128.
+
+    Still each step draws two uniform numbers a place, from which codes are drawn by the cumulated probabilities; the
+    scheduler's own seeds give other pictures.
+
+    steps, temperature: aMUSEd's are 12 and [2, 0]; one number falls to 0.
+    sampling_temperature: of the codes; 0 takes the most likely one. A number is constant; [from, to] as in `confidence`.
+    top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    """
+
+    temperature: float | list[float] = 2.0
+
+    def order_temperature(self, progress: float) -> float:
+        """Progress (i + 1) / T to the temperature of step i."""
+        ends = self.temperature if isinstance(self.temperature, list) else [self.temperature, 0.0]
+        return between(ends, (progress * self.steps - 1) / (self.steps - 1) if self.steps > 1 else 0.0)
+
+    def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
+        """How many places of int64[B, h, w] are masked after each step: int64[T, B]."""
+        places = tokens[0].numel()
+        at_first = (tokens == MASK).flatten(1).sum(1)
+        shares = schedule(torch.arange(1, self.steps + 1) / self.steps).to(tokens.device)
+        wanted = (places * (at_first / places * shares[:, None])).floor().long()
+        rows, masked = [], at_first
+        for step in range(self.steps - 1):
+            masked = torch.minimum(torch.minimum(masked - 1, wanted[step]).clamp(min=1), at_first)
+            rows.append(masked)
+        return torch.stack([*rows, torch.zeros_like(at_first)])
