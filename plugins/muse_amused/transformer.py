@@ -35,7 +35,7 @@ class Amused(nn.Module):
     crop, aesthetic: the other numbers, as every picture has them; aMUSEd was trained on scores of 0 to 10.
     text_width, text_positions, pooled_width: D, T and P of the text encoder; T is that of the empty sentence alone.
     channels, conv_blocks, conv_heads: of the convolutions, as many blocks down as up. token_width: of the table.
-    width, layers, heads, mlp: of the transformer. frequencies: numbers that each of the five becomes, half of them sines.
+    width, layers, heads, mlp: of the transformer. frequencies: sines and cosines that each of the five becomes.
     halved: the transformer sees the grid at half its resolution.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.

@@ -26,7 +26,7 @@ class Amused(Confidence):
     scheduler's own seeds give other pictures.
 
     steps, temperature: aMUSEd's are 12 and [2, 0]; one number falls to 0.
-    sampling_temperature: of the codes; 0 takes the most likely one. A number is constant; [from, to] as in `confidence`.
+    sampling_temperature: of the codes; 0 takes the most likely one. Constant, or [from, to] as in `confidence`.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
     """
 

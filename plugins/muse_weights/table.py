@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Found:
-    """What a piece's settings are read from: its config.json, its tensors' shapes, and the JSON files read before it."""
+    """What a piece's settings are read from: its config.json, its tensors' shapes, JSON files that were read before."""
 
     config: Settings
     shapes: Mapping[str, list[int]]
@@ -49,8 +49,9 @@ class Found:
 class Piece:
     """One file of weights of a dialect, and the part of ours that it is for.
 
-    name: "transformer". file: what is written, transformer.safetensors by default. folder: where in the source, "" at its top.
-    weights: its file, in one or in shards; "" where the source is itself a file.
+    name: "transformer". file: what is written, transformer.safetensors by default.
+    folder, weights: its folder in the source, "" at the top, and its file, in one or in shards, "" where the source is
+        itself a file.
     kind, part: "transformer", "amused".
     rules: the first that matches counts. drop: patterns of names that are left out, and why that is right.
     expected: what config.json must say, and what all of ours say too, so that they are no settings.

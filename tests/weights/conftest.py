@@ -60,28 +60,43 @@ def pipeline(halved: bool):
     )
 
 
+def publish(made, folder: Path) -> Path:
+    """The folder that diffusers writes."""
+    made.save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["_class_name"] == "AmusedPipeline"
+    return folder
+
+
+def take(published: Path, out: Path) -> Path:
+    """What the import makes of it."""
+    from muse_weights.task import ImportWeights
+
+    ImportWeights(str(published), "amused", str(out))()
+    return out
+
+
 @pytest.fixture(scope="session", params=[False, True], ids=["256", "512"])
 def pipe(request):
+    """diffusers' own, the reference."""
     made = pipeline(request.param)
     made.set_progress_bar_config(disable=True)
     return made
 
 
 @pytest.fixture(scope="session")
-def published(pipe, tmp_path_factory) -> Path:
-    """The folder that diffusers writes."""
-    folder = tmp_path_factory.mktemp("published")
-    pipe.save_pretrained(folder)
-    index = json.loads((folder / "model_index.json").read_text())
-    assert index["_class_name"] == "AmusedPipeline"
-    return folder
+def twin(pipe, tmp_path_factory) -> Path:
+    """That, imported."""
+    return take(publish(pipe, tmp_path_factory.mktemp("pipe")), tmp_path_factory.mktemp("twin") / "amused")
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """One published folder."""
+    return publish(pipeline(False), tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="session")
 def imported(published, tmp_path_factory) -> Path:
-    """What the import makes of it."""
-    from muse_weights.task import ImportWeights
-
-    out = tmp_path_factory.mktemp("imported") / "amused"
-    ImportWeights(str(published), "amused", str(out))()
-    return out
+    """The same, imported."""
+    return take(published, tmp_path_factory.mktemp("imported") / "amused")

@@ -3,7 +3,9 @@
 import muse_amused.transformer
 import pytest
 import torch
+from diffusers import AmusedInpaintPipeline
 from diffusers.schedulers import scheduling_amused
+from PIL import Image
 
 import muse_studio
 from muse_studio.contracts import MASK
@@ -13,12 +15,12 @@ PROMPT = "a red apple"
 
 
 @pytest.fixture(scope="session")
-def stage(imported):
+def stage(twin):
     """The imported model, as a task that a recipe builds holds it."""
     from muse_studio.build import build
     from muse_studio.registry import Registry
 
-    task = build(load(imported / "generate.yaml"), Registry())
+    task = build(load(twin / "generate.yaml"), Registry())
     for part in (task.stages["base"].tokenizer, task.stages["base"].transformer):
         part.eval()
     return task
@@ -132,3 +134,30 @@ def test_frequencies_by_hand():
 
 def test_the_recipes_have_no_problem(imported):
     assert [str(problem) for problem in muse_studio.check(str(imported / "generate.yaml"))] == []
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_inpainting_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatch, steps):
+    base = stage.stages["base"]
+    pixels = torch.randint(256, (16, 16, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    region = torch.zeros(8, 8, dtype=torch.bool)
+    region[1:6, 2:] = True
+    known = base.tokenizer.encode(pixels.permute(2, 0, 1)[None] / 255)
+    got = ours(stage, 6, known.masked_fill(region, MASK), steps=steps, temperature=[2.0, 0.0])
+    shared(monkeypatch, 6)
+    inpaint = AmusedInpaintPipeline(**pipe.components)
+    inpaint.set_progress_bar_config(disable=True)
+    seen = []
+    inpaint(
+        PROMPT,
+        image=Image.fromarray(pixels.numpy()),
+        mask_image=Image.fromarray((region.repeat_interleave(2, 0).repeat_interleave(2, 1) * 255).byte().numpy()),
+        strength=1.0,
+        num_inference_steps=steps,
+        output_type="latent",
+        callback=lambda step, timestep, latents: seen.append(latents.clone()),
+    )
+    assert len(got) == len(seen) == steps
+    for mine, other in zip(got, seen, strict=True):
+        assert torch.equal(torch.where(mine == MASK, 47, mine), other)
+    assert torch.equal(got[-1][0][~region], known[0][~region])
