@@ -11,7 +11,7 @@ from torch import Tensor
 from muse_studio import parts
 from muse_weights.dialect import Copied, Dialect, Imported, Recipes, Tables
 from muse_weights.table import Found, Piece, Rule, Settings
-from muse_weights.vqgan import places
+from muse_weights.vqgan import MODULE, places
 
 
 def read(theirs: str, ours: str) -> tuple[Rule, ...]:
@@ -66,7 +66,6 @@ TRANSFORMER = (
 )
 """diffusers' UVit2DModel to our part `amused`."""
 
-MODULE = r"(norm1|conv1|norm2|conv2)\.(weight|bias)"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 SCHEDULER = {"masking_schedule": "cosine"}
 VQ = (

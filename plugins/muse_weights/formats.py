@@ -9,20 +9,21 @@ from muse_weights.dialect import Dialect
 
 DONE = {
     "amused": "muse_weights.amused:AMUSED",
+    "llamagen-vq": "muse_weights.tokenizers:LLAMAGEN_VQ",
+    "maskgit-vqgan": "muse_weights.tokenizers:MASKGIT_VQGAN",
+    "taming-vqgan": "muse_weights.tokenizers:TAMING_VQGAN",
 }
 """Where the table of each dialect is."""
 
 NOT_DONE = {
     "halton-maskgit": "Halton-MaskGIT's class-conditional transformers",
-    "llamagen-vq": "LlamaGen's tokenizers VQ-16 and VQ-8",
     "maskbit": "MaskBit's tokenizers and transformers",
     "maskgen": "MaskGen's transformers",
     "maskgit": "MaskGIT's class-conditional transformer",
-    "maskgit-vqgan": "MaskGIT's VQGAN, in its torch forms and as a flax tree",
+    "maskgit-flax": "MaskGIT's checkpoints as flax trees",
     "meissonic": "Meissonic and Monetico",
     "muse-pytorch": "MUSE-Pytorch's transformers",
     "open-magvit2": "Open-MAGVIT2's tokenizers",
-    "taming-vqgan": "taming-transformers' VQGAN f16-1024, f16-16384 and f8",
     "titok": "TiTok and TA-TiTok",
 }
 """Dialects that are refused by name."""

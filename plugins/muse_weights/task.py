@@ -154,7 +154,9 @@ class _Opened:
         own = {name: made(origins, self.tensors.read) for name, origins in self.found.origins.items()}
         if self.piece.starts:
             shapes = _shapes(self.piece, self.settings)
-            own |= {name: torch.full(shapes[name], value) for name, value in self.piece.starts.items()}
+            own |= {
+                name: torch.full(shapes[name], value) for name, value in self.piece.starts.items() if name in shapes
+            }
         weights.save(own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=source)
 
 

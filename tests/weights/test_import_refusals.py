@@ -115,7 +115,10 @@ def test_what_stands_at_out_stays(copy, tmp_path):
 
 @pytest.mark.parametrize(
     ("format", "message"),
-    [("amusd", "which is none; available: amused"), ("llamagen-vq", "VQ-16 and VQ-8, which can't be imported yet")],
+    [
+        ("amusd", "which is none; available: amused"),
+        ("meissonic", "Meissonic and Monetico, which can't be imported yet"),
+    ],
 )
 def test_an_unknown_format_is_answered_with_those_there_are(format, message, capsys):
     assert main(["run", "import-weights", "source=x", f"format={format}"]) == 2
