@@ -201,7 +201,7 @@ AMUSED = Dialect(
             "model.safetensors",
             folder="text_encoder",
             file="text_encoder/model.safetensors",
-            rules=(Rule(r"((text_model|text_projection)\..+)", r"\1"),),
+            rules=(Rule(r"(text_model|text_projection)\.(.+)", r"\1.\2"),),
             drop=(r".*\.position_ids",),  # 0, 1, 2 ... which old files hold and transformers counts itself
             expected={"model_type": "clip_text_model"},
             settings=text_encoder,

@@ -5,8 +5,9 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks():
-    """`import-weights` makes published weights ours; `generate-published` does so once, and draws."""
+    """`import-weights` makes published weights ours, `export-weights` back; `generate-published` imports and draws."""
     return {
+        "export-weights": "muse_weights.export:ExportWeights",
         "generate-published": "muse_weights.published:GeneratePublished",
         "import-weights": "muse_weights.task:ImportWeights",
     }

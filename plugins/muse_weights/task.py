@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,11 @@ from torch import Tensor
 
 from muse_studio import parts, weights
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of
+from muse_studio.files import path_of
 from muse_studio.progress import progress
 from muse_weights.dialect import Copied, Dialect, Imported, Tables
+from muse_weights.export import KEPT
+from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import dialect, refusal
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
@@ -60,7 +60,7 @@ class ImportWeights:
         source = Source(self.source, self.variant, self.sha256)
         out = path_of(self.out).resolve()
         if not self.dry_run:
-            _check_free(out)
+            check_free(out)
         try:
             told = _told(chosen, source)
             opens = [_Opened.of(piece, source, told) for piece in chosen.pieces]
@@ -72,7 +72,10 @@ class ImportWeights:
             return report
         if not report.whole:
             raise UserError(f"{source} does not fit format {self.format!r}:\n{report.summary()}")
-        with _replacing(out) as aside:
+        with replacing_folder(out) as aside:
+            for name, table in told.items():
+                (aside / KEPT / name).parent.mkdir(parents=True, exist_ok=True)
+                (aside / KEPT / name).write_text(json.dumps(table, indent=2), encoding="utf-8")
             for name, files in copies.items():
                 (aside / name).mkdir()
                 for new, file in files.items():
@@ -88,12 +91,6 @@ class ImportWeights:
 
 def _nothing(folder: Path, settings: Tables) -> dict[str, Tensor]:
     return {}
-
-
-def _check_free(out: Path) -> None:
-    open_folder(out.parent, "out")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"out is {out}, which is there already; give another folder, or move it away")
 
 
 def _told(chosen: Dialect, source: Source) -> dict[str, dict[str, Any]]:
@@ -175,15 +172,3 @@ def _shapes(piece: Piece, settings: dict[str, Any]) -> dict[str, list[int]]:
     except (ValueError, TypeError) as error:
         raise UserError(f"{piece.name}: no {piece.part!r} can be of these sizes: {error}") from error
     return {name: list(tensor.shape) for name, tensor in part.state_dict().items()}
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write to, which takes its place at the end, and vanishes where that fails."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

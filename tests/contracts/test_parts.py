@@ -241,6 +241,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "schedule square": nothing,
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
+    "task export-weights": lambda folder: {"source": str(folder), "out": str(folder / "out")},
     "task finetune-decoder": decoder_training,
     "task generate-published": lambda folder: {"source": str(folder), "format": "amused", "prompt": "a red apple"},
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
