@@ -26,23 +26,39 @@ class Amused(Confidence):
     scheduler's own seeds give other pictures.
 
     steps, temperature: aMUSEd's are 12 and [2, 0]; one number falls to 0.
+    of: takes the last `steps` of so many, as its image to image does, for grids of which a share of cos(pi / 2 (1 -
+        steps / of)) was masked by lot: temperatures and counts go on from there. Null is the same number as steps.
     sampling_temperature: of the codes; 0 takes the most likely one. Constant, or [from, to] as in `confidence`.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
     """
 
     temperature: float | list[float] = 2.0
+    of: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.of is not None and self.of < self.steps:
+            raise ValueError(f"of is {self.of}; give as many as there are steps, {self.steps}, or more, or null")
+
+    @property
+    def all_steps(self) -> int:
+        """T, the steps that are taken for done among them."""
+        return self.of or self.steps
 
     def order_temperature(self, progress: float) -> float:
         """Progress (i + 1) / T to the temperature of step i."""
         ends = self.temperature if isinstance(self.temperature, list) else [self.temperature, 0.0]
-        return between(ends, (progress * self.steps - 1) / (self.steps - 1) if self.steps > 1 else 0.0)
+        step = progress * self.steps - 1 + self.all_steps - self.steps
+        return between(ends, step / (self.all_steps - 1) if self.all_steps > 1 else 0.0)
 
     def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
         """How many places of int64[B, h, w] are masked after each step: int64[T, B]."""
         places = tokens[0].numel()
         at_first = (tokens == MASK).flatten(1).sum(1)
-        shares = schedule(torch.arange(1, self.steps + 1) / self.steps).to(tokens.device)
-        wanted = (places * (at_first / places * shares[:, None])).floor().long()
+        done = self.all_steps - self.steps
+        shares = schedule(torch.arange(done + 1, self.all_steps + 1) / self.all_steps).to(tokens.device)
+        share = at_first / places if done == 0 else torch.ones_like(at_first)
+        wanted = (places * (share * shares[:, None])).floor().long()
         rows, masked = [], at_first
         for step in range(self.steps - 1):
             masked = torch.minimum(torch.minimum(masked - 1, wanted[step]).clamp(min=1), at_first)

@@ -14,7 +14,7 @@ PARTS = {
     "muse_schedules": (contracts.MaskSchedule, {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp"}),
     "muse_samplers": (
         contracts.Sampler,
-        {"confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm"},
+        {"amused", "confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm"},
     ),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }

@@ -3,7 +3,7 @@
 import muse_amused.transformer
 import pytest
 import torch
-from diffusers import AmusedInpaintPipeline
+from diffusers import AmusedImg2ImgPipeline, AmusedInpaintPipeline
 from diffusers.schedulers import scheduling_amused
 from PIL import Image
 
@@ -163,3 +163,30 @@ def test_inpainting_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatc
     for mine, other in zip(got, seen, strict=True):
         assert torch.equal(torch.where(mine == MASK, 47, mine), other)
     assert torch.equal(got[-1][0][~region], known[0][~region])
+
+
+@pytest.mark.parametrize(("steps", "strength"), [(6, 0.5), (12, 0.75), (12, 0.1)])
+def test_image_to_image_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatch, steps, strength):
+    base, taken = stage.stages["base"], int(steps * strength)
+    pixels = torch.randint(256, (16, 16, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    known = base.tokenizer.encode(pixels.permute(2, 0, 1)[None] / 255)
+    lots = torch.rand(known.shape, generator=torch.Generator().manual_seed(8))
+    forgotten = lots < torch.cos(torch.tensor((steps - taken) / steps * torch.pi / 2))
+    monkeypatch.setattr(base.sampler, "of", steps)
+    got = ours(stage, 7, known.masked_fill(forgotten, MASK), steps=taken, temperature=[2.0, 0.0])
+    shared(monkeypatch, 7)
+    again = AmusedImg2ImgPipeline(**pipe.components)
+    again.set_progress_bar_config(disable=True)
+    seen = []
+    again(
+        PROMPT,
+        image=Image.fromarray(pixels.numpy()),
+        strength=strength,
+        num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(8),
+        output_type="latent",
+        callback=lambda step, timestep, latents: seen.append(latents.clone()),
+    )
+    assert len(got) == len(seen) == taken
+    for mine, other in zip(got, seen, strict=True):
+        assert torch.equal(torch.where(mine == MASK, 47, mine), other)
