@@ -34,7 +34,8 @@ class CFG:
         early and is hardly needed late). eMIGM's best, 0.1 to 0.3 of its time 1 - r, is begin 0.7, end 0.9.
     negative_weight: n in l_c + t * ((l_c - l_0) - n * (l_neg - l_0)), l_0 without any prompt: how hard to lead away
         from the negative prompt (the NOT of Liu et al. 2022, "Compositional visual generation"). 1 is Muse's rule, in
-        which l_0 falls away. Anything else asks for three texts, in one batch; without a negative prompt for two.
+        which l_0 falls away, 0 leaves the negative prompt out. Others ask for three texts, in one batch, or for two
+        where there is no negative prompt.
     rescale: the share phi of logits whose standard deviation over the codes is brought back to that of l_c, against
         oversaturation (Lin et al. 2023, section 3.4, there over the latents). Each place's likeliest code stays so.
 
@@ -107,8 +108,8 @@ class CFG:
         self, ask: Callable[..., tuple[Tensor, ...]], text: TextEmbedding, negative: TextEmbedding
     ) -> tuple[Tensor, Tensor]:
         """float32 logits of the prompt, and of what to lead away from: l_0 + n * (l_neg - l_0)."""
-        if self.negative_weight == 1:
-            prompted, led_from = ask(text, negative)
+        if self.negative_weight in (0, 1):
+            prompted, led_from = ask(text, negative if self.negative_weight else None)
             return prompted.float(), led_from.float()
         prompted, led_from, nothing = (logits.float() for logits in ask(text, negative, None))
         return prompted, nothing + self.negative_weight * (led_from - nothing)

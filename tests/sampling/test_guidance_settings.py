@@ -84,7 +84,7 @@ def test_power_1_is_cosine_and_a_greater_power_waits_longer():
 @pytest.mark.parametrize(
     ("weight", "expected", "asked"),
     [
-        (0.0, [2.0, 2.0, -5.0], ("prompt", "negative", "nothing")),  # 3 * (1, 2, -1) - 2 * (0.5, 2, 1)
+        (0.0, [2.0, 2.0, -5.0], ("prompt", "nothing")),  # 3 * (1, 2, -1) - 2 * (0.5, 2, 1)
         (0.5, [1.5, 6.0, -4.0], ("prompt", "negative", "nothing")),  # less 1 * (0.5, -4, -1)
         (1.0, [1.0, 10.0, -3.0], ("prompt", "negative")),
         (2.0, [0.0, 18.0, -1.0], ("prompt", "negative", "nothing")),
