@@ -24,6 +24,7 @@ from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
 from muse_tasks.pictures import beside, provenance, save_new
+from muse_tasks.timing import timed
 from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
 
 LARGEST_SEED = 2**63 - 1
@@ -42,6 +43,8 @@ class Pictures:
     sheet: Path | None = None
     animations: list[Path] = field(default_factory=list)
     strips: list[Path] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, repr=False)
+    """Of sampling and decoding, picture by picture."""
 
     def summary(self) -> str:
         """One line a file: where it is; of a picture its seed and its prompt."""
@@ -164,9 +167,10 @@ class Generate:
                 for seed in range(self.seed, self.seed + self.count):
                     film = Film(self.stages)
                     generator = torch.Generator().manual_seed(seed)
-                    finished = sample(self.stages, text, generator, negative=negative, watch=watch)
-                    last = list(self.stages)[-1]
-                    image = to_images(decode(self.stages[last], finished[last]))[0]
+                    with timed(result.seconds, 1):
+                        finished = sample(self.stages, text, generator, negative=negative, watch=watch)
+                        last = list(self.stages)[-1]
+                        image = to_images(decode(self.stages[last], finished[last]))[0]
                     path = out if self._one_file else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)

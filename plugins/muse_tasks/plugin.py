@@ -1,4 +1,4 @@
-"""The tasks that a recipe runs: pictures from prompts, and the measure of a model."""
+"""The tasks that a recipe runs: pictures from prompts, the measure of a model, and sweeps over settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks() -> dict[str, str]:
-    """`generate` draws pictures, `evaluate` measures a model."""
+    """`generate` draws pictures, `evaluate` measures a model, `sweep` runs recipes with every combination of settings."""
     return {
         "generate": "muse_tasks.generate:Generate",
         "evaluate": "muse_tasks.evaluate:Evaluate",
+        "sweep": "muse_tasks.sweep:Sweep",
     }
