@@ -159,19 +159,18 @@ def _mistakes(combinations: list[Combination], axes: list[Axis], known: Sequence
 
     A part that refuses its settings is no such mistake, as long as any combination is left.
     """
-    found: dict[str, Problem] = {}
+    refused = [each.problems for each in combinations]
+    paths = [{each.path for each in those} for those in refused]
+    common = {each.path: each for each in reversed(refused[0]) if all(each.path in those for those in paths)}
+    found = {path: _placed(each) for path, each in common.items() if _owner(each, axes) is None}
     for index, axis in enumerate(axes):
         for place in range(len(axis.values)):
-            those = [each for each in combinations if each.places[index] == place]
-            own = [[each for each in one.problems if not each.by_part and _owner(each, axes) is axis] for one in those]
+            those = [each.problems for each in combinations if each.places[index] == place]
+            own = [[each for each in one if not each.by_part and _owner(each, axes) is axis] for one in those]
             if all(own):
                 found.setdefault(own[0][0].path, _explained(own[0][0], axis, known))
-    refused = [each.problems for each in combinations]
     if not found and all(refused):
-        return list({problem.path: _placed(problem) for those in reversed(refused) for problem in those}.values())
-    for problem in refused[0]:
-        if all(problem.path in {each.path for each in those} for those in refused):
-            found.setdefault(problem.path, _placed(problem))
+        found = {each.path: _placed(each) for those in reversed(refused) for each in those}
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks() -> dict[str, str]:
-    """`generate` draws pictures, `evaluate` measures a model, `sweep` runs recipes with every combination of settings."""
+    """`generate` draws pictures, `evaluate` measures a model, `sweep` runs a recipe with many settings."""
     return {
         "generate": "muse_tasks.generate:Generate",
         "evaluate": "muse_tasks.evaluate:Evaluate",
