@@ -68,7 +68,9 @@ class Sweep:
     """Plugin files that the sweep was run with, which its recipe may need too; set by the runner."""
 
     def __post_init__(self) -> None:
-        self._source = self.recipe  # kept here, as the runner sets `recipe` to the sweep's own
+        # An override recipe=NAME comes as {use: NAME} where a table was before. Kept under a name of its own, as the
+        # runner sets `recipe` to the sweep's.
+        self._source = self.recipe["use"] if list(self.recipe) == ["use"] else self.recipe
         if not any(_lists(self.settings)):
             raise ValueError("settings has no list of values to try, such as steps: [4, 8, 16]")
         if not all(_lists(self.settings)):
@@ -159,11 +161,13 @@ def blocks(table: Table, most: int) -> list[Block]:
 
     places = {(row.first, row.others): place for place, row in enumerate(table.rows)}
     firsts, others = table.firsts, table.others
+    setting = next(iter(table.rows[0].labels))
+    names = [first if first[:1].isalpha() else f"{setting}={first}" for first in firsts]  # a number needs its name
     if others == [""]:
         cells = [[cell(places[first, ""], number) for number in range(count)] for first in firsts]
-        return [Block("", firsts, titles, cells)] if count else []
+        return [Block("", names, titles, cells)] if count else []
     return [
-        Block(title, firsts, others, [[cell(places[first, other], number) for other in others] for first in firsts])
+        Block(title, names, others, [[cell(places[first, other], number) for other in others] for first in firsts])
         for number, title in enumerate(titles)
     ]
 

@@ -32,8 +32,6 @@ def test_each_cell_stands_in_its_row_and_column_at_its_size(side):
 
 def test_names_stand_left_of_rows_and_above_columns():
     sheet = grid_sheet([coloured("")], side=40)
-    blank = grid_sheet([coloured("", rows=["three", "", ""], columns=["", ""])], side=40)
-    assert sheet.size == blank.size
     top, left = areas(sheet, "red")[:2]
     ink = np.asarray(sheet.convert("L")) < 200
     for row in range(3):
@@ -49,14 +47,15 @@ def test_blocks_follow_each_other_and_each_has_its_title():
     assert grid_sheet([coloured("")], side=32).height < one.height
 
 
-def test_a_cell_may_hold_words(side=64):
+@pytest.mark.parametrize(("words", "inked"), [("refused", True), ("", False)])
+def test_a_cell_may_hold_words(words, inked):
     block = coloured()
-    block.cells[1][0] = "refused"
-    sheet = grid_sheet([block], side=side)
-    top, left, bottom, right, count = areas(sheet, FIELD)
-    assert (bottom - top, right - left) == (side, side) and 0.5 * side * side < count < side * side
-    block.cells[1][0] = ""
-    assert areas(grid_sheet([block], side=side), FIELD)[4] == side * side
+    top, left, bottom, right, _ = areas(grid_sheet([block], side=64), "blue")
+    block.cells[1][0] = words
+    cell = np.asarray(grid_sheet([block], side=64))[top:bottom, left:right]
+    assert (cell[0] == cell[0, 0]).all() and (cell[:, 0] == cell[0, 0]).all(), "its edge is the field's"
+    assert tuple(cell[0, 0]) == Image.new("RGB", (1, 1), FIELD).getpixel((0, 0))
+    assert (cell != cell[0, 0]).any() == inked
 
 
 def test_a_picture_that_is_not_square_keeps_its_shape():

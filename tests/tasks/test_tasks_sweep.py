@@ -301,6 +301,13 @@ def test_a_recipe_that_is_wrong_itself_is_told_once(sweep):
     assert len(raised.value.problems) == 1 and "did you mean 'prompt'?" in str(raised.value)
 
 
+def test_a_recipe_goes_by_its_name_also_in_the_place_of_a_table(parts, tmp_path):
+    (tmp_path / "own.yaml").write_text(recipe.to_yaml(GENERATE))
+    table = {"use": "sweep", "recipe": EVALUATE, "settings": {"steps": [2]}, "out": str(tmp_path / "out")}
+    muse_studio.run(table, [f"recipe={tmp_path / 'own.yaml'}"], plugins=[parts])
+    assert "Recipe `own`" in (tmp_path / "out/sweep.md").read_text()
+
+
 def test_a_short_key_must_mean_one_path():
     known = ["seed", "stages.base.sampler", "stages.base.sampler.steps", "stages.base.guidance", "a.seed"]
     keys = ["steps", "sampler.top_k", "stages.base.sampler", "seed", "guidance.scale", "other"]
@@ -367,7 +374,7 @@ def stands_in(sheet, tile):
 def test_of_one_setting_the_columns_are_the_prompts(sweep):
     table = sweep(settings={"steps": [2, 3, 4]}).table
     (block,) = sweeping.blocks(table, 4)
-    assert block.rows == ["2", "3", "4"] and block.columns == ["a fox, seed 5", "a tram, seed 5"]
+    assert block.rows == ["steps=2", "steps=3", "steps=4"] and block.columns == ["a fox, seed 5", "a tram, seed 5"]
     several = sweeping.blocks(sweep(settings={"sampler": ["plain", "picky"], "steps": [2]}, out="two").table, 4)
     assert [each.title for each in several] == ["a fox, seed 5", "a tram, seed 5"]
 
