@@ -13,12 +13,12 @@ from torch import Tensor
 
 from muse_studio.contracts import Dataset, TextEncoder
 from muse_studio.device import pick
+from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
 from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.pixels import to_bytes
 from muse_studio.progress import ProgressBar
 from muse_studio.sheet import Section, contact_sheet
 from muse_studio.stage import Stage, check_fit
-from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
 from muse_tasks.measures import perplexity, usage
 from muse_tasks.reading import Collection, read
 from muse_tasks.real import ANOTHER, NONE, REFINED, RIGHT, Real

@@ -2,77 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
-from muse_studio.files import open_folder, path_of
-from muse_studio.naming import check_prompt, slug
+from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
+from muse_studio.naming import slug
 from muse_studio.pixels import to_images
 from muse_studio.progress import ProgressBar
-from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage, check_fit
-from muse_tasks.drawing import count_steps, decode, make_ready, sample, tell
+from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, provenance, save_new
+from muse_tasks.request import check_request, names_a_file, open_out
 from muse_tasks.timing import timed
 from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
-
-LARGEST_SEED = 2**63 - 1
-SHOWN = 256
-"""Pictures on a contact sheet; of more, the first ones stand on it."""
-
-
-@dataclass
-class Pictures:
-    """What was drawn, in the order of the prompts; a notebook shows it as a picture."""
-
-    images: list[Image.Image] = field(repr=False)
-    paths: list[Path]
-    prompts: list[str]
-    seeds: list[int]
-    sheet: Path | None = None
-    animations: list[Path] = field(default_factory=list)
-    strips: list[Path] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list, repr=False)
-    """Of sampling and decoding, picture by picture."""
-
-    def summary(self) -> str:
-        """One line a file: where it is; of a picture its seed and its prompt."""
-        lines = []
-        for index, path in enumerate(self.paths):
-            lines.append(f"{path}  seed {self.seeds[index]}  {self.prompts[index] or '(no prompt)'}")
-            lines += [f"{each}  its animation" for each in self.animations[index : index + 1]]
-            lines += [f"{each}  its steps" for each in self.strips[index : index + 1]]
-        shown = "all" if len(self.images) <= SHOWN else f"the first {SHOWN}"
-        return "\n".join(lines if self.sheet is None else [*lines, f"{self.sheet}  {shown} of them"])
-
-    def contact_sheet(self) -> Image.Image:
-        """All pictures on one (the first 256, where there are more), with their prompts."""
-        tiles = [Tile([image], prompt) for image, prompt in zip(self.images, self.prompts, strict=True)][:SHOWN]
-        return contact_sheet([Section("", tiles, [])], side=side_of(self.images[0]))
-
-    def _repr_html_(self) -> str | None:
-        """A single picture that has an animation moves in a notebook."""
-        if len(self.animations) != 1 or not self.animations[0].is_file():
-            return None
-        data = base64.b64encode(self.animations[0].read_bytes()).decode()
-        return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(self.prompts[0])}">'
-
-    def _repr_png_(self) -> bytes:
-        shown = self.images[0] if len(self.images) == 1 else self.contact_sheet()
-        file = io.BytesIO()
-        shown.save(file, "PNG")
-        return file.getvalue()
 
 
 @dataclass
@@ -116,35 +65,14 @@ class Generate:
         self.prompts = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
         if not self.prompts:
             raise ValueError('prompt is an empty list; give at least one, or "" for a picture of anything')
-        for prompt in (*self.prompts, self.negative):
-            check_prompt(prompt)
-        if self.count < 1:
-            raise ValueError(f"count is {self.count}; draw at least 1 picture a prompt")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ValueError(f"seed is {self.seed}; give one from 0 to {LARGEST_SEED}")
-        if self.seed + self.count - 1 > LARGEST_SEED:
-            raise ValueError(
-                f"count is {self.count}; the last seed, {self.seed} + count - 1, must be at most {LARGEST_SEED}"
-            )
-        if not self.out.strip():
-            raise ValueError('out is empty; name a folder, such as "out", or "." for this one')
-        if self._one_file and len(self.prompts) * self.count > 1:
-            raise ValueError(
-                f"out is {self.out!r}, one file, but {len(self.prompts) * self.count} pictures are asked for; "
-                "name a folder"
-            )
-
-    @property
-    def _one_file(self) -> bool:
-        return self.out.lower().endswith(".png")
+        check_request(self.prompts, self.negative, self.count, self.seed, self.out)
 
     def __call__(self, hook: Any = None) -> Pictures:
         """Draw and write them all; `hook` hears of each step.
 
         Raises UserError where `out` can't be written or the device is missing, before anything is drawn.
         """
-        out = path_of(self.out)
-        open_folder(out.parent if self._one_file else out, "out")
+        out = open_out(self.out)
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
         negative = self._encode(self.negative, device) if self.negative else None
@@ -171,7 +99,7 @@ class Generate:
                         finished = sample(self.stages, text, generator, negative=negative, watch=watch)
                         last = list(self.stages)[-1]
                         image = to_images(decode(self.stages[last], finished[last]))[0]
-                    path = out if self._one_file else out / f"{slug(prompt)}.png"
+                    path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)
                     if endings:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.drawing import decode
 from muse_studio.pixels import to_bytes
 from muse_studio.stage import Stage
-from muse_tasks.drawing import decode
 from muse_tasks.measures import count_codes, predict_masked, psnr
 from muse_tasks.records import Record
 from muse_tasks.retrieval import features

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
 from muse_studio.progress import ProgressBar
+from muse_studio.reading import on_white, upright
 
 LARGEST = 8192
 """Pixels of a side: a picture of more would fill the memory before anything could refuse it."""
@@ -79,11 +80,7 @@ def square(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
     with opened:
         if min(opened.size) < smallest:
             raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I"):  # 16 bits of grey, which pillow would cut off at 255 instead of scaling
-            picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
-        picture = picture.convert("RGBA")
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture).convert("RGB")
+        picture = on_white(upright(opened))
     picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
 

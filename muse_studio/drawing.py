@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,19 @@ def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torc
     """Move every part to the device, and switch dropout off."""
     place(stages, device)
     place(text_encoder, device)
-    for stage in stages.values():
-        for part in vars(stage).values():
-            if isinstance(part, torch.nn.Module):
-                part.eval()
+    _still(stages)
+
+
+def _still(part: Any) -> None:
+    """Dropout and the like off in every module that a part is or holds, as a sampler holds a critic."""
+    if isinstance(part, torch.nn.Module):
+        part.eval()
+    elif isinstance(part, dict):
+        for value in part.values():
+            _still(value)
+    elif dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            _still(getattr(part, field.name))
 
 
 def count_steps(stages: dict[str, Stage]) -> int:

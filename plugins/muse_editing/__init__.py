@@ -1,0 +1,1 @@
+"""Editors: how a region of a finished grid of tokens changes."""
