@@ -20,8 +20,8 @@ SHOWN = 256
 class Pictures:
     """What was drawn, in the order of the prompts; a notebook shows it as a picture.
 
-    before: the picture that was edited, where one was. between: what editing came by. seconds: of sampling and decoding,
-    picture by picture, where `generate` drew them.
+    before: the picture that was edited, where one was. between: what editing came by. seconds: of sampling and
+    decoding, picture by picture, where `generate` drew them.
     """
 
     images: list[Image.Image] = field(repr=False)

@@ -1,4 +1,4 @@
-"""The tasks that a recipe runs: pictures from prompts, changes to pictures, the measure of a model, and sweeps over settings."""
+"""The tasks that a recipe runs: drawing, editing, measuring, and sweeps over settings."""
 
 from __future__ import annotations
 
