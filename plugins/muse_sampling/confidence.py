@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from muse_sampling.draw import draw
-from muse_sampling.schedules import masked_counts
-from muse_studio.contracts import MASK, MaskSchedule, Predict
+from muse_sampling.filling import Guess, fill, gumbel, log_likelihood
+from muse_sampling.settings import Codes, Order
+from muse_studio.contracts import MaskSchedule, Predict
 
 
 @dataclass
-class Confidence:
+class Confidence(Codes, Order):
     """MaskGIT's loop (section 3.2 and its code, `parallel_decode`), which Muse samples with (section 2.8).
 
     Step i of T has the progress r = (i + 1) / T, given to guidance too. Every masked place draws a code; its
@@ -33,59 +32,20 @@ class Confidence:
     * Each step draws two uniform numbers a place on the generator's device: no setting shifts later random numbers.
 
     steps: T. Muse: 24 for 16x16 tokens, 8 for 64x64.
-    temperature: of the noise on the confidence, falling to 0; 0 is the greedy order, MaskGIT's code has 4.5.
-    sampling_temperature: of the codes; 0 takes the most likely one.
+    temperature: of the noise on the confidence, falling to 0; 0 is the greedy order, MaskGIT's code has 4.5. As
+        [from, to] it goes from the one to the other: from * (1 - r) + to * r.
+    sampling_temperature: of the codes; 0 takes the most likely one. A number is constant, [from, to] goes as above.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
     """
 
-    steps: int = 12
-    temperature: float = 4.5
-    sampling_temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; give 1 or more")
-        for name in ("temperature", "sampling_temperature"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; give 0 or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k is {self.top_k}; give 1 or more, or null for every code")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}; give a share above 0, at most 1, or null for every code")
-
-    @torch.no_grad()
     def __call__(
         self, predict: Predict, tokens: Tensor, schedule: MaskSchedule, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        """int64[B, h, w] with MASK where a token is wanted; yields `steps` grids like it (see the class).
+        """int64[B, h, w] with MASK where a token is wanted; yields `steps` grids like it (see the class)."""
+        return fill(self, predict, tokens, schedule, generator, self.score)
 
-        Nothing in the loop waits for the device: the counts of all steps are on it before the first.
-        """
-        counts = masked_counts(schedule, self.steps, tokens[0].numel()).to(tokens.device)
-        counts = counts[:, (tokens == MASK).flatten(1).sum(1)]  # [T, B]
-        for step in range(self.steps):
-            progress = (step + 1) / self.steps
-            logits = predict(tokens, progress).float()
-            uniform = torch.rand(2, *tokens.shape, generator=generator, device=generator.device).to(tokens.device)
-            drawn = draw(logits, uniform[0], self.sampling_temperature, self.top_k, self.top_p)
-            confidence = logits.log_softmax(-1).gather(-1, drawn[..., None]).squeeze(-1)
-            confidence = confidence + self.temperature * (1 - progress) * gumbel(uniform[1])
-            unknown = tokens == MASK
-            confidence = confidence.masked_fill(~unknown, torch.inf)
-            tokens = torch.where(unknown, drawn, tokens).masked_fill(least(confidence, counts[step]), MASK)
-            yield tokens
-
-
-def gumbel(uniform: Tensor) -> Tensor:
-    """Uniform numbers float[...] in 0..1 to Gumbel noise, finite everywhere."""
-    return -torch.log(-torch.log(uniform.clamp(min=1e-20)))
-
-
-def least(confidence: Tensor, counts: Tensor) -> Tensor:
-    """Where the `counts` (int64[B]) lowest of float[B, h, w] are: bool[B, h, w]; equals count as low from the end."""
-    flat = confidence.flatten(1)
-    rank = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (rank >= flat.shape[1] - counts[:, None]).view_as(confidence)
+    def score(self, guess: Guess) -> Tensor:
+        """How sure the model is of each code, with noise: float32[B, h, w]."""
+        return log_likelihood(guess.logits, guess.codes) + self.order_temperature(guess.progress) * gumbel(
+            guess.uniform
+        )

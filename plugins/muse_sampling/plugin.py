@@ -1,4 +1,4 @@
-"""Offers the mask schedules, the sampler and the guidance of MaskGIT and Muse; imports no torch."""
+"""Offers the mask schedules, the samplers and the guidance of MaskGIT, Muse and what came after; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -24,7 +24,14 @@ def muse_schedules():
 @hookimpl
 def muse_samplers():
     """The samplers by name."""
-    return {"confidence": "muse_sampling.confidence:Confidence"}
+    return {
+        "confidence": "muse_sampling.confidence:Confidence",
+        "gumbel": "muse_sampling.gumbel:Gumbel",
+        "halton": "muse_sampling.halton:Halton",
+        "predictor-corrector": "muse_sampling.predictor_corrector:PredictorCorrector",
+        "random": "muse_sampling.shuffled:Random",
+        "remdm": "muse_sampling.remdm:ReMDM",
+    }
 
 
 @hookimpl

@@ -116,7 +116,7 @@ def test_a_command(refused, arguments, message):
         ),
         ("stages.base.sampler.steps=0", "stages.base.sampler.steps — steps is 0; give 1 or more"),
         ("stages.base.guidance.scale=-1", "stages.base.guidance.scale — scale is -1.0; give 0 (no guidance) or more"),
-        ("stages.base.sampler=cfg", "no sampler is called 'cfg'; available: confidence; 'cfg' is a guidance"),
+        ("stages.base.sampler=cfg", "no sampler is called 'cfg'; available: confidence, gumbel, halton, "),
         ("stages.base.samplr=cfg", "stages.base.samplr — Stage has no 'samplr'; did you mean 'sampler'? it takes:"),
         ("stages.base.transformer.heads=7", "stages.base.transformer.heads — heads is 7, which width 320 does not"),
         (

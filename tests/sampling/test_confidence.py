@@ -9,7 +9,8 @@ import torch
 from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_sampling.confidence import Confidence, gumbel, least
+from muse_sampling.confidence import Confidence
+from muse_sampling.filling import gumbel, least
 from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, masked_counts
 
 from muse_studio.contracts import MASK

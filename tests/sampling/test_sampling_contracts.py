@@ -3,8 +3,13 @@
 import pytest
 from muse_sampling.confidence import Confidence
 from muse_sampling.guidance import CFG, NoGuidance
+from muse_sampling.gumbel import Gumbel
+from muse_sampling.halton import Halton
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
+from muse_sampling.predictor_corrector import PredictorCorrector
+from muse_sampling.remdm import ReMDM
 from muse_sampling.schedules import Cosine, Cubic, Exp, Linear, Log, Sqrt, Square
+from muse_sampling.shuffled import Random
 
 from muse_studio import testing
 
@@ -24,7 +29,24 @@ class TestSchedules(testing.MaskScheduleContract):
 
 @pytest.mark.parametrize(
     "part",
-    [Confidence(), Confidence(steps=1), Confidence(steps=90), Confidence(5, 0.0, 0.5, 3), Confidence(5, top_p=0.9)],
+    [
+        Confidence(),
+        Confidence(steps=1),
+        Confidence(steps=90),
+        Confidence(5, 0.0, 0.5, 3),
+        Confidence(5, top_p=0.9),
+        Gumbel(),
+        Gumbel(5, sampling_temperature=1.0),
+        Random(),
+        Halton(),
+        Halton(steps=90, roll=True),
+        ReMDM(),
+        ReMDM(strategy="rescale", eta=1.0),
+        ReMDM(strategy="conf", eta=1.0),
+        ReMDM(steps=90, strategy="loop", eta=0.5),
+        PredictorCorrector(),
+        PredictorCorrector(5, temperature=4.5, eta=2.0),
+    ],
     ids=repr,
 )
 class TestSamplers(testing.SamplerContract):

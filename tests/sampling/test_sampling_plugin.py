@@ -15,7 +15,10 @@ PARTS = {
         contracts.MaskSchedule,
         {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp", "arccos", "sigmoid", "polynomial", "steps"},
     ),
-    "muse_samplers": (contracts.Sampler, {"confidence"}),
+    "muse_samplers": (
+        contracts.Sampler,
+        {"confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm"},
+    ),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }
 NEEDED = {"polynomial": {"exponent": 1.5}, "steps": {"ratios": [0.5, 0.0]}}

@@ -1,0 +1,86 @@
+"""What the samplers' settings mean: one spelling, one check and one use for all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from muse_sampling.draw import draw
+from muse_sampling.schedules import masked_counts
+from muse_studio.contracts import MASK, MaskSchedule
+
+
+@dataclass
+class Steps:
+    """How many steps there are, and so how many tokens are left open after each."""
+
+    steps: int = 12
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; give 1 or more")
+
+    def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
+        """How many places of int64[B, h, w] are masked after each step, if those of now are before it: int64[T, B]."""
+        counts = masked_counts(schedule, self.steps, tokens[0].numel()).to(tokens.device)
+        return counts[:, (tokens == MASK).flatten(1).sum(1)]
+
+
+@dataclass
+class Order(Steps):
+    """How random the order is in which a sampler fixes places, where it goes by confidence."""
+
+    temperature: float | list[float] = 4.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_temperature("temperature", self.temperature)
+
+    def order_temperature(self, progress: float) -> float:
+        """What the noise on the confidence is scaled by: a number falls to 0, [from, to] goes to its end."""
+        falling = self.temperature if isinstance(self.temperature, list) else [self.temperature, 0.0]
+        return between(falling, progress)
+
+
+@dataclass
+class Codes(Steps):
+    """How the codes themselves are drawn from the logits."""
+
+    sampling_temperature: float | list[float] = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling_temperature is not None:  # null passes for the sampler whose annotation has it
+            check_temperature("sampling_temperature", self.sampling_temperature)
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k is {self.top_k}; give 1 or more, or null for every code")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; give a share above 0, at most 1, or null for every code")
+
+    def code_temperature(self, progress: float) -> float:
+        """What the logits are divided by: a number is constant, [from, to] goes to its end."""
+        given = self.sampling_temperature
+        return between(given, progress) if isinstance(given, list) else given
+
+    def draw(self, logits: Tensor, uniform: Tensor, progress: float) -> Tensor:
+        """float32[B, h, w, K] and float32[B, h, w] in 0..1 (1 excluded) to codes int64[B, h, w]."""
+        return draw(logits, uniform, self.code_temperature(progress), self.top_k, self.top_p)
+
+
+def between(ends: list[float], progress: float) -> float:
+    """From the first to the second, by progress; step i of T has (i + 1) / T, so the last step has the second.
+
+    So [4.5, 0] is MaskGIT's falling temperature, 4.5 * (1 - r), to the last bit.
+    """
+    return ends[0] * (1 - progress) + ends[1] * progress
+
+
+def check_temperature(name: str, value: float | list[float]) -> None:
+    """ValueError where it is neither a number that is 0 or more nor [from, to] of such numbers."""
+    ends = value if isinstance(value, list) else [value, value]
+    if len(ends) != 2 or not all(0 <= each < math.inf for each in ends):
+        raise ValueError(f"{name} is {value}; give 0 or more, or [from, to] of such numbers")
