@@ -16,7 +16,7 @@ from muse_studio.region import touched
 from muse_studio.stage import Stage
 
 LARGEST = 2**24
-"""Pixels of a picture scaled to the model. The embedded one needs 0.6 kilobytes of memory for each, larger ones more."""
+"""Pixels of a picture scaled to the model. The embedded one needs 0.6 kB of memory for each, larger ones more."""
 
 Pair = tuple[int, int]
 
