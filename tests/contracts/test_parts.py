@@ -102,6 +102,10 @@ def rows(folder: Path) -> dict[str, Any]:
     return settings | {"path": str(folder / "rows")}
 
 
+def editing(folder: Path) -> dict[str, Any]:
+    return drawing(folder) | {"editor": testing.FakeEditor(), "picture": "picture.png"}
+
+
 def preparing(folder: Path) -> dict[str, Any]:
     return {
         "stages": stages(),
@@ -198,6 +202,9 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset huggingface": rows,
     "dataset tokens": tokens,
     "dataset webdataset": tar_of_pictures,
+    "editor inpaint": nothing,
+    "editor mask-free": lambda folder: {"iterations": 3},
+    "editor variations": nothing,
     "guidance cfg": nothing,
     "guidance none": nothing,
     "optimizer adafactor": quick,
@@ -222,6 +229,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "schedule square": nothing,
     "schedule steps": lambda folder: {"ratios": [0.9, 0.4, 0.0]},
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
+    "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
     "task finetune-decoder": decoder_training,
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
