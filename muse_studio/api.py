@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,26 @@ Overrides: TypeAlias = Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
 Files: TypeAlias = Sequence[str | Path]
 
 
+@dataclass
+class Prepared:
+    """A recipe's task, built and not yet called. Calling this runs it, as `run` does, and gives its result."""
+
+    task: Any
+    registry: Registry = field(repr=False)
+
+    def __call__(self) -> Any:
+        """Call the task and tell the observers. Raises UserError where the machine refuses."""
+        self.registry.hook.muse_started(task=self.task)
+        try:
+            result = self.task(self.registry.hook)
+        except Exception as error:
+            if (refusal := machine.refusal(error)) is None:
+                raise
+            raise UserError(refusal) from error
+        self.registry.hook.muse_finished(task=self.task, result=result)
+        return result
+
+
 def run(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Any:
     """Run a recipe, and return its task's result.
 
@@ -25,12 +46,19 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
     overrides: `["stages.base.sampler.steps=8"]` or `{"stages.base.sampler.steps": 8}`; later ones win.
     plugins: Python files that are plugins, as `--plugin` takes them.
 
-    Before it is called, the task is given two attributes, which it may keep beside what it makes: `recipe`, a dict of
-    the resolved recipe (parents and overrides merged in, defaults left out), and `plugins`, a dict from each plugin
-    that it took part of to its version. A task that takes no attributes goes without.
-
     Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, a full disk and
     a lack of memory among it, PluginError where a plugin is at fault.
+    """
+    return prepare(source, overrides, plugins)()
+
+
+def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Prepared:
+    """A recipe's task, built; arguments and errors as `run` has them.
+
+    The task is given three attributes, which it may keep beside what it makes: `recipe`, a dict of the resolved recipe
+    (parents and overrides merged in, defaults left out); `plugins`, a dict from each plugin that it took part of to its
+    version; and `plugin_files`, the `plugins` of this call, for a task that runs further recipes. A task that takes no
+    attributes goes without.
     """
     registry = Registry(plugins)
     node = recipe.load(source, recipe.overrides(overrides))
@@ -39,15 +67,8 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
     with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
         task.recipe = node.plain()
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
-    registry.hook.muse_started(task=task)
-    try:
-        result = task(registry.hook)
-    except Exception as error:
-        if (refusal := machine.refusal(error)) is None:
-            raise
-        raise UserError(refusal) from error
-    registry.hook.muse_finished(task=task, result=result)
-    return result
+        task.plugin_files = tuple(plugins)
+    return Prepared(task, registry)
 
 
 def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:

@@ -55,8 +55,8 @@ class Call:
         quoted = [key for key, each in table.items() if isinstance(each.value, str) and len(each.value) >= _TELLING]
         about = [first] if first in table else [key for key in quoted if table[key].value in message]
         if len(about) == 1 and about[0] != "use":
-            return Problem(table[about[0]].place, _join(self.path, about[0]), message)
-        return Problem(self.node.place, self.path, f"{self.what}: {message}")
+            return Problem(table[about[0]].place, _join(self.path, about[0]), message, by_part=True)
+        return Problem(self.node.place, self.path, f"{self.what}: {message}", by_part=True)
 
 
 class Planner:

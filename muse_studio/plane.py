@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.errors import UserError
+from muse_studio.region import touched
 from muse_studio.stage import Stage
 
 LARGEST = 2**24
-"""Pixels of a picture scaled to the model: the decoder needs some kilobytes of memory for each."""
+"""Pixels of a picture scaled to the model. The embedded one needs 0.6 kB of memory for each, larger ones more."""
 
 Pair = tuple[int, int]
 
@@ -79,16 +80,25 @@ class Plane:
 
     def lay_region(self, region: Tensor, stage: Stage) -> Tensor:
         """bool[H, W] of the picture to bool[H', W'] of a stage's plane; a pixel that is touched at all is in it."""
-        return _fill_up(_touched(region, self._shown(stage)), self.size(stage))[0, 0] > 0
+        laid = touched(region, self._shown(stage))[None, None]
+        return _fill_up(laid.float(), self.size(stage))[0, 0] > 0
 
     def take_region(self, region: Tensor, stage: Stage) -> Tensor:
         """bool[H', W'] of a stage's plane to bool[H, W] of the picture; a pixel that is touched at all is in it."""
         height, width = self._shown(stage)
-        return _touched(region[:height, :width], self.picture)[0, 0] > 0
+        return touched(region[:height, :width], self.picture)
+
+    def corners(self, stage: Stage, hidden: Tensor) -> list[Pair]:
+        """`windows` for the hidden places of bool[h, w], a stage's grid of all the plane: corners in its tokens."""
+        return windows(hidden, stage.grid, self._cell(stage))
 
     def _spread(self, sides: Pair) -> Pair:
         rows, columns = (count * side // one for count, side, one in zip(self.cells, sides, self.window, strict=True))
         return rows, columns
+
+    def _cell(self, stage: Stage) -> Pair:
+        """Rows and columns of a stage's tokens in a cell."""
+        return stage.grid[0] // self.window[0], stage.grid[1] // self.window[1]
 
     def _shown(self, stage: Stage) -> Pair:
         """Height and width of the scaled picture in a stage's pixels."""
@@ -130,14 +140,14 @@ def fill(
 
     low: int64[1, h', w'], the finished tokens of the stage before, of the same plane.
     """
-    rows, columns = plane.window
-    cell = (stage.grid[0] // rows, stage.grid[1] // columns)
-    for corner in windows(tokens[0] == MASK, stage.grid, cell):
+    for corner in plane.corners(stage, tokens[0] == MASK):
         beneath = None
         if low is not None:
-            below = [of // count for of, count in zip(low.shape[1:], plane.cells, strict=True)]
-            top, left = (place // own * its for place, own, its in zip(corner, cell, below, strict=True))
-            beneath = _cut(low, (top, left), (rows * below[0], columns * below[1]))
+            # The cells beneath: from tokens of this stage to those of the one before, which has as many cells.
+            scaled = [(its, own) for its, own in zip(low.shape[1:], plane.grid(stage), strict=True)]
+            top, left = (place * its // own for place, (its, own) in zip(corner, scaled, strict=True))
+            height, width = (side * its // own for side, (its, own) in zip(stage.grid, scaled, strict=True))
+            beneath = _cut(low, (top, left), (height, width))
         window = _cut(tokens, corner, stage.grid)
         for grid in stage.sample(text, generator, negative=negative, low=beneath, tokens=window):
             filled = tokens.clone()
@@ -164,8 +174,3 @@ def _fill_up(images: Tensor, size: Pair) -> Tensor:
     """float[1, C, H, W] to a larger size, the last row and column repeated."""
     below, right = (new - old for new, old in zip(size, images.shape[-2:], strict=True))
     return F.pad(images, (0, right, 0, below), mode="replicate")
-
-
-def _touched(region: Tensor, size: Pair) -> Tensor:
-    """bool[H, W] to float[1, 1, H', W']: 1 where a pixel of the new size touches the region."""
-    return F.adaptive_max_pool2d(region[None, None].float(), size)

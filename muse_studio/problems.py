@@ -18,11 +18,14 @@ class Problem:
     place: "file:line", or the override on the command line that it came by.
     path: the setting, dotted; empty for the recipe as a whole.
     message: what was expected, what was got, what is near.
+    by_part: whether a part refused its settings when it was made; else they name what is not there, or are of another
+        type.
     """
 
     place: str
     path: str
     message: str
+    by_part: bool = False
 
     def __str__(self) -> str:
         return "  ".join([self.place, f"{self.path} — {self.message}" if self.path else self.message])

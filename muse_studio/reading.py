@@ -51,6 +51,8 @@ def _read(path: Path, setting: str) -> Image.Image:
             return upright(opened)
     except FileNotFoundError as error:
         raise UserError(f"{setting}: there is no file {path}; give the path of a picture") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{setting}: {path} is a folder; give the file of a picture") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{setting}: {path} is no picture that pillow can read; give a PNG, JPEG or WebP") from error
     except Image.DecompressionBombError as error:

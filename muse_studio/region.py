@@ -18,6 +18,7 @@ from muse_studio.reading import open_picture
 
 Region: TypeAlias = "str | Sequence[str] | tuple[int, int, int, int] | Image.Image | np.ndarray | Tensor"
 
+_NUMBERS = re.compile(r"[\s\d.,+-]*,[\s\d.,+-]*")
 _BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
@@ -30,14 +31,17 @@ def read_region(given: str | Sequence[str], height: int, width: int) -> Tensor:
     """
     region = torch.zeros(height, width, dtype=torch.bool)
     for each in [given] if isinstance(given, str) else given:
-        region |= _box(each, height, width) if _BOX.fullmatch(each) else _mask(each, height, width)
+        region |= _box(each, height, width) if _NUMBERS.fullmatch(each) else _mask(each, height, width)
     if not region.any():
         raise UserError("region: nothing is to change; give a mask that is white somewhere, or a box x,y,w,h")
     return region
 
 
 def _box(text: str, height: int, width: int) -> Tensor:
-    x, y, w, h = map(int, _BOX.fullmatch(text).groups())
+    box = _BOX.fullmatch(text)
+    if box is None:
+        raise UserError(f"region: {text!r} is no box; give x,y,w,h, four whole numbers of pixels")
+    x, y, w, h = map(int, box.groups())
     region = torch.zeros(height, width, dtype=torch.bool)
     if w < 1 or h < 1:
         raise UserError(f"region: the box {text} has no pixel; give x,y,w,h with w and h of 1 or more")
@@ -91,11 +95,9 @@ def to_cells(region: Tensor, grid: tuple[int, int], dilate: int = 0) -> Tensor:
     return grow(cells, dilate)
 
 
-def to_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """bool[..., h, w] to bool[..., H, W], multiples of them: every pixel of each cell."""
-    for side, axis in zip(size, (-2, -1), strict=True):
-        cells = cells.repeat_interleave(side // cells.shape[axis], axis)
-    return cells
+def touched(region: Tensor, size: tuple[int, int]) -> Tensor:
+    """bool[H, W] to bool[H', W'] of any size over the same area: True where a pixel of it touches the region."""
+    return F.adaptive_max_pool2d(region[None, None].float(), size)[0, 0] > 0
 
 
 def grow(region: Tensor, rings: int) -> Tensor:
@@ -117,6 +119,7 @@ def feathered(region: Tensor, width: int) -> Tensor:
 def _slide(pool: object, plane: Tensor, reach: int) -> Tensor:
     """Pooling over squares that reach so far to each side; a picture's border goes on beyond it. One side at a time."""
     flat = plane.reshape(-1, 1, *plane.shape[-2:])
+    reach = min(reach, max(plane.shape[-2:]))  # from side to side is as far as anything is
     size = 2 * reach + 1
     flat = pool(F.pad(flat, (0, 0, reach, reach), mode="replicate"), (size, 1), 1)
     flat = pool(F.pad(flat, (reach, reach, 0, 0), mode="replicate"), (1, size), 1)

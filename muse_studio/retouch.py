@@ -12,8 +12,8 @@ from torch import Tensor
 from muse_studio.contracts import MASK, Editor, TextEmbedding
 from muse_studio.drawing import Watch, decode
 from muse_studio.pixels import to_bytes
-from muse_studio.plane import Plane, fill, windows
-from muse_studio.region import feathered, grow, to_cells, to_pixels
+from muse_studio.plane import Plane, fill
+from muse_studio.region import feathered, grow, to_cells, touched
 from muse_studio.stage import Stage
 
 Redraw = Literal["touched", "changed"]
@@ -56,10 +56,8 @@ class Retouch:
         """At most so many steps are watched in one edit."""
         total = 0
         for place, (name, stage) in enumerate(self.stages.items()):
-            rows, columns = self.plane.window
-            cell = (stage.grid[0] // rows, stage.grid[1] // columns)
             times = 1 if place else getattr(editor, "iterations", 1)
-            total += len(windows(self.regions[name][0].cpu(), stage.grid, cell)) * stage.sampler.steps * times
+            total += len(self.plane.corners(stage, self.regions[name][0].cpu())) * stage.sampler.steps * times
         return total
 
     @torch.no_grad()
@@ -73,17 +71,12 @@ class Retouch:
         watch: Watch,
     ) -> Iterator[Tensor]:
         """The first stage's grid int64[1, h, w] after each of the editor's steps; `finish` makes a picture of one."""
-        (name, stage), *_ = self.stages.items()
+        name = next(iter(self.stages))
         self._touched = torch.zeros_like(self.regions[name])
 
         def resample(masked: Tensor) -> Iterator[Tensor]:
             self._touched = self._touched | (masked == MASK)
-            step = 0
-            for step, tokens in enumerate(fill(self.plane, stage, masked, text, generator, negative=negative), 1):
-                watch(name, step, stage.sampler.steps, tokens)
-                yield tokens
-            if step == 0:
-                yield masked
+            return self._draw(name, masked, text, generator, negative, None, watch)
 
         yield from editor(self.tokens[name], self.regions[name], resample, generator)
 
@@ -102,19 +95,34 @@ class Retouch:
         finished, low = {name: first}, first
         again = self._touched if self.redraw == "touched" else first != self.tokens[name]
         for name, stage in later:
-            grid = self.plane.grid(stage)
-            anew = to_pixels(again, grid)
+            anew = touched(again[0], self.plane.grid(stage))[None]
             if self.redraw == "changed":
                 anew = grow(anew, self.dilate)
             again = anew & self.regions[name]
             masked = torch.where(again, MASK, self.tokens[name])
-            tokens = masked
-            for step, tokens in enumerate(
-                fill(self.plane, stage, masked, text, generator, negative=negative, low=low), 1
-            ):
-                watch(name, step, stage.sampler.steps, tokens)
-            finished[name] = low = tokens
+            *_, low = self._draw(name, masked, text, generator, negative, low, watch)
+            finished[name] = low
         return finished
+
+    def _draw(
+        self,
+        name: str,
+        masked: Tensor,
+        text: TextEmbedding,
+        generator: torch.Generator,
+        negative: TextEmbedding | None,
+        low: Tensor | None,
+        watch: Watch,
+    ) -> Iterator[Tensor]:
+        """A stage's grid after each step of each window, which `watch` hears of; as it is where nothing is MASK."""
+        stage = self.stages[name]
+        steps = len(self.plane.corners(stage, masked[0] == MASK)) * stage.sampler.steps
+        if steps == 0:
+            yield masked
+            return
+        for step, tokens in enumerate(fill(self.plane, stage, masked, text, generator, negative=negative, low=low), 1):
+            watch(name, step, steps, tokens)
+            yield tokens
 
     def paste(self, finished: dict[str, Tensor]) -> Tensor:
         """The edited picture uint8[3, H, W]: new pixels in the region, a feather around it, the old ones elsewhere.
@@ -126,6 +134,6 @@ class Retouch:
         region = self.region
         if self.redraw == "changed":
             cells = (finished[name] != self.tokens[name])[0].cpu()
-            region = region & self.plane.take_region(to_pixels(cells, self.plane.size(stage)), stage)
+            region = region & self.plane.take_region(touched(cells, self.plane.size(stage)), stage)
         weight = feathered(region, self.feather)
         return torch.lerp(self.pixels.float(), drawn.float(), weight).round().byte()

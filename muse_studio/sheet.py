@@ -54,13 +54,13 @@ def contact_sheet(sections: list[Section], *, side: int = 128, columns: int | No
         title = TITLE + MARGIN if section.title else 0
         part = Image.new("RGB", (sheet_width, MARGIN + title + math.ceil(len(section.tiles) / columns) * height), PAPER)
         pen = ImageDraw.Draw(part)
-        pen.text((MARGIN, MARGIN), _cut(section.title, large, sheet_width - 2 * MARGIN), INK, font=large)
+        pen.text((MARGIN, MARGIN), cut(section.title, large, sheet_width - 2 * MARGIN), INK, font=large)
         for index, (tile, caption) in enumerate(zip(section.tiles, lines, strict=True)):
             left, top = MARGIN + index % columns * (width + MARGIN), MARGIN + title + index // columns * height
             for place, image in enumerate(tile.images):
                 x = left + place * (side + GAP)
                 pen.text((x, top), section.labels[place] if section.labels else "", GREY, font=small)
-                part.paste(_fit(image, side), (x, top + above))
+                part.paste(fit(image, side), (x, top + above))
             for number, line in enumerate(caption):
                 pen.text((left, top + above + side + GAP + number * LINE), line, INK, font=small)
         parts.append(part)
@@ -90,11 +90,12 @@ def wrap(caption: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 3)
         line, rest = " ".join(words[:fitting]), " ".join(words[fitting:])
         if len(wrapped) == lines - 1 and rest:
             line, rest = f"{line} ...", ""
-        wrapped.append(_cut(line, font, width))
+        wrapped.append(cut(line, font, width))
     return wrapped
 
 
-def _cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The line, shortened to at most `width` pixels by dots at its end."""
     if font.getlength(line) <= width:
         return line
     kept = line.removesuffix(" ...")
@@ -103,7 +104,8 @@ def _cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return f"{kept.rstrip()}..."
 
 
-def _fit(image: Image.Image, side: int) -> Image.Image:
+def fit(image: Image.Image, side: int) -> Image.Image:
+    """The picture with its longer side of `side` pixels; a small one is enlarged without smoothing."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

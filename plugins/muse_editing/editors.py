@@ -79,9 +79,9 @@ class Variations:
 
 
 def by_lot(region: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """bool[B, h, w]: in each picture, a `share` of the region's places, rounded up, drawn by lot."""
+    """bool[B, h, w]: in each picture, a `share`, above 0, of the region's places, rounded up, drawn by lot."""
     lots = torch.rand(region.shape, generator=generator, device=generator.device).to(region.device)
     rank = lots.masked_fill(~region, math.inf).flatten(1).argsort(1).argsort(1)
     # a billionth less, as 0.07 x 100 is a little above 7
-    wanted = (region.flatten(1).sum(1, keepdim=True).double() * share - 1e-9).ceil()
-    return (rank < wanted).view_as(region)
+    wanted = (region.flatten(1).sum(1, keepdim=True).double() * share - 1e-9).ceil().clamp(min=1)
+    return (rank < wanted).view_as(region) & region

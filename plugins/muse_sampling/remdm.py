@@ -32,15 +32,15 @@ class ReMDM(Codes):
             when it was drawn: the doubtful go first. At most one goes in the mean; the code has eta = 1.
         loop: nothing is taken back until `loop_known` of the tokens are drawn; then the schedule stops for `loop_share`
             of the steps, in which sigma is min(eta, sigma_max); then it goes on as before.
-    eta: 0 takes nothing back: `random`, in distribution. For texts and thousands of steps the code has 0.008 (cap),
-        0.015 (rescale), 0.02 (loop); few steps need more.
+    eta: 0 takes nothing back: that is `random`, token for token. The code has 0.008 (cap), 0.015 (rescale) and 0.02
+        (loop) for texts, in up to thousands of steps; few steps need more.
     loop_share, loop_known: for `loop` alone. The code's t_on = 0.55, t_off = 0.05, alpha_on = 0.9 are 0.5 and 0.9 with
         a linear schedule.
     steps, sampling_temperature, top_k, top_p: as in `random`.
 
     What is taken back by `cap`, `rescale` and `loop` does not depend on what it is, so these have no bias where the
-    places that a step fixes are independent. `conf` has one by design: unlikely codes are drawn again.
-    Each step draws three uniform numbers a place.
+    places that a step fixes are independent. `conf` has one by design: unlikely codes are drawn again. Known tokens and
+    the count of random numbers are as in `confidence`; the number that orders a masked place lets a drawn one go.
     """
 
     strategy: Literal["cap", "rescale", "conf", "loop"] = "cap"
@@ -70,12 +70,12 @@ class ReMDM(Codes):
         for step in range(self.steps):
             progress = (step + 1) / self.steps
             logits = predict(tokens, progress).float()
-            uniform = uniforms(3, tokens, generator)
+            uniform = uniforms(2, tokens, generator)
             masked = tokens == MASK
             drawn = self.draw(logits, uniform[0], progress)
             again = self.taken_back(~masked & ~known, psi, at_first - before, counts[step], uniform[1])
             again = again & remasking[step]
-            waiting = uniform[2].masked_fill(~masked, torch.inf)
+            waiting = uniform[1].masked_fill(~masked, torch.inf)
             waiting = least(waiting, counts[step] - again.flatten(1).sum(1))
             if self.strategy == "conf":
                 psi = torch.where(masked, log_likelihood(logits, drawn).exp(), psi)

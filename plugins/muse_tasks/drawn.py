@@ -20,7 +20,8 @@ SHOWN = 256
 class Pictures:
     """What was drawn, in the order of the prompts; a notebook shows it as a picture.
 
-    before: the picture that was edited, where one was. between: what editing came by.
+    before: the picture that was edited, where one was. between: what editing came by. seconds: of sampling and
+    decoding, picture by picture, where `generate` drew them.
     """
 
     images: list[Image.Image] = field(repr=False)
@@ -32,6 +33,7 @@ class Pictures:
     strips: list[Path] = field(default_factory=list)
     before: Image.Image | None = field(default=None, repr=False)
     between: list[Path] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, repr=False)
 
     def summary(self) -> str:
         """One line a file: where it is; of a picture its seed and its prompt."""

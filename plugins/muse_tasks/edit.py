@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from muse_studio.contracts import Editor, TextEmbedding, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import make_ready, tell
+from muse_studio.errors import UserError
 from muse_studio.files import path_of
 from muse_studio.naming import slug, spell
 from muse_studio.pixels import to_images
@@ -66,7 +67,8 @@ class Edit:
     editor: what happens to the first stage's tokens.
     dilate: rings of tokens around those that the region touches, which are drawn anew too. Without one, the tokens at
     the rim, which have seen what stood in the region, tend to bring it back.
-    feather: pixels around the region over which old and new blend; by default a 32nd of the picture's shorter side.
+    feather: pixels around the region over which old and new blend; by default a 32nd of the picture's shorter side, and
+    0 where the picture is extended, so that none of its pixels changes.
     redraw: what later stages draw anew: "touched", all that the first stage drew anew; "changed", only what came out
     of it differently, and the picture keeps its very pixels everywhere else.
     every: of an editor that goes by iterations, also write the picture after each so many of them.
@@ -106,7 +108,9 @@ class Edit:
             if value is not None and value < 0:
                 raise ValueError(f"{name} is {value}; give 0 or more")
         if self.every is not None:
-            iterations = getattr(self.editor, "iterations", 1)
+            iterations = getattr(self.editor, "iterations", None)
+            if iterations is None:
+                raise ValueError(f"every is {self.every}, but the editor has no iterations; leave it out")
             if not 1 <= self.every <= iterations:
                 raise ValueError(
                     f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}"
@@ -120,18 +124,18 @@ class Edit:
         """
         picture = open_picture(self.picture)
         pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
-        extended, region = self._extend(pixels, self._region(picture))
+        region = self._region(picture)
+        plane = Plane.of(self.stages, self._size(picture), tuple(pixels.shape[1:]))
         out, device = open_out(self.out), pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
         retouch = Retouch(
             self.stages,
-            Plane.of(self.stages, tuple(extended.shape[1:]), tuple(pixels.shape[1:])),
-            extended,
-            region,
+            plane,
+            *self._extend(pixels, region),
             device,
             dilate=self.dilate,
             redraw=self.redraw,
-            feather=max(1, min(pixels.shape[1:]) // 32) if self.feather is None else self.feather,
+            feather=self._feather(picture),
         )
         text = self._encode(self.prompt, device)
         negative = self._encode(self.negative, device) if self.negative else None
@@ -164,6 +168,20 @@ class Edit:
         if self.region is not None:
             return read_region(self.region, picture.height, picture.width)
         return torch.full((picture.height, picture.width), not self.extend)
+
+    def _feather(self, picture: Image.Image) -> int:
+        if self.feather is not None:
+            return self.feather
+        return 0 if self.extend else max(1, min(picture.size) // 32)
+
+    def _size(self, picture: Image.Image) -> tuple[int, int]:
+        """Height and width of the result; UserError where it would be larger than a picture that can be read."""
+        extend = self.extend or Extend()
+        width, height = picture.width + extend.left + extend.right, picture.height + extend.top + extend.bottom
+        most = Image.MAX_IMAGE_PIXELS
+        if self.extend and most is not None and width * height > most:
+            raise UserError(f"extend: {width}x{height} pixels would come of it, and {most:,} is the most; add fewer")
+        return height, width
 
     def _extend(self, pixels: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
         """uint8[3, H, W] and bool[H, W] with what is added: new, its pixels the repeated border until then."""

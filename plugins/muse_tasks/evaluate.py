@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from muse_studio.progress import ProgressBar
 from muse_studio.sheet import Section, contact_sheet
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.measures import perplexity, usage
+from muse_tasks.reading import Collection, read
 from muse_tasks.real import ANOTHER, NONE, REFINED, RIGHT, Real
-from muse_tasks.records import Record, load, stream
+from muse_tasks.records import stream
 from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features
 from muse_tasks.tally import Tally, mean
+from muse_tasks.timing import timed
 
 
 @dataclass
@@ -42,6 +44,9 @@ class Evaluate:
     batch: pictures drawn at once, from one generator: another batch draws other pictures, as good as these.
     mask_ratios: the shares of tokens, above 0 and up to 1, at which the transformer is asked for the rest.
     shown: pairs of each split on the contact sheet.
+    real: whether real pictures are measured too: through the tokenizer, masked, refined. None of that depends on how
+        pictures are sampled, so that a comparison of samplers saves its time by false, which leaves the retrieval by
+        drawn pictures; these are the same either way.
     """
 
     stages: dict[str, Stage]
@@ -54,6 +59,10 @@ class Evaluate:
     batch: int = 32
     mask_ratios: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0])
     shown: int = 24
+    real: bool = True
+    collection: Collection | None = field(default=None, init=False, repr=False)
+    """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
+    it may be set to that one's."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
@@ -73,11 +82,12 @@ class Evaluate:
         out = open_folder(path_of(self.out), "out")
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        splits = load(self.dataset)
-        gallery, starts = _gallery(splits)
+        if self.collection is None:
+            self.collection = read(self.dataset)
+        splits, gallery, starts = self.collection.splits, self.collection.gallery, self.collection.starts
         chosen = {split: self._choose(split, len(records)) for split, records in splits.items()}
         batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
-        tallies = {}
+        tallies, seconds = {}, []
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
@@ -93,13 +103,15 @@ class Evaluate:
                     tally.targets += [starts[split] + index for index in indices]
                     with torch.inference_mode():
                         text = self.text_encoder([record["caption"] for record in batch]).to(device)
-                    real.measure(tally, batch, text)
-                    drawn = []
-                    for name, tokens in sample(self.stages, text, drawing, watch=watch).items():
-                        drawn.append(to_bytes(decode(self.stages[name], tokens)).cpu())
-                        tally.features[name, "generated"].append(features(drawn[-1]))
+                    if self.real:
+                        real.measure(tally, batch, text)
+                    with timed(seconds, len(batch)):
+                        finished = sample(self.stages, text, drawing, watch=watch)
+                        drawn = [to_bytes(decode(self.stages[name], finished[name])).cpu() for name in finished]
+                    for name, pictures in zip(finished, drawn, strict=True):
+                        tally.features[name, "generated"].append(features(pictures))
                     tally.keep(batch, drawn, self.shown)
-        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies, list(self.stages)))
+        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies, list(self.stages)), seconds)
         result.paths = _write(result, out)
         return result
 
@@ -117,7 +129,9 @@ class Evaluate:
             "gallery": gallery.sizes,
         }
         metrics |= {kind: {} for kind in ("tokenizer", "masked_tokens", "refinement", "retrieval")}
-        for place, (name, stage) in enumerate(self.stages.items()):
+        for name in self.stages:
+            metrics["retrieval"][name] = {split: tally.retrieval(gallery, name) for split, tally in tallies.items()}
+        for place, (name, stage) in enumerate(self.stages.items() if self.real else ()):
             counts = torch.stack([tally.codes[name] for tally in tallies.values()]).sum(0)
             metrics["tokenizer"][name] = {
                 "psnr_db": {split: mean(tally.psnr[name, "tokenizer"]) for split, tally in tallies.items()},
@@ -126,7 +140,6 @@ class Evaluate:
                 "perplexity": perplexity(counts),
             }
             metrics["masked_tokens"][name] = {split: self._masked(name, tally) for split, tally in tallies.items()}
-            metrics["retrieval"][name] = {split: tally.retrieval(gallery, name) for split, tally in tallies.items()}
             if place > 0:
                 metrics["refinement"][name] = {split: self._refined(name, tally) for split, tally in tallies.items()}
         return metrics
@@ -152,19 +165,6 @@ class Evaluate:
                 for ratio in self.mask_ratios
             },
         }
-
-
-def _gallery(splits: dict[str, Sequence[Record]]) -> tuple[Gallery, dict[str, int]]:
-    """All records of both splits, and the gallery's row at which each split begins."""
-    rows, groups, starts = [], [], {}
-    with ProgressBar(sum(map(len, splits.values()))) as bar:
-        for split, records in splits.items():
-            starts[split] = len(rows)
-            for record in records:
-                rows.append(features(record["image"][None]))
-                groups.append(record["group"])
-                bar.advance("reading real pictures")
-    return Gallery(torch.cat(rows), groups), starts
 
 
 def _batched(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -20,6 +20,7 @@ from muse_studio.stage import Stage, check_fit
 from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, provenance, save_new
 from muse_tasks.request import check_request, names_a_file, open_out
+from muse_tasks.timing import timed
 from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
 
 
@@ -94,9 +95,10 @@ class Generate:
                 for seed in range(self.seed, self.seed + self.count):
                     film = Film(self.stages)
                     generator = torch.Generator().manual_seed(seed)
-                    finished = sample(self.stages, text, generator, negative=negative, watch=watch)
-                    last = list(self.stages)[-1]
-                    image = to_images(decode(self.stages[last], finished[last]))[0]
+                    with timed(result.seconds, 1):
+                        finished = sample(self.stages, text, generator, negative=negative, watch=watch)
+                        last = list(self.stages)[-1]
+                        image = to_images(decode(self.stages[last], finished[last]))[0]
                     path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)

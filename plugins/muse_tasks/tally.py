@@ -39,9 +39,11 @@ class Tally:
             self.tiles.append(Tile([*to_images(record["image"][None]), *drawn], record["caption"]))
 
     def retrieval(self, gallery: Gallery, stage: str) -> dict[str, dict[str, float]]:
-        """R@1 and R@5 of a stage's generated pictures, of the reconstructed ones, and by chance."""
+        """R@1 and R@5 of a stage's generated pictures, of reconstructed ones where there are any, and by chance."""
         found = {}
         for query in ("generated", "reconstructed"):
+            if (stage, query) not in self.features:
+                continue
             ranks = gallery.ranks(torch.cat(self.features[stage, query]), self.targets)
             found[query] = {f"R@{k}": recall(ranks, k) for k in (1, 5)}
         found["chance"] = {f"R@{k}": gallery.chance(self.targets, k) for k in (1, 5)}

@@ -102,6 +102,10 @@ def rows(folder: Path) -> dict[str, Any]:
     return settings | {"path": str(folder / "rows")}
 
 
+def editing(folder: Path) -> dict[str, Any]:
+    return drawing(folder) | {"editor": testing.FakeEditor(), "picture": "picture.png"}
+
+
 def preparing(folder: Path) -> dict[str, Any]:
     return {
         "stages": stages(),
@@ -219,6 +223,9 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset huggingface": rows,
     "dataset tokens": tokens,
     "dataset webdataset": tar_of_pictures,
+    "editor inpaint": nothing,
+    "editor mask-free": lambda folder: {"iterations": 3},
+    "editor variations": nothing,
     "guidance cfg": nothing,
     "guidance none": nothing,
     "optimizer adafactor": quick,
@@ -232,14 +239,19 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sampler predictor-corrector": nothing,
     "sampler random": nothing,
     "sampler remdm": nothing,
+    "schedule arccos": nothing,
     "schedule cosine": nothing,
     "schedule cubic": nothing,
     "schedule exp": nothing,
     "schedule linear": nothing,
     "schedule log": nothing,
+    "schedule polynomial": lambda folder: {"exponent": 1.5},
+    "schedule sigmoid": nothing,
     "schedule sqrt": nothing,
     "schedule square": nothing,
+    "schedule steps": lambda folder: {"ratios": [0.9, 0.4, 0.0]},
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
+    "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
     "task export-weights": lambda folder: {"source": str(folder), "out": str(folder / "out")},
     "task finetune-decoder": decoder_training,
@@ -247,6 +259,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task import-weights": lambda folder: {"source": str(folder), "format": "amused"},
     "task prepare-tokens": preparing,
+    "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
     "task train-tokenizer": tokenizer_training,
     "text-encoder clip": clip,

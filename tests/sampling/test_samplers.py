@@ -183,7 +183,7 @@ def test_greedy_codes_of_a_model_that_sees_no_tokens_are_the_likeliest_in_any_or
 def test_in_one_step_the_order_is_nothing():
     """Those that draw the same random numbers give the very same grid; the model's own temperature holds for all."""
     tokens, model = partly(2, 3, 4, 5), Model(5, 20, 7)
-    kinds = [Confidence, Random, PredictorCorrector, Gumbel]
+    kinds = [Confidence, Random, PredictorCorrector, Gumbel, ReMDM]
     grids = [next(kind(steps=1, sampling_temperature=1.0)(model, tokens, Cosine(), seeded(2))) for kind in kinds]
     assert all(torch.equal(grid, grids[0]) for grid in grids)
 
@@ -218,6 +218,17 @@ def test_predictor_corrector_without_eta_is_confidence_at_any_temperature(seed):
     runs = [
         list(sampler(model, tokens, Cosine(), seeded(seed)))
         for sampler in (Confidence(**both), PredictorCorrector(**both, eta=0.0))
+    ]
+    assert all(map(torch.equal, *runs))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("strategy", ["cap", "rescale", "conf"])
+def test_remdm_without_eta_is_random(seed, strategy):
+    model, tokens = Model(seed, 30, 7), partly(seed, 3, 5, 6)
+    runs = [
+        list(sampler(model, tokens, Cosine(), seeded(seed)))
+        for sampler in (Random(8, top_k=4), ReMDM(8, top_k=4, strategy=strategy, eta=0.0))
     ]
     assert all(map(torch.equal, *runs))
 
