@@ -78,9 +78,9 @@ def test_a_recipe_that_is_half_a_picture(refused):
     ("arguments", "message"),
     [
         (("run", "nonsense"), "error: there is no recipe 'nonsense', neither as a file (nonsense) nor among those"),
-        (("run", "generte"), "did you mean 'generate'? available: amused-256, amused-512, average, "),
-        (("run", "."), "error: . is a folder; name a recipe in it, or one of amused-256, amused-512, average, "),
-        (("run", ""), "error: . is a folder; name a recipe in it, or one of amused-256, amused-512, average, "),
+        (("run", "generte"), "did you mean 'generate'? available: amused-256, amused-512, a"),
+        (("run", "."), "error: . is a folder; name a recipe in it, or one of amused-256, amused-512, a"),
+        (("run", ""), "error: . is a folder; name a recipe in it, or one of amused-256, amused-512, a"),
         (
             ("run", "generate", "seed"),
             "error: 'seed' is no override; write key.path=value, such as stages.base.sampler",
