@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_amused.blocks import Block, ConvBlock, Norm
-from muse_studio import weights as files
-from muse_studio.adapters import Adapter, is_adapter, merge
+from muse_studio.adapters import Adapter, fill
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.errors import UserError
 
 
 class Amused(nn.Module):
@@ -113,16 +111,7 @@ class Amused(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.02)
-        if weights is None:
-            if adapters:
-                raise ValueError(
-                    "adapters change weights, and there are none: give those they were trained on as weights"
-                )
-            return
-        if is_adapter(weights):
-            raise UserError(f"weights: {weights} holds an adapter, not whole weights; give it in the list `adapters`")
-        files.load(self, weights)
-        merge(self, adapters or [])
+        fill(self, weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask bool[B, T], then what each block remembers; `low` is not for a base model."""

@@ -90,6 +90,8 @@ def transformer(found: Found) -> dict[str, Any]:
     config = found.config
     if config["downsample"] != config["upsample"]:
         raise ValueError("an upsample that is its downsample's mirror")
+    if found.told["scheduler/scheduler_config.json"]["mask_token_id"] != config["vocab_size"] - 1:
+        raise ValueError("a mask_token_id that is the last of vocab_size")
     if config["micro_cond_embed_dim"] != 5 * config["micro_cond_encode_dim"]:
         raise ValueError("five numbers of micro-conditioning, by micro_cond_embed_dim")
     return {
@@ -151,7 +153,7 @@ def clip_shapes(config: Settings) -> dict[str, list[int]]:
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     with torch.device("meta"):
-        model = CLIPTextModelWithProjection(CLIPTextConfig(**config))
+        model = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
     return {name: list(tensor.shape) for name, tensor in model.named_parameters()}
 
 
@@ -224,6 +226,7 @@ AMUSED = Dialect(
                 "in_channels": 3,
                 "out_channels": 3,
             },
+            defaults={"norm_type": "group"},
             settings=tokenizer,
             starts={"quantizer.idle": 0.0},
         ),

@@ -27,11 +27,15 @@ class Source:
 
     address: a folder or a file, as a path, hf://owner/name, or any address that fsspec knows.
     variant: of the files, "fp16": transformer/model.fp16.safetensors is then taken for transformer/model.safetensors.
-    sha256: of files, by their names in the source, where they are known; each is checked as it is read.
+    sha256: of files, by their names in the source, where they are known; each is checked as it is read. That of a
+        source that is a file may stand behind the address, as #sha256=<hex>.
     """
 
     def __init__(self, address: str, variant: str | None, sha256: Mapping[str, str]) -> None:
-        self.address, self.variant, self.sha256 = address.rstrip("/"), variant, sha256
+        address, _, told = address.partition("#sha256=")
+        self.address, self.variant = address.rstrip("/"), variant
+        self.sha256 = {**sha256, "": told} if told else dict(sha256)
+        self.checked: set[str] = set()
 
     def __str__(self) -> str:
         return self.address
@@ -55,6 +59,7 @@ class Source:
         if not self.has(name):
             raise UserError(f"{self} has no {name}; give the whole model as it was published")
         wanted = self.sha256.get(name)
+        self.checked.add(name)
         return weights.local(self._where(name) + (f"#sha256={wanted}" if wanted else ""))
 
     def table(self, name: str) -> dict[str, Any]:
@@ -83,6 +88,14 @@ class Source:
                 "fetch them too"
             )
         return [self.file(shard) for shard in inside]
+
+    def check_sums(self) -> None:
+        """UserError where `sha256` speaks of a file that was not read: a misspelt name would pass unchecked."""
+        if idle := sorted(set(self.sha256) - self.checked):
+            raise UserError(
+                f"sha256 names {idle[0]!r}, which is no file that was read of {self}; these were: "
+                f"{', '.join(sorted(self.checked))}"
+            )
 
     def _where(self, name: str) -> str:
         return f"{self.address}/{name}" if name else self.address

@@ -55,6 +55,7 @@ class Piece:
     kind, part: "transformer", "amused".
     rules: the first that matches counts. drop: patterns of names that are left out, and why that is right.
     expected: what config.json must say, and what all of ours say too, so that they are no settings.
+    defaults: what config.json means where it says nothing.
     settings: our part's; LookupError where config.json lacks one, ValueError where ours can't be like that.
     places: where modules stand in our part, by the names that the rules give them, where that depends on its depth.
     unwrap: under which keys of a pickled file the tensors lie; the first that is there counts.
@@ -73,6 +74,7 @@ class Piece:
     file: str = ""
     drop: tuple[str, ...] = ()
     expected: Settings = field(default_factory=dict)
+    defaults: Settings = field(default_factory=dict)
     places: Callable[[Settings], Mapping[str, str]] | None = None
     unwrap: tuple[str, ...] = ()
     starts: Mapping[str, float] = field(default_factory=dict)

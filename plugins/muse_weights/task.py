@@ -65,6 +65,7 @@ class ImportWeights:
             told = _told(chosen, source)
             opens = [_Opened.of(piece, source, told) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
+            source.check_sums()
         except UserError as error:
             raise refusal(self.format, error) from error
         report = Report(str(source), [each.fit for each in opens])
@@ -123,7 +124,7 @@ class _Opened:
     def of(cls, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
         """Open a piece's files, and hold every name, shape and number against the table."""
         folder = f"{piece.folder}/" if piece.folder else ""
-        config = source.table(f"{folder}config.json") if piece.expected else {}
+        config = {**piece.defaults, **source.table(f"{folder}config.json")} if piece.expected else {}
         if config:
             told[f"{folder}config.json"] = config
         for key, value in piece.expected.items():

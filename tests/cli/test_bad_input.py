@@ -26,8 +26,8 @@ TOKENIZER = weights.local("package://muse_emoji/models/tokenizer.safetensors")
             "use: generat",
             "bad.yaml:1  use — no task is called 'generat'; did you mean 'generate'? available: average,",
         ),
-        ("use: 5", "bad.yaml:1  use — expected the name of a task, got the number 5; available: average, edit, evaluate,"),
-        ("prompt: a cat", "bad.yaml:1  this table must say by 'use' which task it is; available: average, edit, evaluate,"),
+        ("use: 5", "bad.yaml:1  use — expected the name of a task, got the number 5; available: average, edit, "),
+        ("prompt: a cat", "bad.yaml:1  this table must say by 'use' which task it is; available: average, edit, "),
         (
             "extends: generate\nsead: 3",
             "bad.yaml:2  sead — task 'generate' has no 'sead'; did you mean 'seed'?",

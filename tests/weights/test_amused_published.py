@@ -45,6 +45,7 @@ def test_the_published_transformers_have_our_sizes_and_names(size, count, millio
     assert fits(shapes(theirs), ours, TRANSFORMER, settings) is True
     told = {
         "vqvae/config.json": {"block_out_channels": [128, 256, 256, 512, 768]},
+        "scheduler/scheduler_config.json": {"mask_token_id": 8255},
         "text_encoder/config.json": {"max_position_embeddings": 77},
     }
     derived = transformer(Found(theirs.config, {}, told))

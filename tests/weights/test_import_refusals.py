@@ -53,6 +53,7 @@ def say(copy, name, **values):
             "another model's: model_index.json has _class",
         ),
         ("scheduler/scheduler_config.json", {"masking_schedule": "linear"}, "masking_schedule 'linear', not 'cosine'"),
+        ("scheduler/scheduler_config.json", {"mask_token_id": 40}, "lacks a mask_token_id that is the last of vocab"),
         ("transformer/config.json", {"use_bias": True}, "has use_bias True, the part 'amused' knows False alone"),
         ("transformer/config.json", {"upsample": "yes"}, "its transformer lacks an upsample that is"),
         ("transformer/config.json", {"num_hidden_layers": 3}, "missing: blocks.2.gains"),
@@ -104,6 +105,7 @@ def test_a_file_that_is_not_there(copy):
 
 def test_a_wrong_checksum(copy):
     refuse(copy, "has sha256 .* not 00ff", sha256={VQ: "00ff"})
+    refuse(copy, "sha256 names 'vqvae.safetensors', which is no file that was read", sha256={"vqvae.safetensors": "00"})
 
 
 def test_what_stands_at_out_stays(copy, tmp_path):
