@@ -7,6 +7,7 @@ from muse_weights.amused import TRANSFORMER, VQ, transformer
 from muse_weights.published import GeneratePublished
 from muse_weights.table import Found, Piece, differences, match
 from muse_weights.vqgan import places
+from PIL import Image
 
 import muse_studio
 from muse_studio.recipe import load
@@ -83,6 +84,17 @@ def test_one_command_imports_once_and_draws(published, tmp_path, monkeypatch):
     again = muse_studio.run(str(drawn.paths[0]), {"out": str(tmp_path / "two.png")})
     assert again.images[0].tobytes() == drawn.images[0].tobytes()
     assert (task.model() / "transformer.safetensors").stat().st_mtime_ns == written and model.is_dir()
+
+
+def test_an_imported_model_edits_a_picture(imported, tmp_path):
+    region = torch.zeros(16, 16, dtype=torch.uint8)
+    region[:8] = 255
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "picture.png")
+    Image.fromarray(region.numpy()).save(tmp_path / "region.png")
+    recipe = {"extends": str(imported / "model.yaml"), "use": "edit", "prompt": "a blue car", "editor": "inpaint"}
+    recipe |= {name: str(tmp_path / f"{name}.png") for name in ("picture", "region")} | {"out": str(tmp_path / "out")}
+    edited = muse_studio.run(recipe)
+    assert edited.images[0].size == (16, 16) and edited.images[0].getpixel((8, 2)) != (255, 0, 0)
 
 
 @pytest.mark.parametrize("recipe", ["amused-256", "amused-512"])
