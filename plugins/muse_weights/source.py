@@ -57,7 +57,8 @@ class Source:
     def file(self, name: str) -> Path:
         """A file on this machine; UserError where there is none, or where it isn't what `sha256` says."""
         if not self.has(name):
-            raise UserError(f"{self} has no {name}; give the whole model as it was published")
+            said = f"{self} has no {name}; give the whole model" if name else f"{self} is no file; give the file itself"
+            raise UserError(f"{said}, as it was published")
         wanted = self.sha256.get(name)
         self.checked.add(name)
         return weights.local(self._where(name) + (f"#sha256={wanted}" if wanted else ""))

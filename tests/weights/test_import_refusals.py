@@ -100,7 +100,7 @@ def test_a_truncated_file(copy):
 
 def test_a_file_that_is_not_there(copy):
     (copy / VQ).unlink()
-    refuse(copy, rf"has no {VQ}; give the whole model as it was published .it was read as format 'amused'")
+    refuse(copy, rf"has no {VQ}; give the whole model, as it was published .it was read as format 'amused'")
 
 
 def test_a_wrong_checksum(copy):

@@ -272,6 +272,8 @@ def test_one_dialect_s_file_is_no_other_s(tmp_path):
     torch.save(MaskGIT(False).state_dict(), tmp_path / "model.pt")
     with pytest.raises(UserError, match=r"(?s)26 not used: encoder\.mid\.0.*59 missing: "):
         ImportWeights(str(tmp_path / "model.pt"), "taming-vqgan", str(tmp_path / "out"))()
+    with pytest.raises(UserError, match=r"is no file; give the file itself, as it was published"):
+        ImportWeights(str(tmp_path), "taming-vqgan", str(tmp_path / "out"))()
     torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="is another model's: its tokenizer lacks"):
         ImportWeights(str(tmp_path / "other.pt"), "taming-vqgan", str(tmp_path / "out"))()
