@@ -126,13 +126,13 @@ def fill(
     negative: TextEmbedding | None = None,
     low: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Sample what is MASK in int64[1, h, w], a stage's grid of all the plane; one yield a step and window.
+    """Sample what is MASK in int64[B, h, w], a stage's grid of all the plane; one yield a step and window.
 
-    low: int64[1, h', w'], the finished tokens of the stage before, of the same plane.
+    low: int64[B, h', w'], the finished tokens of the stage before, of the same plane.
     """
     rows, columns = plane.window
     cell = (stage.grid[0] // rows, stage.grid[1] // columns)
-    for corner in windows(tokens[0] == MASK, stage.grid, cell):
+    for corner in windows((tokens == MASK).any(0), stage.grid, cell):
         beneath = None
         if low is not None:
             below = [of // count for of, count in zip(low.shape[1:], plane.cells, strict=True)]
