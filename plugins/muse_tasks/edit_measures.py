@@ -75,6 +75,11 @@ class Verdict:
         """Whether the wanted attribute came: an object must be the one that is found, a colour may be between two."""
         return self.found if self.kind == "object" else self.moved
 
+    @property
+    def both(self) -> bool:
+        """Whether the edit did what was asked, and nothing else."""
+        return self.changed and self.kept
+
 
 def judge(cases: Sequence[EditCase], results: Tensor) -> list[Verdict]:
     """uint8[B, 3, H, W], one a case, against what each should be."""

@@ -14,7 +14,6 @@ from muse_studio.drawing import decode
 from muse_studio.errors import UserError
 from muse_studio.pixels import to_bytes, to_images
 from muse_studio.sheet import Section, Tile
-from muse_tasks.edit import Edit
 from muse_tasks.edit_measures import draw_corners, hole_errors, holes
 from muse_tasks.records import Record, load, stream
 from muse_tasks.rework import Reworking
