@@ -118,7 +118,10 @@ class Guidance(Protocol):
         negative: TextEmbedding,
         progress: float,
     ) -> Tensor:
-        """`ask(*texts)` gives logits float[B, h, w, K] for each text, in one batched forward."""
+        """`ask(*texts)` gives logits float[B, h, w, K] for each text, in one batched forward.
+
+        None among the texts asks for "no prompt", which costs nothing where `negative` is just that.
+        """
 
 
 class Predict(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from muse_studio.errors import UserError
 from muse_studio.reading import open_picture
+
+Region: TypeAlias = "str | Sequence[str] | tuple[int, int, int, int] | Image.Image | np.ndarray | Tensor"
 
 _BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
@@ -45,7 +48,12 @@ def _box(text: str, height: int, width: int) -> Tensor:
 
 
 def _mask(address: str, height: int, width: int) -> Tensor:
-    mask = open_picture(address, "region").convert("L")
+    return _white(open_picture(address, "region"), address, height, width)
+
+
+def _white(mask: Image.Image, address: str, height: int, width: int) -> Tensor:
+    """Where a mask picture is white, scaled where it is of another size."""
+    mask = mask.convert("L")
     if mask.size != (width, height):
         warnings.warn(
             f"region: {address} has {mask.width}x{mask.height} pixels, the picture {width}x{height}; it was scaled",
@@ -56,6 +64,20 @@ def _mask(address: str, height: int, width: int) -> Tensor:
     if region.all():
         warnings.warn(f"region: {address} is white everywhere; nothing of the picture is kept", stacklevel=3)
     return region
+
+
+def as_region(given: Region, height: int, width: int) -> Tensor:
+    """bool[height, width] of what `read_region` reads, of a box (x, y, w, h), a mask picture, or such an array."""
+    if isinstance(given, Tensor | np.ndarray):
+        region = torch.as_tensor(given).bool()
+        if tuple(region.shape) != (height, width):
+            raise UserError(f"region: an array of {tuple(region.shape)}, but the picture has {(height, width)}")
+        return region
+    if isinstance(given, Image.Image):
+        return _white(given, "the mask", height, width)
+    if isinstance(given, tuple):
+        given = ",".join(map(str, given))
+    return read_region(given, height, width)
 
 
 def to_cells(region: Tensor, grid: tuple[int, int], dilate: int = 0) -> Tensor:

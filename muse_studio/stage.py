@@ -155,8 +155,8 @@ class Stage:
         Yields int64[B, h, w] on the text's device. ValueError where these are not for as many pictures.
         """
         count, device = text.mask.shape[0], text.mask.device
-        negative = text.null() if negative is None else negative
-        for name, given in (("negative", negative.mask), ("low", low), ("tokens", tokens)):
+        unwanted = None if negative is None else negative.mask
+        for name, given in (("negative", unwanted), ("low", low), ("tokens", tokens)):
             if given is not None and given.shape[0] != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
@@ -181,9 +181,11 @@ def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
 class Predictor:
     """Guided logits for a partly masked grid; the conditioning of each text is computed once."""
 
-    def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding, low: Tensor | None) -> None:
+    def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding | None, low: Tensor | None) -> None:
         self.stage = stage
-        self.text, self.negative, self.low = text, negative, low
+        self.text, self.low = text, low
+        self.nothing = text.null()
+        self.negative = self.nothing if negative is None else negative
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
 
@@ -191,9 +193,13 @@ class Predictor:
     def __call__(self, tokens: Tensor, progress: float) -> Tensor:
         """int64[B, h, w] and the share of steps done to logits float[B, h, w, K]."""
 
-        def ask(*texts: TextEmbedding) -> tuple[Tensor, ...]:
-            grids = tokens.repeat(len(texts), 1, 1)
-            return self.stage.logits(grids, self._condition(texts)).chunk(len(texts))
+        def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
+            asked = [self.nothing if text is None else text for text in texts]
+            apart = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
+            grids = tokens.repeat(len(apart), 1, 1)
+            logits = self.stage.logits(grids, self._condition(tuple(apart.values()))).chunk(len(apart))
+            answers = dict(zip(apart, logits, strict=True))
+            return tuple(answers[id(text)] for text in asked)
 
         return self.stage.guidance(ask, self.text, self.negative, progress)
 

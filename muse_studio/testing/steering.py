@@ -51,18 +51,18 @@ class GuidanceContract(Contract):
         """The guidance."""
         return super().make()
 
-    def guide(self, progress: float, prompted: Tensor, unprompted: Tensor) -> tuple[Tensor, list[TextEmbedding]]:
+    def guide(self, progress: float, prompted: Tensor, unprompted: Tensor) -> tuple[Tensor, list[TextEmbedding | None]]:
         """The guided logits where the prompt and its absence give these, and the texts that were asked for."""
         text = embedding(len(prompted))
         negative, asked = text.null(), []
 
-        def ask(*texts: TextEmbedding) -> tuple[Tensor, ...]:
+        def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
             assert texts, "guidance asked for no text at all"
             assert not asked, "guidance asked twice; ask(text, negative) gives both in one batched forward"
             for each in texts:
-                assert each is text or each is negative, (
+                assert each is None or each is text or each is negative, (
                     "guidance asked for a text of its own making; what is known of a text is kept for the very "
-                    "objects `text` and `negative`"
+                    "objects `text` and `negative`, and None asks for no prompt"
                 )
             asked.extend(texts)
             return tuple((prompted if each is text else unprompted).clone() for each in texts)

@@ -1,15 +1,18 @@
-"""Guidance: how the logits with the prompt and those without it become one (Muse, section 2.7)."""
+"""Guidance: how the logits with the prompt and those without it become one (Muse, section 2.7, and later work)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding
+
+Growth = Literal["constant", "linear", "cosine", "power-cosine"]
 
 
 @dataclass(frozen=True)
@@ -20,19 +23,53 @@ class CFG:
     0 asks the transformer once instead of twice. In float32, as the difference is amplified by t.
 
     scale: t, or what t grows to.
-    schedule: "linear" lets t grow with progress, as Muse does, so that early steps keep their variety. Samplers give
-        the step's (i + 1) / T as progress: the last step has the whole scale, the first scale / T. "constant" has t
-        = scale throughout.
+    schedule: how t grows with the progress r. Samplers give the step's (i + 1) / T as r, so that the last step has the
+        whole scale. "constant": scale throughout. "linear": scale * r, as Muse does, so that early steps keep their
+        variety. "cosine": scale * (1 - cos(pi r)) / 2, slow at both ends. "power-cosine": scale * (1 - cos(pi r^power))
+        / 2 (MDT, Gao et al. 2023), as MaskBit and TiTok sample; both count r from i / T, and TiTok's scale is 1 + t.
+    power: of power-cosine alone; MaskBit's recipes have 2.5 to 3.
+    scales: t of each step in place of scale and schedule, as a search finds them (AutoNAT, Ni et al. 2024); a sampler
+        of another number of steps goes along straight lines between them.
+    begin, end: t is 0 where r < begin or r > end, and one forward is paid (Kynkäänniemi et al. 2024: guidance does harm
+        early and is hardly needed late). eMIGM's best, 0.1 to 0.3 of its time 1 - r, is begin 0.7, end 0.9.
+    negative_weight: n in l_c + t * ((l_c - l_0) - n * (l_neg - l_0)), l_0 without any prompt: how hard to lead away
+        from the negative prompt (the NOT of Liu et al. 2022, "Compositional visual generation"). 1 is Muse's rule, in
+        which l_0 falls away, 0 leaves the negative prompt out. Others ask for three texts, in one batch, or for two
+        where there is no negative prompt.
+    rescale: the share phi of logits whose standard deviation over the codes is brought back to that of l_c, against
+        oversaturation (Lin et al. 2023, section 3.4, there over the latents). Each place's likeliest code stays so.
+
+    ValueError where a setting can't be.
     """
 
     scale: float = 3.0
-    schedule: Literal["constant", "linear"] = "linear"
+    schedule: Growth = "linear"
+    power: float | None = None
+    scales: list[float] | None = None
+    begin: float = 0.0
+    end: float = 1.0
+    negative_weight: float = 1.0
+    rescale: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale < math.inf:
             raise ValueError(f"scale is {self.scale}; give 0 (no guidance) or more")
-        if self.schedule not in ("constant", "linear"):
-            raise ValueError(f"schedule is {self.schedule!r}; give 'constant' or 'linear'")
+        if self.schedule not in get_args(Growth):
+            raise ValueError(f"schedule is {self.schedule!r}; give one of {', '.join(map(repr, get_args(Growth)))}")
+        if self.power is None and self.schedule == "power-cosine":
+            raise ValueError("schedule is 'power-cosine', which needs a power; give one, such as power: 3")
+        if self.power is not None and self.schedule != "power-cosine":
+            raise ValueError(f"power is {self.power}, which schedule 'power-cosine' alone has; leave it out, or null")
+        if self.power is not None and not 0 < self.power < math.inf:
+            raise ValueError(f"power is {self.power}; give more than 0")
+        if self.scales is not None:
+            _check_scales(self.scales)
+        if not 0 <= self.begin <= self.end <= 1:
+            raise ValueError(f"begin is {self.begin}, end is {self.end}; give 0 <= begin <= end <= 1")
+        if not 0 <= self.negative_weight < math.inf:
+            raise ValueError(f"negative_weight is {self.negative_weight}; give 0 (no negative prompt) or more")
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"rescale is {self.rescale}; give a share from 0 to 1")
 
     def __call__(
         self,
@@ -41,12 +78,41 @@ class CFG:
         negative: TextEmbedding,
         progress: float,
     ) -> Tensor:
-        """Logits float[B, h, w, K] for the prompts `text`, led away from `negative`; both come in one batched ask."""
-        t = self.scale * progress if self.schedule == "linear" else self.scale
+        """Logits float[B, h, w, K] for the prompts `text`, led away from `negative`; all come in one batched ask."""
+        t = self.strength(progress)
         if t == 0:
             return ask(text)[0]
-        prompted, unprompted = ask(text, negative)
-        return (1 + t) * prompted.float() - t * unprompted.float()
+        prompted, unprompted = self._both(ask, text, negative)
+        guided = (1 + t) * prompted - t * unprompted
+        if self.rescale == 0:
+            return guided
+        spread = prompted.std(-1, correction=0, keepdim=True) / guided.std(-1, correction=0, keepdim=True).clamp(1e-6)
+        return guided * (1 - self.rescale + self.rescale * spread)
+
+    def strength(self, progress: float) -> float:
+        """t at a progress in 0..1."""
+        if not self.begin <= progress <= self.end:
+            return 0.0
+        if self.scales is not None:
+            count = len(self.scales)
+            return float(np.interp(progress, [(step + 1) / count for step in range(count)], self.scales))
+        match self.schedule:
+            case "constant":
+                return self.scale
+            case "linear":
+                return self.scale * progress
+            case _:
+                return self.scale * (1 - math.cos(math.pi * progress ** (self.power or 1))) / 2
+
+    def _both(
+        self, ask: Callable[..., tuple[Tensor, ...]], text: TextEmbedding, negative: TextEmbedding
+    ) -> tuple[Tensor, Tensor]:
+        """float32 logits of the prompt, and of what to lead away from: l_0 + n * (l_neg - l_0)."""
+        if self.negative_weight in (0, 1):
+            prompted, led_from = ask(text, negative if self.negative_weight else None)
+            return prompted.float(), led_from.float()
+        prompted, led_from, nothing = (logits.float() for logits in ask(text, negative, None))
+        return prompted, nothing + self.negative_weight * (led_from - nothing)
 
 
 @dataclass(frozen=True)
@@ -62,3 +128,11 @@ class NoGuidance:
     ) -> Tensor:
         """Logits float[B, h, w, K] for the prompts `text`."""
         return ask(text)[0]
+
+
+def _check_scales(scales: list[float]) -> None:
+    if not scales:
+        raise ValueError("scales is empty; give t for each step, or null for scale and schedule")
+    for number, scale in enumerate(scales, start=1):
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"scales: entry {number} of {len(scales)} is {scale}; give 0 (no guidance) or more")

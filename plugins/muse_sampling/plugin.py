@@ -7,13 +7,17 @@ from muse_studio.hookspecs import hookimpl
 def muse_schedules():
     """The schedules by name."""
     return {
+        "arccos": "muse_sampling.later_schedules:Arccos",
         "cosine": "muse_sampling.schedules:Cosine",
         "cubic": "muse_sampling.schedules:Cubic",
         "exp": "muse_sampling.schedules:Exp",
         "linear": "muse_sampling.schedules:Linear",
         "log": "muse_sampling.schedules:Log",
+        "polynomial": "muse_sampling.later_schedules:Polynomial",
+        "sigmoid": "muse_sampling.later_schedules:Sigmoid",
         "sqrt": "muse_sampling.schedules:Sqrt",
         "square": "muse_sampling.schedules:Square",
+        "steps": "muse_sampling.later_schedules:Steps",
     }
 
 

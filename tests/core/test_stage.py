@@ -134,6 +134,23 @@ def test_guidance_gets_each_text_its_own_logits():
             torch.testing.assert_close(logits, expected)
 
 
+@pytest.mark.parametrize(("negative", "rows"), [(None, 4), (embedding(2, seed=1), 6)])
+def test_none_asks_for_no_prompt_which_is_computed_once_where_nothing_is_negative(negative, rows):
+    made, text, seen = stage(), embedding(2), []
+
+    def guidance(ask, text, negative, progress):
+        seen.append(ask(text, negative, None))
+        return seen[-1][0]
+
+    made.guidance = guidance
+    sampled(made, text, negative=negative)
+    assert made.transformer.batches == [rows] * 4 and len(made.transformer.conditioned) == rows // 2
+    with torch.no_grad():
+        for logits, each in zip(seen[0], (text, negative or text.null(), text.null()), strict=True):
+            expected = made.transformer(made.blank(2), made.transformer.condition(each))
+            torch.testing.assert_close(logits, expected)
+
+
 def test_a_negative_prompt_and_low_tokens_reach_the_transformer():
     made, text, negative = stage(), embedding(2), embedding(2, seed=1)
     low = torch.zeros(2, 2, 2, dtype=torch.int64)

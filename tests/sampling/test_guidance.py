@@ -80,5 +80,6 @@ def test_scales_that_can_not_be(scale):
 
 
 def test_schedules_that_can_not_be():
-    with pytest.raises(ValueError, match="schedule is 'cosine'; give 'constant' or 'linear'"):
-        CFG(schedule="cosine")
+    known = "'constant', 'linear', 'cosine', 'power-cosine'"
+    with pytest.raises(ValueError, match=f"schedule is 'sine'; give one of {known}"):
+        CFG(schedule="sine")

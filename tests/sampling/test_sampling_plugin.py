@@ -11,21 +11,29 @@ from muse_sampling import plugin
 from muse_studio import contracts
 
 PARTS = {
-    "muse_schedules": (contracts.MaskSchedule, {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp"}),
+    "muse_schedules": (
+        contracts.MaskSchedule,
+        {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp", "arccos", "sigmoid", "polynomial", "steps"},
+    ),
     "muse_samplers": (contracts.Sampler, {"confidence"}),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }
+NEEDED = {"polynomial": {"exponent": 1.5}, "steps": {"ratios": [0.5, 0.0]}}
+"""Settings that a part has no default for."""
 
 
 @pytest.mark.parametrize("hook", PARTS)
-def test_every_target_is_a_part_that_works_without_settings(hook):
+def test_every_target_is_a_part_that_works_without_further_settings(hook):
     protocol, names = PARTS[hook]
     parts = getattr(plugin, hook)()
     assert set(parts) == names
-    for target in parts.values():
+    for part, target in parts.items():
         module, _, name = target.partition(":")
         cls = getattr(import_module(module), name)
-        assert list(inspect.signature(cls()).parameters) == list(inspect.signature(protocol.__call__).parameters)[1:]
+        assert (
+            list(inspect.signature(cls(**NEEDED.get(part, {}))).parameters)
+            == list(inspect.signature(protocol.__call__).parameters)[1:]
+        )
         assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is the one that dataclass makes up"
 
 

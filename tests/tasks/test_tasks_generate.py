@@ -8,12 +8,13 @@ import torch
 from muse_tasks import generate as generating
 from muse_tasks.generate import Generate
 from muse_tasks.pictures import save_animation
-from muse_tasks.watching import GREYS, REST, STEP
+from muse_tasks.watching import REST, STEP
 from PIL import Image, ImageSequence
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
 from muse_studio.picture import PICTURE_KEY, recipe_text
+from muse_studio.previews import GREYS
 from muse_studio.progress import ProgressBar
 from muse_studio.sheet import MARGIN, TITLE
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer

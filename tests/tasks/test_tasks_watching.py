@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from muse_tasks.watching import GREYS, SHOWN, VEIL, Film, Frame, previews, strip
+from muse_tasks.watching import SHOWN, Film, Frame, strip
 from PIL import Image
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK
+from muse_studio.previews import GREYS, VEIL, previews
 from muse_studio.testing.fakes import FakeTokenizer
 
 STRIDE = FakeTokenizer.stride
