@@ -44,6 +44,11 @@ def drawing(folder: Path) -> dict[str, Any]:
     return {"stages": stages(), "text_encoder": testing.FakeTextEncoder(), "out": str(folder / "out")}
 
 
+def editing(folder: Path) -> Any:
+    edit = REGISTRY.find("task", "edit").load()
+    return edit(**drawing(folder), editor=testing.FakeEditor(), picture="picture.png")
+
+
 def emoji(folder: Path) -> dict[str, Any]:
     """The npm packages of the emoji data set, in small: two things, drawn alike by every set."""
     from muse_emoji.sources import LABELS, SOURCES
@@ -231,6 +236,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
     "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
+    "task evaluate-edits": lambda folder: {"dataset": testing.FakeDataset(), "inpaint": editing(folder)},
     "task finetune-decoder": decoder_training,
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task prepare-tokens": preparing,
