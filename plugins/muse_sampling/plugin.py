@@ -20,7 +20,10 @@ def muse_schedules():
 @hookimpl
 def muse_samplers():
     """The samplers by name."""
-    return {"confidence": "muse_sampling.confidence:Confidence"}
+    return {
+        "confidence": "muse_sampling.confidence:Confidence",
+        "token-critic": "muse_sampling.token_critic:TokenCritic",
+    }
 
 
 @hookimpl

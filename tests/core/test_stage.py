@@ -100,7 +100,7 @@ def test_a_size_that_the_tokenizer_refuses():
 
 
 def test_codebooks_that_differ():
-    with pytest.raises(ValueError, match="the tokenizer has 64 codes, the transformer predicts 32; set"):
+    with pytest.raises(ValueError, match="the tokenizer has 64 codes, the transformer has 32; set"):
         stage(transformer=FakeTransformer(codebook_size=32))
 
 
