@@ -285,7 +285,7 @@ class Critical(FakeSampler):
 
 
 def test_a_critic_in_the_place_of_the_transformer_is_refused():
-    with pytest.raises(ValueError, match=r"the transformer is a critic, which scores .* give it to a sampler that asks"):
+    with pytest.raises(ValueError, match=r"the transformer is a critic, which scores .* give it to a sampler"):
         stage(transformer=Critic())
 
 
