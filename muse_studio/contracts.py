@@ -83,6 +83,9 @@ class Transformer(Protocol):
 
     One that takes a single grid alone says so by an attribute `grid`, (h, w). One that refines the tokens of the stage
     before it says by `low_grid`, (h', w'), and `low_codebook_size` which; `low_grid = None` says that it refines none.
+
+    A critic, which tells sampled tokens of a finished grid from real ones, says so by `outputs = 1`: its logits are
+    float[B, h, w, 1], the higher the more likely the token is real. It stands in a sampler, not in a stage.
     """
 
     codebook_size: int
@@ -135,7 +138,10 @@ class Predict(Protocol):
 
 
 class Sampler(Protocol):
-    """Fills a grid step by step. It yields every step, so previews and early stops need no callback."""
+    """Fills a grid step by step. It yields every step, so previews and early stops need no callback.
+
+    One that asks a critic, a Transformer with `outputs = 1`, has it as an attribute `critic`.
+    """
 
     steps: int
 

@@ -109,8 +109,9 @@ def place(part: Any, device: torch.device) -> None:
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next step, instead of giving it back to the kernel.
 
-    A training step on a CPU asks for the same large tensors each time; without this, up to half of its time went into
-    the kernel's handing out zeroed pages. Elsewhere than on Linux with glibc this does nothing.
+    A step on a CPU, of training or of sampling a batch, asks for the same large tensors each time; without this, up to
+    half of its time went into the kernel's handing out zeroed pages. Elsewhere than on Linux with glibc this does
+    nothing.
     """
     if not sys.platform.startswith("linux"):
         return

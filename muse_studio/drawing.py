@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
-from muse_studio.device import place
+from muse_studio.device import keep_freed_memory, place
 from muse_studio.stage import Stage
 
 Watch = Callable[[str, int, int, Tensor], None]
@@ -21,19 +20,12 @@ def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torc
     """Move every part to the device, and switch dropout off."""
     place(stages, device)
     place(text_encoder, device)
-    _still(stages)
-
-
-def _still(part: Any) -> None:
-    """Dropout and the like off in every module that a part is or holds, as a sampler holds a critic."""
-    if isinstance(part, torch.nn.Module):
-        part.eval()
-    elif isinstance(part, dict):
-        for value in part.values():
-            _still(value)
-    elif dataclasses.is_dataclass(part):
-        for field in dataclasses.fields(part):
-            _still(getattr(part, field.name))
+    for stage in stages.values():
+        for part in (stage.tokenizer, *stage.models().values()):
+            if isinstance(part, torch.nn.Module):
+                part.eval()
+    if device.type == "cpu":
+        keep_freed_memory()
 
 
 def count_steps(stages: dict[str, Stage]) -> int:

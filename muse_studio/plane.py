@@ -136,11 +136,11 @@ def fill(
     negative: TextEmbedding | None = None,
     low: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Sample what is MASK in int64[1, h, w], a stage's grid of all the plane; one yield a step and window.
+    """Sample what is MASK in int64[B, h, w], a stage's grid of all the plane; one yield a step and window.
 
-    low: int64[1, h', w'], the finished tokens of the stage before, of the same plane.
+    low: int64[B, h', w'], the finished tokens of the stage before, of the same plane.
     """
-    for corner in plane.corners(stage, tokens[0] == MASK):
+    for corner in plane.corners(stage, (tokens == MASK).any(0)):
         beneath = None
         if low is not None:
             # The cells beneath: from tokens of this stage to those of the one before, which has as many cells.

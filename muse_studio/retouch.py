@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,12 +53,25 @@ class Retouch:
             cells = to_cells(self.plane.lay_region(self.region, stage), self.plane.grid(stage), self.dilate)
             self.regions[name] = cells[None].to(self.device)
 
+    @classmethod
+    def joined(cls, each: Sequence[Retouch]) -> Retouch:
+        """Several pictures on equal planes, edited as one batch: grids of their `edit` and `finish` are int64[B, h, w].
+
+        Settings are those of the first; each picture's own `paste` takes its row.
+        """
+        whole = copy(each[0])
+        for grids in ("tokens", "regions"):
+            setattr(
+                whole, grids, {name: torch.cat([getattr(one, grids)[name] for one in each]) for name in whole.stages}
+            )
+        return whole
+
     def count(self, editor: Editor) -> int:
         """At most so many steps are watched in one edit."""
         total = 0
         for place, (name, stage) in enumerate(self.stages.items()):
             times = 1 if place else getattr(editor, "iterations", 1)
-            total += len(self.plane.corners(stage, self.regions[name][0].cpu())) * stage.sampler.steps * times
+            total += len(self.plane.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
         return total
 
     @torch.no_grad()

@@ -44,11 +44,17 @@ class Stage:
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.tokenizer.codebook_size != self.transformer.codebook_size:
+        if getattr(self.transformer, "outputs", None) == 1:
             raise ValueError(
-                f"the tokenizer has {self.tokenizer.codebook_size} codes, the transformer predicts "
-                f"{self.transformer.codebook_size}; set the transformer's codebook_size to the tokenizer's"
+                "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
+                "one, such as sampler: {use: token-critic, critic: ...}"
             )
+        for what, model in self.models().items():
+            if self.tokenizer.codebook_size != model.codebook_size:
+                raise ValueError(
+                    f"the tokenizer has {self.tokenizer.codebook_size} codes, the {what} has {model.codebook_size}; "
+                    f"set the {what}'s codebook_size to the tokenizer's"
+                )
         sides = [self.size, self.size] if isinstance(self.size, int) else self.size
         if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
@@ -57,44 +63,32 @@ class Stage:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
         except ValueError as error:
             raise ValueError(f"size: {error}") from error
-        only = getattr(self.transformer, "grid", self.grid)
-        if tuple(only) != tuple(self.grid):
-            raise ValueError(
-                f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
-                f"the transformer's grid is {only[0]}x{only[1]}; set size or grid so that they agree"
-            )
+        for what, model in self.models().items():
+            only = getattr(model, "grid", self.grid)
+            if tuple(only) != tuple(self.grid):
+                raise ValueError(
+                    f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
+                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+                )
+
+    @property
+    def critic(self) -> Transformer | None:
+        """The critic that the sampler asks, None where it asks none."""
+        return getattr(self.sampler, "critic", None)
+
+    def models(self) -> dict[str, Transformer]:
+        """The networks over the stage's tokens, by what errors call them: the transformer, and a critic."""
+        critic = {} if self.critic is None else {"critic": self.critic}
+        return {"transformer": self.transformer} | critic
 
     def check_low(self, before: Stage | None) -> None:
-        """ValueError where the transformer wants other low-resolution tokens than those of the stage before.
+        """ValueError where the transformer or a critic wants other low-resolution tokens than those of `before`.
 
-        before: None where there is none.
+        before: the stage before it, None where there is none.
         """
-        if not hasattr(self.transformer, "low_grid"):
-            return
-        wanted = self.transformer.low_grid
-        if before is None and wanted is None:
-            return
-        if before is None:
-            raise ValueError(
-                f"its transformer refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
-                "put a base stage first"
-            )
-        if wanted is None:
-            raise ValueError(
-                "its transformer is a base model, which can't refine the tokens of the stage before it; "
-                "put it first, or take a super-resolution transformer"
-            )
-        if tuple(wanted) != tuple(before.grid):
-            raise ValueError(
-                f"its transformer refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
-                f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
-            )
-        codes, given = self.transformer.low_codebook_size, before.tokenizer.codebook_size
-        if codes != given:
-            raise ValueError(
-                f"its transformer refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
-                f"set low_codebook_size to {given}"
-            )
+        for what, model in self.models().items():
+            if hasattr(model, "low_grid"):
+                _check_low(what, model, before)
 
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
@@ -111,13 +105,13 @@ class Stage:
         return resized.round().clamp(0, 255).byte().view(*images.shape[:-2], self.height, self.width)
 
     def check_text(self, encoder: TextEncoder) -> None:
-        """ValueError where the transformer wants text of another width than the encoder gives."""
-        if self.transformer.text_width != encoder.width:
-            raise ValueError(
-                f"its transformer wants text of width {self.transformer.text_width}, the text encoder gives "
-                f"{encoder.width}; set the transformer's text_width to {encoder.width}, or choose the text encoder "
-                "that it was trained with"
-            )
+        """ValueError where the transformer or a critic wants text of another width than the encoder gives."""
+        for what, model in self.models().items():
+            if model.text_width != encoder.width:
+                raise ValueError(
+                    f"its {what} wants text of width {model.text_width}, the text encoder gives {encoder.width}; set "
+                    f"the {what}'s text_width to {encoder.width}, or choose the text encoder that it was trained with"
+                )
 
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """int64[count, h, w], every token MASK."""
@@ -162,6 +156,33 @@ class Stage:
         tokens = self.blank(count, device) if tokens is None else tokens
         predict = Predictor(self, text, negative, low)
         return iter(self.sampler(predict, tokens, self.schedule, generator))
+
+
+def _check_low(what: str, model: Any, before: Stage | None) -> None:
+    wanted = model.low_grid
+    if before is None and wanted is None:
+        return
+    if before is None:
+        raise ValueError(
+            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
+            "put a base stage first"
+        )
+    if wanted is None:
+        raise ValueError(
+            f"its {what} is a base model, which can't refine the tokens of the stage before it; "
+            f"put it first, or take a super-resolution {what}"
+        )
+    if tuple(wanted) != tuple(before.grid):
+        raise ValueError(
+            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
+            f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
+        )
+    codes, given = model.low_codebook_size, before.tokenizer.codebook_size
+    if codes != given:
+        raise ValueError(
+            f"its {what} refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
+            f"set low_codebook_size to {given}"
+        )
 
 
 def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:

@@ -16,7 +16,8 @@ class TransformerContract(Contract):
     """Promises of a `contracts.Transformer`. `grid` is a token grid that fits it.
 
     `low_grid` is the grid of the low-resolution tokens, for a super-resolution transformer, and `low_codes` how many
-    codes those have (codebook_size where None).
+    codes those have (codebook_size where None). A critic is one too; its attribute `outputs` says that it has one logit
+    a place.
     """
 
     grid = (4, 4)
@@ -65,7 +66,7 @@ class TransformerContract(Contract):
     def test_a_grid_becomes_logits_over_the_codebook(self) -> None:
         model = self.awake()
         logits = self.logits(model, self.text(model))
-        expected = (2, *self.grid, model.codebook_size)
+        expected = (2, *self.grid, outputs_of(model))
         assert logits.is_floating_point(), f"logits are floats, got {logits.dtype}"
         assert tuple(logits.shape) == expected, f"logits are float[B, h, w, K] = {expected}, got {tuple(logits.shape)}"
         assert logits.isfinite().all(), "logits are not finite"
@@ -180,7 +181,7 @@ class TransformerContract(Contract):
                 f"on the meta device, which has shapes and no data: {problem}; weigh by a mask instead of indexing by "
                 "it, and make new tensors on the device of those given"
             ) from problem
-        assert tuple(logits.shape) == (2, *self.grid, model.codebook_size)
+        assert tuple(logits.shape) == (2, *self.grid, outputs_of(model))
 
     def test_every_weight_that_can_learn_receives_a_gradient(self) -> None:
         model = self.awake()
@@ -189,6 +190,11 @@ class TransformerContract(Contract):
         self.logits(model, self.text(model)).square().mean().backward()
         idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
         assert not idle, f"{', '.join(idle)} received no gradient: data-parallel training would stop at the first step"
+
+
+def outputs_of(model: Transformer) -> int:
+    """How many logits a place a transformer promises: its codebook's, or as many as it says."""
+    return getattr(model, "outputs", None) or model.codebook_size
 
 
 def _close(got: Tensor, expected: Tensor, message: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from muse_emoji import canvas, captions, render, sources
+from muse_emoji.edits import compose
 from muse_emoji.index import Pair
 from muse_emoji.index import pairs as find_pairs
 
@@ -111,6 +112,15 @@ class Emoji(Dataset):
         """Every drawing of a split, plain on white under label and style; "group" is the style."""
         rows = self._splits["train" if split == "seen" else split]
         return [self._plain(row) | {"group": self._drawn[0][row].style} for row in rows]
+
+    def edits(self, n: int, seed: int) -> list[dict[str, Any]]:
+        """n pairs of pictures of which one attribute differs, with what an edit from one to the other must give.
+
+        Each is {"kind": "colour", "object" or "background", in turn; "before", "after": uint8[3, size, size];
+        "others": uint8[5, 3, size, size], the same with five other colours, things or backgrounds; "prompt_before",
+        "prompt_after": captions}. Drawings are those of the split, turned or put on a background by the seed.
+        """
+        return compose(*self._drawn, self._rows, n, seed)
 
     def _plain(self, row: int) -> dict[str, Any]:
         pair, picture = self._drawn[0][row], self._drawn[1][row]

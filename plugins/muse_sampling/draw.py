@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from muse_studio.choice import choose
+
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
     """float32[..., K] and float32[...] in 0..1 (1 excluded) to codes int64[...].
 
-    Temperature first, then top-k, then top-p, as is usual; temperature 0 takes the most likely code. By inverting the
-    cumulated probabilities: one random number a place, where the Gumbel trick needs K of them (33 million for 64x64
-    places and 8,192 codes, drawn on the CPU).
+    Temperature first, then top-k, then top-p, as is usual; temperature 0 takes the most likely code.
     """
     if temperature == 0:
         return logits.argmax(-1)
@@ -20,10 +20,7 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None,
         logits = keep_top_k(logits, top_k)
     if top_p is not None:
         logits = keep_top_p(logits, top_p)
-    cumulated = logits.softmax(-1).cumsum(-1)
-    # By the whole as it was rounded: torch.rand's greatest, 1 - 2^-24, then stays below it in float32 too, and the code
-    # found is one that has some probability.
-    return (cumulated <= uniform[..., None] * cumulated[..., -1:]).sum(-1)
+    return choose(logits, uniform)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

@@ -32,6 +32,7 @@ def muse_samplers():
         "predictor-corrector": "muse_sampling.predictor_corrector:PredictorCorrector",
         "random": "muse_sampling.shuffled:Random",
         "remdm": "muse_sampling.remdm:ReMDM",
+        "token-critic": "muse_sampling.token_critic:TokenCritic",
     }
 
 

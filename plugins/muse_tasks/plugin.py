@@ -7,10 +7,11 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_tasks() -> dict[str, str]:
-    """`generate` draws, `edit` changes a picture, `evaluate` measures a model, `sweep` runs a recipe many ways."""
+    """`generate` draws, `edit` changes a picture, `evaluate` and `evaluate-edits` measure, `sweep` runs many ways."""
     return {
         "generate": "muse_tasks.generate:Generate",
         "edit": "muse_tasks.edit:Edit",
         "evaluate": "muse_tasks.evaluate:Evaluate",
+        "evaluate-edits": "muse_tasks.evaluate_edits:EvaluateEdits",
         "sweep": "muse_tasks.sweep:Sweep",
     }

@@ -48,18 +48,32 @@ class TransformerLearner:
 
     def __init__(self, task: Train, encoder: Encoder, team: Team) -> None:
         self.task, self.fit, self.encoder, self.team = task, task.fit, encoder, team
-        transformer = self.model = task.stage.transformer.train()
-        if task.adapter is not None:
-            self.model = task.adapter.attach(transformer, self.fit.generator(0, "adapter"))
-        self.modules: dict[str, nn.Module] = {"transformer" if task.adapter is None else KEY: self.model}
         self.tokens_per_record = math.prod(task.stage.grid)
+        self.modules, objective = self.prepare()
+        (self.model,) = self.modules.values()
         settings = device.compile_settings(team.device)
         if self.fit.compile == "blocks":
-            for layer in layers_of(transformer):
+            for layer in layers_of(objective):
                 layer.compile(**settings)
-        self.objective = spread(Objective(transformer, task.smoothing), team, self.fit.parallel)
+        self.objective = spread(objective, team, self.fit.parallel)
         self.optimizers = {"transformer": task.optimizer(self.model)}
         self.score = torch.compile(self.objective, **settings) if self.fit.compile is True else self.objective
+
+    def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
+        """What is trained, by its name in a checkpoint, and what makes its loss."""
+        transformer = self.task.stage.transformer.train()
+        objective = Objective(transformer, self.task.smoothing)
+        if self.task.adapter is None:
+            return {"transformer": transformer}, objective
+        return {KEY: self.task.adapter.attach(transformer, self.fit.generator(0, "adapter"))}, objective
+
+    def noise(self, count: int, step: int) -> tuple[Tensor, ...]:
+        """What else the loss draws by lot, for the whole step: tensors that lead with `count`, the last it is given."""
+        return ()
+
+    def counted(self, masks: Tensor) -> Tensor:
+        """Which tokens the loss weighs, bool[count, h, w], of those that are hidden by `masks`."""
+        return masks
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """This process's rows: pictures and captions, or tokens and text states."""
@@ -73,32 +87,37 @@ class TransformerLearner:
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
         seen = Seen(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
-        scale = self.team.size / masks.sum().to(on)
+        counted = self.counted(masks)
+        scale = self.team.size / counted.sum().to(on)
         right: list[Tensor] = []
 
-        def loss_of(part: tuple[Seen, Tensor]) -> Tensor:
-            (tokens, text, low), hidden = part
+        def loss_of(part: tuple[Seen, Tensor, tuple[Tensor, ...]]) -> Tensor:
+            (tokens, text, low), hidden, noise = part
             with self.fit.autocast(on):
-                summed, guessed = self.score(tokens, hidden, text, low)
+                summed, guessed = self.score(tokens, hidden, text, low, *noise)
             right.append(guessed)
             return summed * scale
 
-        parts = self._parts(seen, put_rows(masks[rows], on))
+        parts = self._parts(seen, *(put_rows(each[rows], on) for each in (masks, *self.noise(count, step))))
         loss, norm = descend(self.optimizers["transformer"], parts, loss_of, self.objective, self.fit.clip)
-        return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | self._by_share(right, masks)
+        shares = self._by_share(right, masks, counted)
+        return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | shares
 
-    def _parts(self, seen: Seen, hidden: Tensor) -> list[tuple[Seen, Tensor]]:
-        """This process's rows in `fit.accumulate` equal parts."""
-        tensors = (seen.tokens, *seen.text, seen.low, hidden)
+    def _parts(self, seen: Seen, *drawn: Tensor) -> list[tuple[Seen, Tensor, tuple[Tensor, ...]]]:
+        """This process's rows in `fit.accumulate` equal parts; drawn: what is hidden, and further noise."""
+        tensors = (seen.tokens, seen.low, *seen.text, *drawn)
         cut = [[None] * self.fit.accumulate if t is None else t.chunk(self.fit.accumulate) for t in tensors]
-        return [(Seen(tokens, TextEmbedding(*text), low), mask) for tokens, *text, low, mask in zip(*cut, strict=True)]
+        last = 2 + len(seen.text)
+        return [
+            (Seen(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
+            for part in zip(*cut, strict=True)
+        ]
 
-    def _by_share(self, right: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
+    def _by_share(self, right: list[Tensor], masks: Tensor, counted: Tensor) -> dict[str, Tensor]:
         """Accuracy where few tokens are hidden, and where many are; NaN for a range that no row of the step is in."""
-        hidden = masks.flatten(1).sum(-1)
-        bucket = (hidden / masks[0].numel() * BUCKETS).ceil().long() - 1
+        bucket = (masks.flatten(1).sum(-1) / masks[0].numel() * BUCKETS).ceil().long() - 1
         member = torch.arange(BUCKETS).unsqueeze(-1) == bucket
-        totals = (member * hidden).sum(-1).to(self.team.device)
+        totals = (member * counted.flatten(1).sum(-1)).sum(-1).to(self.team.device)
         mine = put_rows(member[:, self.team.rows(len(masks))].t().contiguous(), self.team.device)
         shares = (torch.cat(right).unsqueeze(-1) * mine).sum(0) * self.team.size / totals
         names = [f"accuracy {100 * n // BUCKETS}-{100 * (n + 1) // BUCKETS}%" for n in range(BUCKETS)]

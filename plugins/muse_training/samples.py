@@ -79,7 +79,7 @@ class Sheets:
         if done % self.samples.every and done != self.steps:
             return
         stage, tiles = self.stage, []
-        with torch.random.fork_rng(devices=[]), _evaluating(stage.transformer, stage.tokenizer), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), _evaluating(*stage.models().values(), stage.tokenizer), torch.no_grad():
             for place, (prompt, text) in enumerate(zip(self.prompts, self.text, strict=True)):
                 low = None if self.low is None else self.low[place : place + 1]
                 generator = torch.Generator().manual_seed(self.samples.seed)

@@ -1,4 +1,4 @@
-"""Trains a masked transformer: hide tokens, predict them."""
+"""Trains a masked transformer: hide tokens, predict them; or a critic, to tell what was predicted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from muse_studio.loop import Fit, History
 from muse_studio.stage import Stage, check_fit
 from muse_studio.team import Team, join
 from muse_training.adapters import LoRA
+from muse_training.critic import CRITIC, CriticLearner
 from muse_training.learner import TransformerLearner
 from muse_training.pictures import named
 from muse_training.prepare import encoder_of
@@ -42,6 +43,8 @@ class Train:
     cache: where tokens and text states of pictures are kept, so that they are computed once: a folder, or any address
     of fsspec, which gets one folder more for each data set; null computes them each time.
     adapter: trains a low-rank adapter beside the transformer, which stays as it is; `adapter.safetensors` is written.
+    critic: trains the critic that the stage's sampler asks, to tell what the transformer, which stays as it is, draws
+    in the place of hidden tokens (Token-Critic, algorithm 1); `critic.safetensors` is written.
     samples: sheets of what the model draws while it learns, in fit.out/samples; null draws none.
 
     `fit.overfit` leaves out text_dropout, corruption and smoothing, none of which lets a loss come to nothing.
@@ -62,6 +65,7 @@ class Train:
         smoothing: float = 0.0,
         cache: str | None = None,
         adapter: LoRA | None = None,
+        critic: bool = False,
         samples: Samples | None = None,
     ) -> None:
         if stage is None and len(stages) == 1:
@@ -81,8 +85,16 @@ class Train:
         self.upto = {each: stages[each] for each in names[: place + 1]}
         if self.before is None and corruption > 0:
             raise ValueError(f"corruption is {corruption}, but {stage!r} is the first stage and refines no tokens")
+        if critic and stages[stage].critic is None:
+            raise ValueError(
+                f"critic is true, but the sampler of {stage!r} asks none; give it one that does, such as "
+                f"stages.{stage}.sampler={{use: token-critic, critic: {{use: critic, ...}}}}"
+            )
+        if critic and (adapter is not None or smoothing > 0):
+            raise ValueError("adapter and smoothing are for training the transformer; leave them out, or critic")
         self.name, self.stage, self.text_encoder, self.dataset = stage, stages[stage], text_encoder, dataset
         self.fit, self.optimizer, self.cache, self.adapter, self.samples = fit, optimizer, cache, adapter, samples
+        self.critic = critic
         shares = (0.0, 0.0, 0.0) if fit.overfit else (text_dropout, corruption, smoothing)
         self.text_dropout, self.corruption, self.smoothing = shares
         self.recipe = {}
@@ -97,7 +109,7 @@ class Train:
         folder = self.fit.folder()
         pair = {self.name: self.stage} if self.before is None else {self.below: self.before, self.name: self.stage}
         encoder = encoder_of(pair, self.text_encoder, team.device)
-        device.place(self.stage.transformer, team.device)
+        device.place([self.stage.transformer, self.stage.sampler], team.device)
         data: Any = self.dataset
         if isinstance(data, Tokens):
             data.check(encoder, self.recipe)
@@ -114,7 +126,10 @@ class Train:
         name, settings = self.name, self.recipe
         if self.adapter is not None:
             name, settings = KEY, settings | {KEY: self.adapter.settings(self.stage.transformer)}
-        learner = TransformerLearner(self, encoder, team)
+        if self.critic:
+            name, learner = CRITIC, CriticLearner(self, encoder, team)
+        else:
+            learner = TransformerLearner(self, encoder, team)
         return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
 
     def _cached(self, folder: Store, team: Team) -> Tokens:

@@ -22,7 +22,7 @@ class MuseTransformer(Trunk):
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
-    low_grid = None
+    name, low_grid = "muse", None
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class MuseTransformer(Trunk):
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""
         if low is not None:
             raise ValueError(
-                "the transformer 'muse' is a base model and takes no low-resolution tokens; make it the first stage"
+                f"the transformer {self.name!r} is a base model and takes no low-resolution tokens; "
+                "make it the first stage"
             )
         return self.remember(self.read_text(text.states.to(self.positions.dtype)), text.mask)

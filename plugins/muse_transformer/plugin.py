@@ -5,5 +5,10 @@ from muse_studio.hookspecs import hookimpl
 
 @hookimpl
 def muse_transformers():
-    """Muse's base model and its super-resolution model."""
-    return {"muse": "muse_transformer.muse:MuseTransformer", "superres": "muse_transformer.superres:SuperResolution"}
+    """Muse's base model and its super-resolution model, and a critic of the tokens that each of them draws."""
+    return {
+        "critic": "muse_transformer.critic:Critic",
+        "critic-superres": "muse_transformer.critic:SuperResolutionCritic",
+        "muse": "muse_transformer.muse:MuseTransformer",
+        "superres": "muse_transformer.superres:SuperResolution",
+    }

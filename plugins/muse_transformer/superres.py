@@ -46,6 +46,8 @@ class SuperResolution(Trunk):
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
+    name = "superres"
+
     def __init__(
         self,
         codebook_size: int = 8192,
@@ -115,13 +117,13 @@ class SuperResolution(Trunk):
         """
         if low is None:
             raise ValueError(
-                "the transformer 'superres' needs the finished tokens of a stage before it; "
+                f"the transformer {self.name!r} needs the finished tokens of a stage before it; "
                 "put it behind a base stage, not first"
             )
         if tuple(low.shape[1:]) != self.low_grid:
             raise ValueError(
                 f"the stage before gives a grid of {tuple(low.shape[1:])} tokens, "
-                f"the transformer 'superres' has low_grid {self.low_grid}"
+                f"the transformer {self.name!r} has low_grid {self.low_grid}"
             )
         x = (look_up(self.embed_low, low) + self.low_positions).flatten(1, 2)
         for block in self.read_low:

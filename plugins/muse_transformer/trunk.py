@@ -44,10 +44,11 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """A masked transformer less its memory, which `condition` of a subclass makes: learned 2-D positions, an MLP head.
 
-    look: makes the self-attention of one block.
+    look: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
     """
 
     entrances = ("condition",)
+    outputs: int | None = None
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, hidden, look()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, codebook_size)
+            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
         )
 
     def start(self) -> None:
@@ -95,7 +96,7 @@ class Trunk(nn.Module):
         return (mask, *(tensor for block in self.blocks for tensor in block.remember(memory)))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K], K being `outputs` where that is set."""
         if tuple(tokens.shape[1:]) != self.grid:
             raise ValueError(
                 f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"

@@ -23,7 +23,7 @@ WEIGHTS = "package://muse_emoji/models/base.safetensors"
         ),
         (
             ["stages.superres.transformer.codebook_size=1024"],
-            "the tokenizer has 4096 codes, the transformer predicts 1024; set the transformer's codebook_size to the",
+            "the tokenizer has 4096 codes, the transformer has 1024; set the transformer's codebook_size to the",
         ),
         (
             ["stages.superres.transformer.block=3"],

@@ -216,6 +216,12 @@ def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
 
+def with_critic(folder: Path) -> dict[str, Any]:
+    """For the grids that samplers are tested with: 6x8 tokens of 16 codes, text of width 8."""
+    critic = REGISTRY.find("transformer", "critic").load()
+    return {"critic": critic(**small_muse(folder) | {"codebook_size": 16, "grid": [6, 8]})}
+
+
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset augmented": lambda folder: {"dataset": testing.FakeDataset(), "variants": 2},
     "dataset emoji": emoji,
@@ -239,6 +245,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sampler predictor-corrector": nothing,
     "sampler random": nothing,
     "sampler remdm": nothing,
+    "sampler token-critic": with_critic,
     "schedule arccos": nothing,
     "schedule cosine": nothing,
     "schedule cubic": nothing,
@@ -254,6 +261,10 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
     "task export-weights": lambda folder: {"source": str(folder), "out": str(folder / "out")},
+    "task evaluate-edits": lambda folder: {
+        "dataset": testing.FakeDataset(),
+        "inpaint": REGISTRY.find("task", "edit").load()(**editing(folder)),
+    },
     "task finetune-decoder": decoder_training,
     "task generate-published": lambda folder: {"source": str(folder), "format": "amused", "prompt": "a red apple"},
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
@@ -267,12 +278,15 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text-encoder t5": t5,
     "tokenizer vqgan": small_vqgan,
     "transformer amused": small_amused,
+    "transformer critic": small_muse,
+    "transformer critic-superres": small_superres,
     "transformer muse": small_muse,
     "transformer superres": small_superres,
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 
-INPUTS: dict[str, dict[str, Any]] = {"transformer superres": {"low_grid": (2, 2), "low_codes": 7}}
+REFINING = {"low_grid": (2, 2), "low_codes": 7}
+INPUTS: dict[str, dict[str, Any]] = {"transformer critic-superres": REFINING, "transformer superres": REFINING}
 """What a contract must know to ask a part, where its defaults don't fit."""
 
 

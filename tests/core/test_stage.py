@@ -100,7 +100,7 @@ def test_a_size_that_the_tokenizer_refuses():
 
 
 def test_codebooks_that_differ():
-    with pytest.raises(ValueError, match="the tokenizer has 64 codes, the transformer predicts 32; set"):
+    with pytest.raises(ValueError, match="the tokenizer has 64 codes, the transformer has 32; set"):
         stage(transformer=FakeTransformer(codebook_size=32))
 
 
@@ -287,3 +287,51 @@ def test_a_text_encoder_of_another_width_is_named_with_the_stage():
     narrow = Watched(text_width=5)
     with pytest.raises(ValueError, match=r"stages\.base: its transformer wants text of width 5, the"):
         check_fit({"base": stage(16, transformer=narrow)}, FakeTextEncoder())
+
+
+class Critic(FakeTransformer):
+    outputs = 1
+
+
+class Critical(FakeSampler):
+    """A sampler with a critic that it never asks."""
+
+    def __init__(self, critic):
+        super().__init__(steps=2)
+        self.critic = critic
+
+
+def test_a_critic_in_the_place_of_the_transformer_is_refused():
+    with pytest.raises(ValueError, match=r"the transformer is a critic, which scores .* give it to a sampler"):
+        stage(transformer=Critic())
+
+
+def test_a_stage_knows_its_sampler_s_critic():
+    critic = Critic()
+    made = stage(sampler=Critical(critic))
+    assert made.critic is critic and made.models() == {"transformer": made.transformer, "critic": critic}
+    assert stage().critic is None and list(stage().models()) == ["transformer"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "attributes", "message"),
+    [
+        ({"codebook_size": 32}, {}, "the tokenizer has 64 codes, the critic has 32; set the critic's codebook_size"),
+        ({}, {"grid": (2, 2)}, "16x16 pixels is 4x4 tokens, the critic's grid is 2x2; set size or grid so that"),
+        ({"text_width": 5}, {}, "stages.base: its critic wants text of width 5, .* set the critic's text_width to 8"),
+        ({}, {"low_grid": (4, 4)}, "stages.base: its critic refines a grid of 4x4 tokens, and no stage comes before"),
+    ],
+)
+def test_a_critic_must_fit_the_stage(settings, attributes, message):
+    critic = Critic(**settings)
+    for name, value in attributes.items():
+        setattr(critic, name, value)
+    with pytest.raises(ValueError, match=message):
+        check_fit({"base": stage(sampler=Critical(critic))}, FakeTextEncoder())
+
+
+def test_a_base_model_s_critic_can_not_stand_behind_a_stage():
+    critic = Critic()
+    critic.low_grid = None
+    with pytest.raises(ValueError, match=r"stages\.large: its critic is a base model, .* a super-resolution critic"):
+        check_fit({"base": stage(), "large": stage(32, sampler=Critical(critic))}, FakeTextEncoder())

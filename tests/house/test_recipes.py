@@ -13,7 +13,10 @@ from muse_studio.recipe_files import shipped
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
 NAMES = [file.relative_to(ROOT / "recipes").with_suffix("").as_posix() for file in FILES]
-AFTER = {"finetune-vqgan-decoder": "runs/vqgan-f8/tokenizer.safetensors"}
+AFTER = {
+    "finetune-vqgan-decoder": "runs/vqgan-f8/tokenizer.safetensors",
+    "models/emoji-critic": "runs/emoji-critic/critic.safetensors",
+}
 """Recipes that go on from what another one's run has written: that file is then all that they lack."""
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 from muse_sampling.schedules import Cosine
+from muse_sampling.token_critic import TokenCritic
 from muse_training.adafactor import Adafactor
 from muse_training.optimizers import AdamW, Muon
 from muse_training.train import Train
+from muse_transformer.critic import Critic
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
 from muse_vqgan.adversarial import Adversarial
@@ -42,15 +44,16 @@ class Noise:
         return {"image": image, "caption": f"picture {index}"}
 
 
-def stage(transformer, size):
-    parts = testing.FakeTokenizer(), transformer, Cosine(), testing.FakeSampler(), testing.FakeGuidance()
-    return Stage(*parts, size)
+def stage(transformer, size, critic=None):
+    sampler = testing.FakeSampler() if critic is None else TokenCritic(critic=critic)
+    return Stage(testing.FakeTokenizer(), transformer, Cosine(), sampler, testing.FakeGuidance(), size)
 
 
-def stages(refines, checkpointing):
+def stages(refines, checkpointing, judged):
     torch.manual_seed(0)
     more = {"text_width": 8, "width": 16, "layers": 2, "heads": 2, "checkpointing": checkpointing}
-    made = {"base": stage(MuseTransformer(64, [2, 2], **more), 8)}
+    base = MuseTransformer(64, [2, 2], **more)
+    made = {"base": stage(base, 8, Critic(64, [2, 2], **more) if judged else None)}
     if refines:
         low = {"low_codebook_size": 64, "low_grid": [2, 2], "low_layers": 2, "block": 2}
         made["large"] = stage(SuperResolution(64, [4, 4], **low, **more), 16)
@@ -68,9 +71,9 @@ def task(case):
         tokenizer = VQGAN(**sizes, ema=0.8, revive_after=2)
         adversarial = Adversarial(start=3, channels=4, levels=2, strength=0.5) if case["of"] == "adversaries" else None
         return TrainTokenizer(tokenizer, Noise(8), Fit(**fit), optimizer, adversarial=adversarial)
-    refines = case["of"] == "superres"
-    more = {"stage": "large", "corruption": 0.5} if refines else {"stage": "base"}
-    parts = stages(refines, case.get("checkpointing", False))
+    refines, judged = case["of"] == "superres", case["of"] == "critic"
+    more = {"stage": "large", "corruption": 0.5} if refines else {"stage": "base", "critic": judged}
+    parts = stages(refines, case.get("checkpointing", False), judged)
     return Train(parts, testing.FakeTextEncoder(), Noise(16 if refines else 8), Fit(**fit), optimizer, **more)
 
 

@@ -52,12 +52,13 @@ WAYS = {
     "fsdp": {"parallel": {"strategy": "fsdp"}},
     "fsdp-parts": {"parallel": {"strategy": "fsdp"}, "accumulate": 2},
 }
-WEIGHTS = {"base": "base", "superres": "large"}
+WEIGHTS = {"base": "base", "superres": "large", "critic": "critic"}
 KINDS = {
     "base": {"of": "base"},
     "factored": {"of": "base", "optimizer": "adafactor"},
     "muon": {"of": "base", "optimizer": "muon", "checkpointing": True},
     "superres": {"of": "superres", "fit": {"ema": 0.9}},
+    "critic": {"of": "critic", "fit": {"ema": 0.9}},
     "tokenizer": {"of": "tokenizer"},
     "adversaries": {"of": "adversaries"},
 }
