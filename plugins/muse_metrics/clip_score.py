@@ -110,7 +110,7 @@ class CLIPScore:
 
 
 def prepare(images: Tensor, side: int) -> Tensor:
-    """uint8[B, 3, H, W] to float32[B, 3, side, side] as CLIP wants it: scaled by the shorter side, cut from the middle."""
+    """uint8[B, 3, H, W] to float32[B, 3, side, side] as CLIP wants it: by the shorter side, cut from the middle."""
     height, width = images.shape[2:]
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))

@@ -44,9 +44,9 @@ class Kernel:
         network = self.features.load()
         name = "KID" if network.official else f"kernel distance, {network.title}"
         return {
-            name: f"squared maximum mean discrepancy of the features of {network.title} under (x.y / D + 1)^3, unbiased: "
-            f"the mean over {self.subsets} subsets of {self.subset} of at most {self.kept} pictures, or of one of all "
-            "where there are no more; 0 is best",
+            name: f"squared maximum mean discrepancy of the features of {network.title} under (x.y / D + 1)^3, "
+            f"unbiased: the mean over {self.subsets} subsets of {self.subset} of at most {self.kept} pictures, or of "
+            "one of all where there are no more; 0 is best",
             f"{name}, deviation": "standard deviation over those subsets; 0 where there is one",
         }
 

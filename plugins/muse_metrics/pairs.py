@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,10 +49,13 @@ class Pairs:
 class PSNR(Pairs):
     """Peak signal-to-noise ratio, in dB; higher is better. Of use for reconstructed pictures."""
 
-    meanings = {  # noqa: RUF012
-        "PSNR, dB": "10 log10(255^2 / mean squared error) of each picture and its original, then the mean; no error "
-        f"counts as {NO_ERROR:g} dB"
-    }
+    @property
+    def meanings(self) -> dict[str, str]:
+        """The ratio."""
+        return {
+            "PSNR, dB": "10 log10(255^2 / mean squared error) of each picture and its original, then the mean; "
+            f"no error counts as {NO_ERROR:g} dB"
+        }
 
     def measure(self, real: Tensor, generated: Tensor) -> Tensor:
         """torchmetrics' peak_signal_noise_ratio, a picture at a time."""
@@ -66,20 +69,22 @@ class PSNR(Pairs):
 class SSIM(Pairs):
     """Structural similarity (Wang et al. 2004) of each picture and its original; 1 is best.
 
+    By torchmetrics: channel by channel, pictures going on mirrored at their edges, where other code leaves edges out.
+
     sigma: of the Gaussian window, in pixels.
     """
 
     sigma: float = 1.5
-    meanings: dict[str, str] = field(
-        default_factory=lambda: {"SSIM": "structural similarity of each picture and its original, then the mean"},
-        init=False,
-        repr=False,
-    )
 
     def __post_init__(self) -> None:
         if self.sigma <= 0:
             raise ValueError(f"sigma is {self.sigma}; give pixels above 0")
         super().__init__()
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """The similarity."""
+        return {"SSIM": "structural similarity of each picture and its original, then the mean; 1 is best"}
 
     def measure(self, real: Tensor, generated: Tensor) -> Tensor:
         """torchmetrics' structural_similarity_index_measure; UserError where the window is larger than a picture."""
