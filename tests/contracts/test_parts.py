@@ -180,7 +180,8 @@ def whole_clip(folder: Path) -> dict[str, Any]:
 
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = size | {"vocab_size": 32, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
-    config = CLIPConfig(text, size | {"image_size": 16, "patch_size": 8}, projection_dim=8)
+    vision = size | {"image_size": 16, "patch_size": 8}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
     settings = pretrained(folder, CLIPModel(config))
     return {"model": settings["model"], "offline": True}
 

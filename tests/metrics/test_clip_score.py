@@ -17,12 +17,13 @@ CAPTIONS = ["a red apple", "two cats", "a cats a cats a cats a cats a cats"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    torch.manual_seed(0)
+    torch.manual_seed(2)  # of three cosines one is below 0
     where = tmp_path_factory.mktemp("clip")
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = size | {"vocab_size": len(WORDS), "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
     text |= {"max_position_embeddings": 8}
-    CLIPModel(CLIPConfig(text, size | {"image_size": 16, "patch_size": 8}, projection_dim=8)).save_pretrained(where)
+    vision = size | {"image_size": 16, "patch_size": 8}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(where)
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 2), ("</s>", 1)])

@@ -12,7 +12,10 @@ from matplotlib import cbook
 from muse_metrics import features, inception
 from muse_metrics.efficientnet import EfficientNetLite0
 from muse_metrics.features import INCEPTION, Features
+from muse_metrics.frechet import Frechet
 from muse_metrics.inception import Inception
+from muse_metrics.inception_score import InceptionScore
+from muse_metrics.kernel import Kernel
 from PIL import Image
 
 from muse_studio import weights
@@ -62,17 +65,33 @@ def test_resizing_is_tensorflow_1_s(side):
     assert found.numpy() == pytest.approx(expected)
 
 
-def test_only_the_published_weights_make_it_fid(filled, tmp_path, monkeypatch):
-    module, images = filled
-    path = tmp_path / "mine.pth"
-    torch.save(module.state_dict(), path)
+class Tiny(torch.nn.Module):
+    """Stands for Inception, of which it has the name alone; its features are corners of what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 3)
+
+    def forward(self, pixels):
+        assert pixels.shape[1:] == (3, 299, 299)
+        return pixels[:, :, 0, 0], self.fc(pixels[:, :2, 0, 0])
+
+
+def test_only_the_published_weights_make_it_fid(tmp_path, monkeypatch):
+    monkeypatch.setattr(inception, "Inception", Tiny)
+    path, images = tmp_path / "mine.pth", pictures()
+    torch.save(Tiny().state_dict(), path)
     network = Features(INCEPTION, str(path)).load()
     assert (network.title, network.official) == ("Inception v3 of mine.pth", False)
+    assert list(Frechet(Features(INCEPTION, str(path))).meanings) == ["Fréchet distance, Inception v3 of mine.pth"]
     monkeypatch.setattr(features, "OFFICIAL", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
     features._load.cache_clear()
-    network = Features(INCEPTION, str(path)).load()
-    assert (network.title, network.official) == ("Inception v3", True)
-    assert network(images, torch.device("cpu"))[0][0, 0].item() == pytest.approx(3.2241, abs=1e-3)
+    mine = Features(INCEPTION, str(path))
+    assert (mine.load().title, mine.load().official) == ("Inception v3", True)
+    names = [*Frechet(mine).meanings, *Kernel(mine).meanings, *InceptionScore(mine).meanings]
+    assert names == ["FID", "KID", "KID, deviation", "Inception score", "Inception score, deviation"]
+    assert torch.equal(mine(images), (images[:, :, 0, 0].double() - 128) / 128)
+    assert mine.classes(images).sum(1).tolist() == pytest.approx([1, 1])
 
 
 @pytest.fixture(scope="module")
