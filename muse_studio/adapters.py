@@ -57,6 +57,21 @@ def is_adapter(address: str) -> bool:
     return any(name.endswith((DOWN, UP)) for name in weights.header(weights.local(address))[0])
 
 
+def fill(model: nn.Module, address: str | None, adapters: Sequence[Adapter] | None) -> None:
+    """A model as it is, or with the weights of a file, to which adapters are added.
+
+    ValueError where there are adapters and no weights, UserError where a file doesn't fit.
+    """
+    if address is None:
+        if adapters:
+            raise ValueError("adapters change weights, and there are none: give those they were trained on as weights")
+        return
+    if is_adapter(address):
+        raise UserError(f"weights: {address} holds an adapter, not whole weights; give it in the list `adapters`")
+    weights.load(model, address)
+    merge(model, adapters or [])
+
+
 @torch.no_grad()
 def merge(model: nn.Module, adapters: Sequence[Adapter]) -> None:
     """Add adapters to a model's linear layers: W + sum_i scale_i (alpha_i / rank_i) B_i A_i (Hu et al., 2021, 4.1).

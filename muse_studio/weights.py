@@ -5,26 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
-
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of, replacing
+from muse_studio.fetching import cache_folder, fetch
+from muse_studio.files import path_of, replacing
 
-CACHE = "MUSE_CACHE"
-"""The environment variable that names the folder for downloads and rendered data."""
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
-
-
-def cache_folder() -> Path:
-    """Where downloads and rendered data are kept: MUSE_CACHE, else ~/.cache/muse_studio."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "muse_studio")
 
 
 def local(address: str) -> Path:
@@ -64,26 +55,6 @@ def _in_package(address: str) -> Path:
 def _download(address: str) -> Path:
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
     return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
-
-
-def fetch(address: str, path: Path) -> Path:
-    """Copy what a remote address names to a file of the cache folder, unless it is there; UserError where it can't be.
-
-    Returns the file.
-    """
-    if path.is_file():
-        return path
-    open_folder(path.parent, CACHE)
-    try:
-        with replacing(path) as aside, fsspec.open(address, "rb") as source, aside.open("wb") as target:
-            while chunk := source.read(1 << 20):
-                target.write(chunk)
-    except Exception as error:  # each file system of fsspec raises what its own library has, much of it no OSError
-        raise UserError(
-            f"{address} could not be fetched: {error or type(error).__name__}; check the address and the network, "
-            "or give a file of this machine"
-        ) from error
-    return path
 
 
 def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:

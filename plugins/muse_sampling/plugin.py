@@ -25,6 +25,7 @@ def muse_schedules():
 def muse_samplers():
     """The samplers by name."""
     return {
+        "amused": "muse_sampling.amused:Amused",
         "confidence": "muse_sampling.confidence:Confidence",
         "gumbel": "muse_sampling.gumbel:Gumbel",
         "halton": "muse_sampling.halton:Halton",

@@ -23,17 +23,35 @@ class CLIP(PretrainedEncoder):
     model: hub name or local folder, for example openai/clip-vit-large-patch14.
     length: text positions, at most the model's own (77); longer prompts are cut.
     layer: whose states, from the end: -1 the last with the final norm, -2 the penultimate without it (as aMUSEd).
+    padded: every prompt is filled up to `length` by the tokenizer's padding, which then counts like words, as aMUSEd
+        and Stable Diffusion were trained.
     dtype: of the weights.
     offline: never ask the hub. Otherwise it is asked only for what the local cache (HF_HOME) lacks.
+    width: D, so that a recipe can be checked where the model is not; by default its configuration is asked. What is
+        told here must agree with it once the weights load.
     """
 
     def __init__(
-        self, model: str, length: int = 77, layer: int = -1, dtype: Precision = "float32", offline: bool = False
+        self,
+        model: str,
+        length: int = 77,
+        layer: int = -1,
+        padded: bool = False,
+        dtype: Precision = "float32",
+        offline: bool = False,
+        width: int | None = None,
     ) -> None:
         super().__init__(model, length, dtype, offline)
         if layer >= 0:
             raise ValueError(f"layer is {layer}; it counts from the end: -1 is the last, -2 the one before it")
-        self.layer = layer
+        if width is not None and width < 1:
+            raise ValueError(f"width is {width}; give the model's hidden_size, or leave it out")
+        self.layer, self.padded, self.told = layer, padded, width
+
+    @property
+    def identity(self) -> str:
+        """As any pretrained encoder's, and whether the padding counts."""
+        return f"{super().identity}{' padded' * self.padded}"
 
     @cached_property
     def text_config(self) -> Any:
@@ -45,12 +63,14 @@ class CLIP(PretrainedEncoder):
             raise UserError(f"length is {self.length}; {self.model} has {config.max_position_embeddings} positions")
         if -self.layer > config.num_hidden_layers:
             raise UserError(f"layer is {self.layer}; {self.model} has {config.num_hidden_layers} layers")
+        if self.told not in (None, config.hidden_size):
+            raise UserError(f"width is {self.told}, but {self.model} has {config.hidden_size}; leave width out")
         return config
 
     @property
     def width(self) -> int:
-        """D, from the model's configuration; UserError as `text_config`."""
-        return self.text_config.hidden_size
+        """D, as told, else from the model's configuration; UserError as `text_config`."""
+        return self.text_config.hidden_size if self.told is None else self.told
 
     def load(self) -> nn.Module:
         """transformers' CLIPTextModelWithProjection, the projection being left out where the weights have none."""

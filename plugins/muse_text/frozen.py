@@ -21,6 +21,9 @@ class FrozenEncoder(ABC):
     length: T, the text positions of every answer. ValueError where no word would fit between the special tokens.
     """
 
+    padded = False
+    """Whether every prompt is filled up to T by padding, which then counts like words."""
+
     def __init__(self, length: int) -> None:
         if length < 3:
             raise ValueError(f"length is {length}; give at least 3 text positions, two go to the special tokens")
@@ -66,10 +69,19 @@ class FrozenEncoder(ABC):
         """B prompts to states float32[B, T, D], mask bool[B, T] and, where the encoder has one, pooled float32[B, P].
 
         Special tokens (CLS, SEP, end of sentence) were part of every sentence in pretraining: they stay, True in the
-        mask. Positions of padding are False and zero. An empty or blank prompt is all False and zero, as in
-        `TextEmbedding.null`. What is longer than T loses its tail but keeps its closing token, with one warning.
-        TypeError for a single string, ValueError for no prompt at all.
+        mask. Positions of padding are False and zero, unless the encoder is `padded`. An empty or blank prompt is all
+        False and zero, as in `TextEmbedding.null`. What is longer than T loses its tail but keeps its closing token,
+        with one warning. TypeError for a single string, ValueError for no prompt at all.
         """
+        states, mask, pooled = self.embed(prompts)
+        said = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
+        mask = mask & said[:, None]
+        if pooled is not None:
+            pooled = pooled.masked_fill(~said[:, None], 0.0)
+        return TextEmbedding(states.masked_fill(~mask[..., None], 0.0), mask, pooled)
+
+    def embed(self, prompts: list[str]) -> TextEmbedding:
+        """As a call, but an empty prompt is a sentence like any other, of special tokens alone."""
         if isinstance(prompts, str):
             raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
         if not prompts:
@@ -78,18 +90,15 @@ class FrozenEncoder(ABC):
         self._warn_of_cuts(prompts, rows)
         rows = [row if len(row) <= self.length else row[: self.length - 1] + row[-1:] for row in rows]
         # A CPU runs any shape at once, so there it works on the longest prompt alone: three times faster on captions.
-        span = max(map(len, rows)) if self.device.type == "cpu" else self.length
+        span = max(map(len, rows)) if self.device.type == "cpu" and not self.padded else self.length
         ids = torch.tensor([row + [padding] * (span - len(row)) for row in rows], dtype=torch.int64)
-        mask = torch.tensor([[i < len(row) for i in range(span)] for row in rows], dtype=torch.bool)
-        said = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
+        mask = torch.tensor([[self.padded or i < len(row) for i in range(span)] for row in rows], dtype=torch.bool)
         ids, mask = ids.to(self.device), mask.to(self.device)
         with torch.no_grad():  # not inference_mode: training differentiates what it computes from these states
             states, pooled = self.encode(self.module, ids, mask)
-        mask = nn.functional.pad(mask & said[:, None], (0, self.length - span))
+        mask = nn.functional.pad(mask, (0, self.length - span))
         states = nn.functional.pad(states.float(), (0, 0, 0, self.length - span)).masked_fill(~mask[..., None], 0.0)
-        if pooled is not None:
-            pooled = pooled.float().masked_fill(~said[:, None], 0.0)
-        return TextEmbedding(states, mask, pooled)
+        return TextEmbedding(states, mask, None if pooled is None else pooled.float())
 
     def _warn_of_cuts(self, prompts: list[str], rows: list[list[int]]) -> None:
         cut = [(len(row) - self.length, prompt) for row, prompt in zip(rows, prompts, strict=True)]
@@ -103,5 +112,5 @@ class FrozenEncoder(ABC):
             f"the prompt {start!r} is {excess} token{'s' * (excess > 1)} longer than the text length {self.length}: "
             f"its end was cut off{others}; shorten it, or train with a greater length",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -12,6 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.fetching import cache_folder, fetch
 from muse_studio.files import open_folder, path_of, replacing
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -112,7 +113,7 @@ class Store:
         """
         if (folder := self.folder) is not None:
             return folder / name
-        return weights.fetch(self.join(name), weights.cache_folder() / "tokens" / version / name)
+        return fetch(self.join(name), cache_folder() / "tokens" / version / name)
 
     @contextmanager
     def _told(self, done: str) -> Iterator[None]:

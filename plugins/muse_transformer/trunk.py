@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from muse_studio import weights as files
-from muse_studio.adapters import Adapter, is_adapter, merge
+from muse_studio.adapters import Adapter, fill
 from muse_studio.contracts import Conditioning
-from muse_studio.errors import UserError
 from muse_transformer.attention import CrossAttention, SelfAttention
 
 
@@ -91,16 +89,7 @@ class Trunk(nn.Module):
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
         self.start()
-        if weights is None:
-            if adapters:
-                raise ValueError(
-                    "adapters change weights, and there are none: give those they were trained on as weights"
-                )
-            return
-        if is_adapter(weights):
-            raise UserError(f"weights: {weights} holds an adapter, not whole weights; give it in the list `adapters`")
-        files.load(self, weights)
-        merge(self, adapters or [])
+        fill(self, weights, adapters)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
         """float[B, M, width], bool[B, M] to the mask and every block's keys and values float[B, heads, M, d]."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio import weights as files
+from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
+from muse_vqgan.projected import Projected
 from muse_vqgan.quantizers import FSQ, LFQ, VQ, Quantized
 
 
@@ -19,10 +21,19 @@ class VQGAN(nn.Module):
     and stride 8 (512 px), channels 128 and 2 residual blocks a resolution (appendix A.2); what it leaves open follows
     MaskGIT: multipliers [1, 1, 2, 2, 4] and codes of width 256.
 
+    latent_width: what encoder and decoder are wide at the tokens' resolution, that of the codes by default; 1x1
+        convolutions lead from the one to the other.
     channels, multipliers, blocks: width at full resolution, its factor at each level, residual blocks a level.
     decoder_channels, decoder_blocks: the decoder's own; by default the encoder's channels and one block more.
     patch: folds patch x patch pixels into channels first, which makes a small tokenizer fast.
-    quantizer: vq (a learned codebook), lfq (signs; width follows), fsq (`levels`, whose product is codebook_size).
+    quantizer: vq (a learned codebook), lfq (signs; width follows), fsq (`levels`, whose product is codebook_size),
+        projected (the greatest of a linear layer's logits).
+    signed: the network's pixels are -1..1, as in most VQGANs; false leaves them in 0..1, as MaskGIT's and aMUSEd's have
+        them.
+    attention: places look at each other behind each block at the smallest resolution, and in the middle, as in the
+        VQGANs of taming-transformers and LlamaGen. Time and memory then grow with the square of the tokens.
+    maskgit: MaskGIT's own network: residual convolutions without bias, means in place of strided convolutions, no 1x1
+        convolutions around the codes, and the slip that `muse_vqgan.layers.EchoResidual` tells of.
     cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
     weights: an address of safetensors to start from.
     """
@@ -34,17 +45,21 @@ class VQGAN(nn.Module):
         self,
         codebook_size: int = 8192,
         code_width: int = 256,
+        latent_width: int | None = None,
         channels: int = 128,
         multipliers: list[int] | None = None,
         blocks: int = 2,
         decoder_channels: int | None = None,
         decoder_blocks: int | None = None,
         patch: int = 1,
-        quantizer: Literal["vq", "lfq", "fsq"] = "vq",
+        quantizer: Literal["vq", "lfq", "fsq", "projected"] = "vq",
         levels: list[int] | None = None,
         cosine: bool = True,
         ema: float = 0.99,
         revive_after: int = 100,
+        signed: bool = True,
+        attention: bool = False,
+        maskgit: bool = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -57,21 +72,28 @@ class VQGAN(nn.Module):
             )
         if min(blocks, decoder_blocks, revive_after) < 0 or not 0 <= ema < 1:
             raise ValueError("blocks, decoder_blocks and revive_after must be 0 or more, ema in 0..1 without 1")
+        if latent_width is not None and (latent_width < 1 or maskgit):
+            raise ValueError(f"latent_width is {latent_width}; give 1 or more, or null, as with maskgit")
         if (quantizer == "fsq") != (levels is not None):
             raise ValueError("levels belong to quantizer fsq, which needs them: give both or neither")
+        self.signed = signed
         self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
-        self.quantizer: VQ | LFQ | FSQ
+        self.quantizer: VQ | LFQ | FSQ | Projected
         if quantizer == "lfq":
             self.quantizer = LFQ(codebook_size)
         elif quantizer == "fsq":
             self.quantizer = FSQ(codebook_size, levels or [])
+        elif quantizer == "projected":
+            self.quantizer = Projected(codebook_size, code_width)
         else:
             self.quantizer = VQ(codebook_size, code_width, cosine, ema, revive_after)
         width = self.quantizer.width
-        self.encoder = Encoder(channels, multipliers, blocks, patch, width)
-        self.pre = nn.Conv2d(width, width, 1)
-        self.post = nn.Conv2d(width, width, 1)
-        self.decoder = Decoder(decoder_channels, multipliers, decoder_blocks, patch, width)
+        layout = Layout(attention, maskgit)
+        latents = latent_width or width
+        self.encoder = Encoder(channels, multipliers, blocks, patch, latents, layout)
+        self.pre = nn.Identity() if maskgit else nn.Conv2d(latents, width, 1)
+        self.post = nn.Identity() if maskgit else nn.Conv2d(width, latents, 1)
+        self.decoder = Decoder(decoder_channels, multipliers, decoder_blocks, patch, latents, layout)
         if weights is not None:
             files.load(self, weights)
 
@@ -103,11 +125,12 @@ class VQGAN(nn.Module):
 
     def latents(self, images: Tensor) -> Tensor:
         """float[B, 3, H, W] in 0..1 to what is quantized, float[B, D, h, w]."""
-        return self.pre(self.encoder(to_range(images)))
+        return self.pre(self.encoder(to_range(images) if self.signed else images))
 
     def pixels(self, latents: Tensor) -> Tensor:
         """Codes' vectors float[B, D, h, w] to float[B, 3, H, W], about 0..1: not cut off, so that gradients pass."""
-        return from_range(self.decoder(self.post(latents)))
+        images = self.decoder(self.post(latents))
+        return from_range(images) if self.signed else images
 
     def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
         """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""

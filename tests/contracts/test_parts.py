@@ -218,6 +218,27 @@ def small_muse(folder: Path) -> dict[str, Any]:
     return {"codebook_size": 32, "grid": [4, 4], "text_width": 8, "width": 32, "layers": 2, "heads": 4, "mlp": 64}
 
 
+def small_amused(folder: Path) -> dict[str, Any]:
+    sizes = {
+        "codebook_size": 32,
+        "vocabulary": 36,
+        "grid": [4, 4],
+        "text_width": 8,
+        "text_positions": 7,
+        "pooled_width": 8,
+    }
+    sizes |= {
+        "token_width": 12,
+        "channels": 16,
+        "conv_blocks": 1,
+        "conv_heads": 2,
+        "width": 32,
+        "layers": 2,
+        "heads": 4,
+    }
+    return sizes | {"mlp": 40, "frequencies": 4, "halved": True}
+
+
 def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
@@ -251,6 +272,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "optimizer adamw": quick,
     "optimizer adamw8bit": quick,
     "optimizer muon": quick,
+    "sampler amused": nothing,
     "sampler confidence": nothing,
     "sampler gumbel": nothing,
     "sampler halton": nothing,
@@ -272,12 +294,15 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
     "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
+    "task export-weights": lambda folder: {"source": str(folder), "out": str(folder / "out")},
     "task evaluate-edits": lambda folder: {
         "dataset": testing.FakeDataset(),
         "inpaint": REGISTRY.find("task", "edit").load()(**editing(folder)),
     },
     "task finetune-decoder": decoder_training,
+    "task generate-published": lambda folder: {"source": str(folder), "format": "amused", "prompt": "a red apple"},
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
+    "task import-weights": lambda folder: {"source": str(folder), "format": "amused"},
     "task prepare-tokens": preparing,
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
@@ -286,6 +311,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text-encoder minilm": nothing,
     "text-encoder t5": t5,
     "tokenizer vqgan": small_vqgan,
+    "transformer amused": small_amused,
     "transformer critic": small_muse,
     "transformer critic-superres": small_superres,
     "transformer muse": small_muse,

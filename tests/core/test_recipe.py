@@ -13,6 +13,8 @@ from muse_studio.problems import RecipeError
 from muse_studio.recipe import PICTURE_KEY, load, override, overrides, shipped, to_yaml
 from muse_studio.tree import Node, parse
 
+RECIPES = ", ".join(sorted(shipped()))
+
 
 def plain(text):
     return parse(text, "a.yaml").plain()
@@ -301,14 +303,14 @@ class TestFinding:
         message = refused(load, "generat")
         assert message.startswith(
             "there is no recipe 'generat', neither as a file (generat) nor among those that are shipped; "
-            "did you mean 'generate'? available: average, evaluate, "
+            f"did you mean 'generate'? available: {RECIPES}"
         )
         assert "there is no recipe 'gone/own.yaml', neither as a file (gone/own.yaml)" in refused(load, "gone/own.yaml")
         assert "there is no recipe" in refused(load, "a red apple " * 100)
 
     def test_a_folder(self, here):
         (here / "stuff").mkdir()
-        assert refused(load, "stuff").startswith("stuff is a folder; name a recipe in it, or one of average, evaluate,")
+        assert refused(load, "stuff") == f"stuff is a folder; name a recipe in it, or one of {RECIPES}"
 
     @pytest.mark.parametrize("text", ["", "\n\n", "# only words\n", "---\n", "null"])
     def test_empty(self, write, text):

@@ -1,5 +1,6 @@
 """Weights: from any address, checked before use, never half written."""
 
+import io
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from muse_studio import weights
+from muse_studio import fetching, weights
 from muse_studio.errors import UserError
 
 
@@ -205,10 +206,63 @@ def test_a_fetch_that_breaks_off_leaves_nothing(cache, monkeypatch):
         def read(self, size):
             raise RuntimeError("the line is dead")
 
-    monkeypatch.setattr(weights.fsspec, "open", lambda *address: Broken())
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Broken())
     with pytest.raises(UserError, match="could not be fetched: the line is dead"):
         weights.local("memory://broken/net.safetensors")
     assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
+class Breaking(io.BytesIO):
+    """A file whose line breaks once `left` bytes were read of it, and that remembers where it was read from."""
+
+    def __init__(self, content, left, seekable=True, size=None):
+        super().__init__(content)
+        self.left, self.can_seek, self.starts = left, seekable, []
+        self.size = len(content) if size is None else size
+
+    def seek(self, *place):
+        if not self.can_seek:
+            raise ValueError("Cannot seek streaming HTTP file")
+        return super().seek(*place)
+
+    def read(self, size=-1):
+        self.starts.append(self.tell())
+        if self.left <= 0:
+            raise ConnectionError("the line is dead")
+        chunk = super().read(min(size, self.left, 100))
+        self.left -= len(chunk)
+        return chunk
+
+
+@pytest.mark.parametrize(("seekable", "first"), [(True, 300), (False, 0)])
+def test_a_fetch_that_broke_off_is_gone_on_with(cache, monkeypatch, seekable, first):
+    content = bytes(range(256)) * 4
+    address, files = "memory://broken/file", [Breaking(content, 300), Breaking(content, 9999, seekable)]
+    opened = iter(files)
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: next(opened))
+    with pytest.raises(UserError, match="could not be fetched: the line is dead"):
+        fetching.fetch(address, cache / "file")
+    (left,) = cache.glob(".file.*")
+    left.rename(cache / ".file.1234567")  # as if another process had died there, a while ago
+    os.utime(cache / ".file.1234567", (1, 1))
+    assert fetching.fetch(address, cache / "file").read_bytes() == content
+    assert files[1].starts[0] == first
+    assert [path.name for path in cache.iterdir()] == ["file"]
+
+
+def test_what_another_process_still_fetches_is_left_to_it(cache, monkeypatch):
+    cache.mkdir()
+    (cache / ".file.1234567").write_bytes(b"other")
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999))
+    assert fetching.fetch("memory://file", cache / "file").read_bytes() == b"content"
+    assert (cache / ".file.1234567").read_bytes() == b"other"
+
+
+def test_a_fetch_of_another_length_is_refused(cache, monkeypatch):
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999, size=9))
+    with pytest.raises(UserError, match="it has 9 bytes, and 7 came; it has changed meanwhile"):
+        fetching.fetch("memory://file", cache / "file")
+    assert list(cache.iterdir()) == []
 
 
 def test_a_half_written_file_is_never_seen(file, monkeypatch):

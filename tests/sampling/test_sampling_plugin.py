@@ -17,7 +17,7 @@ PARTS = {
     ),
     "muse_samplers": (
         contracts.Sampler,
-        {"confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm", "token-critic"},
+        {"amused", "confidence", "gumbel", "halton", "predictor-corrector", "random", "remdm", "token-critic"},
     ),
     "muse_guidances": (contracts.Guidance, {"cfg", "none"}),
 }

@@ -89,3 +89,30 @@ def test_another_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(UserError, match="is a 't5'; text encoder 'clip' takes a clip"):
         _ = CLIP(str(tmp_path)).width
+
+
+@pytest.mark.parametrize("layer", [-1, -2])
+def test_padded_equals_transformers_on_padded_prompts(clip_folder, layer):
+    without = clip_folder.name.startswith("text")
+    reference = (CLIPTextModel if without else CLIPTextModelWithProjection).from_pretrained(clip_folder).eval()
+    encoder = CLIP(str(clip_folder), length=20, layer=layer, padded=True)
+    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
+    ids = tokenizer([*PROMPTS, ""], return_tensors="pt", padding="max_length", max_length=20)["input_ids"]
+    with torch.no_grad():
+        answer = reference(input_ids=ids, output_hidden_states=True)
+    expected = answer.last_hidden_state if layer == -1 else answer.hidden_states[layer]
+    got = encoder.embed([*PROMPTS, ""])
+    torch.testing.assert_close(got.states, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.pooled, answer.pooler_output if without else answer.text_embeds, atol=1e-5, rtol=0)
+    assert got.mask.all() and encoder.identity.endswith(" padded")
+    called = encoder([*PROMPTS, ""])
+    assert called.mask[:3].all() and not called.mask[3].any() and not called.states[3].any()
+    assert not called.pooled[3].any()
+
+
+def test_a_told_width_needs_no_model_and_must_agree(clip_folder):
+    assert CLIP("nowhere/nothing", width=768).width == 768
+    with pytest.raises(UserError, match=r"width is 768, but .* has 16; leave width out"):
+        CLIP(str(clip_folder), length=8, width=768)(["a cat"])
+    with pytest.raises(ValueError, match="width is 0; give the model's hidden_size"):
+        CLIP("nowhere/nothing", width=0)

@@ -1,0 +1,1 @@
+"""aMUSEd's transformer, the open reproduction of Muse."""

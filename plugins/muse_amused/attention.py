@@ -1,0 +1,52 @@
+"""Attention as aMUSEd has it: no bias, no norm of queries and keys."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """float[B, N, heads * d] to float[B, heads, N, d]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge(x: Tensor) -> Tensor:
+    """float[B, heads, N, d] to float[B, N, heads * d]."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """The grid's places look at each other."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, N, width] to float[B, N, width]."""
+        query, key, value = (split(part, self.heads) for part in self.project(x).chunk(3, -1))
+        return self.out(merge(F.scaled_dot_product_attention(query, key, value)))
+
+
+class CrossAttention(nn.Module):
+    """The grid's places look at the text, whose keys and values are computed once per picture."""
+
+    def __init__(self, width: int, heads: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.memory = nn.Linear(text_width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def remember(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """float[B, T, text_width] to keys and values float[B, heads, T, d]."""
+        key, value = (split(part, self.heads) for part in self.memory(text).chunk(2, -1))
+        return key, value
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """float[B, N, width] to float[B, N, width]; mask bool[B, T], some of each row True."""
+        query = split(self.query(x), self.heads)
+        return self.out(merge(F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])))

@@ -1,0 +1,124 @@
+"""The two kinds of layers of aMUSEd's U-ViT: convolutions that look at the text, and a transformer's own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from muse_amused.attention import CrossAttention, SelfAttention
+
+EPS = 1e-6
+"""Of every norm."""
+
+
+class Norm(nn.RMSNorm):
+    """Root-mean-square norm with a gain."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[..., width] to the same; the gain follows the input's type, as the fused kernel asks for."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class ResponseNorm(nn.Module):
+    """Global response normalization (ConvNeXt V2, Woo et al., 2023): channels compete by their norm over the grid."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, h, w, width] to the same."""
+        norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
+        share = norm / (norm.mean(-1, keepdim=True) + 1e-6)
+        return x + self.gain * (x * share.to(x.dtype)) + self.bias
+
+
+class ConvBlock(nn.Module):
+    """A ConvNeXt block, scaled and shifted by the picture's vector, and two looks at the text.
+
+    channels: of the grid. width: of the text and of the picture's vector.
+    """
+
+    entrances = ("remember",)
+    memories = 5
+    """Tensors that `remember` gives."""
+
+    def __init__(self, channels: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.norm = Norm(channels)
+        self.widen = nn.Linear(channels, 4 * channels, bias=False)
+        self.compete = ResponseNorm(4 * channels)
+        self.narrow = nn.Linear(4 * channels, channels, bias=False)
+        self.modulate = nn.Linear(width, 2 * channels, bias=False)
+        self.read_text = nn.Linear(width, channels, bias=False)
+        self.norm1, self.read1 = Norm(channels), CrossAttention(channels, heads, channels)
+        self.norm2, self.read2 = Norm(channels), CrossAttention(channels, heads, channels)
+
+    def remember(self, text: Tensor, vector: Tensor) -> tuple[Tensor, ...]:
+        """float[B, T, width], float[B, width] to scale and shift float[B, 2, channels], and both looks' memories."""
+        scale, shift = self.modulate(F.silu(vector)).chunk(2, -1)
+        seen = self.read_text(F.silu(text))
+        return torch.stack([1 + scale, shift], 1), *self.read1.remember(seen), *self.read2.remember(seen)
+
+    def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, *memory: Tensor) -> Tensor:
+        """float[B, h, w, channels] to the same."""
+        y = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        x = x + self.narrow(self.compete(F.gelu(self.widen(y))))
+        scale, shift = modulation[:, :, None, None].unbind(1)
+        flat = (x * scale + shift).flatten(1, 2)
+        flat = flat + self.read1(self.norm1(flat), *memory[:2], mask)
+        flat = flat + self.read2(self.norm2(flat), *memory[2:], mask)
+        return flat.view_as(x)
+
+
+class GatedMLP(nn.Module):
+    """value * gelu(gate), through a wider layer (GLU variants, Shazeer, 2020)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, 2 * hidden, bias=False)
+        self.narrow = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[..., width] to the same."""
+        value, gate = self.widen(x).chunk(2, -1)
+        return self.narrow(value * F.gelu(gate))
+
+
+class Block(nn.Module):
+    """Self-attention, a look at the text, MLP; what each is given is normalised, then scaled and shifted.
+
+    Scales and shifts are the picture's: a linear map of its vector (adaptive norm, Peebles and Xie, 2023).
+    """
+
+    entrances = ("remember",)
+    memories = 3
+    """Tensors that `remember` gives."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(torch.ones(3 * width))
+        self.modulate = nn.Linear(width, 6 * width, bias=False)
+        self.look = SelfAttention(width, heads)
+        self.read = CrossAttention(width, heads, width)
+        self.think = GatedMLP(width, hidden)
+
+    def remember(self, text: Tensor, vector: Tensor) -> tuple[Tensor, ...]:
+        """float[B, T, width], float[B, width] to scales and shifts float[B, 3, 2, width], and the text's memory."""
+        scale, shift = self.modulate(F.silu(vector)).unflatten(-1, (3, 2, -1)).unbind(2)
+        return torch.stack([self.gains.view(3, -1) * (1 + scale), shift], 2), *self.read.remember(text)
+
+    def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """float[B, N, width] to the same."""
+        (scale1, shift1), (scale2, shift2), (scale3, shift3) = (
+            each.unbind(1) for each in modulation[:, :, :, None].unbind(1)
+        )
+        width = x.shape[-1:]
+        x = x + self.look(F.rms_norm(x, width, eps=EPS) * scale1 + shift1)
+        x = x + self.read(F.rms_norm(x, width, eps=EPS) * scale2 + shift2, key, value, mask)
+        return x + self.think(F.layer_norm(x, width, eps=EPS) * scale3 + shift3)

@@ -1,0 +1,229 @@
+"""aMUSEd's transformer: a U-ViT over the token grid, told of the text as a whole and of the picture's size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from muse_amused.blocks import Block, ConvBlock, Norm
+from muse_studio.adapters import Adapter, fill
+from muse_studio.contracts import Conditioning, TextEmbedding
+
+
+class Amused(nn.Module):
+    """aMUSEd's masked transformer (Patil et al., 2024, section 3.2), after the U-ViT of Hoogeboom et al. (2023).
+
+    Convolutions that look at the text lead down to a transformer and up again. Every layer of it is scaled and shifted
+    by one vector a picture, made of the pooled text and of five numbers (SDXL's micro-conditioning): width, height,
+    crop's corner, aesthetic score. All that text and numbers decide is computed once per picture, by `condition`.
+
+    aMUSEd's unprompted half is the empty sentence as its text encoder has it, which is no null condition: a text whose
+    mask is all False is replaced by the buffers `empty_states` and `empty_pooled`, zeros until weights fill them.
+
+    The default is aMUSEd 256. aMUSEd 512 has grid [32, 32] and halved true.
+
+    codebook_size: K. vocabulary: rows of the table of tokens; the last one stands for MASK, and those between are idle.
+    grid: [h, w]. stride: pixels a token; grid and stride tell the transformer the picture's size.
+    crop, aesthetic: the other numbers, as every picture has them; aMUSEd was trained on scores of 0 to 10.
+    text_width, text_positions, pooled_width: D, T and P of the text encoder; T is that of the empty sentence alone.
+    channels, conv_blocks, conv_heads: of the convolutions, as many blocks down as up. token_width: of the table.
+    width, layers, heads, mlp: of the transformer. frequencies: sines and cosines that each of the five becomes.
+    halved: the transformer sees the grid at half its resolution.
+    checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
+    weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
+    """
+
+    entrances = ("condition",)
+    low_grid = None
+
+    def __init__(
+        self,
+        codebook_size: int = 8192,
+        vocabulary: int = 8256,
+        grid: list[int] | None = None,
+        stride: int = 16,
+        crop: list[int] | None = None,
+        aesthetic: float = 6.0,
+        text_width: int = 768,
+        text_positions: int = 77,
+        pooled_width: int = 768,
+        token_width: int = 768,
+        channels: int = 768,
+        conv_blocks: int = 3,
+        conv_heads: int = 12,
+        width: int = 1024,
+        layers: int = 22,
+        heads: int = 16,
+        mlp: int = 2816,
+        frequencies: int = 256,
+        halved: bool = False,
+        checkpointing: bool = False,
+        weights: str | None = None,
+        adapters: list[Adapter] | None = None,
+    ) -> None:
+        super().__init__()
+        grid, crop = grid or [16, 16], crop or [0, 0]
+        sizes = {
+            "codebook_size": codebook_size,
+            "stride": stride,
+            "text_width": text_width,
+            "pooled_width": pooled_width,
+        }
+        sizes |= {"text_positions": text_positions, "token_width": token_width, "channels": channels, "width": width}
+        sizes |= {"conv_blocks": conv_blocks, "layers": layers, "mlp": mlp, "heads": heads, "conv_heads": conv_heads}
+        _check(sizes, grid, crop, vocabulary, frequencies, halved)
+        self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
+        self.grid, self.stride, self.frequencies = tuple(grid), stride, frequencies
+        self.crop, self.aesthetic = tuple(crop), aesthetic
+        self.embed = nn.Embedding(vocabulary, token_width)
+        self.norm_embed = Norm(token_width)
+        self.into_channels = nn.Linear(token_width, channels, bias=False)
+        self.read_text, self.norm_text = nn.Linear(text_width, width, bias=False), Norm(width)
+        self.read_picture = nn.Sequential(
+            nn.Linear(pooled_width + 5 * frequencies, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
+        )
+        self.norm_shrink = Norm(channels) if halved else None
+        self.shrink = nn.Conv2d(channels, channels, 2, stride=2, bias=False) if halved else None
+        self.down = nn.ModuleList(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
+        self.norm_into, self.into = Norm(channels), nn.Linear(channels, width, bias=False)
+        self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
+        self.norm_from, self.out_of = Norm(width), nn.Linear(width, channels, bias=False)
+        self.up = nn.ModuleList(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
+        self.norm_grow = Norm(channels) if halved else None
+        self.grow = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False) if halved else None
+        self.head = nn.Sequential(
+            nn.Linear(channels, token_width, bias=False),
+            Norm(token_width),
+            nn.Linear(token_width, codebook_size, bias=False),
+        )
+        self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
+        self.register_buffer("empty_pooled", torch.zeros(pooled_width))
+        self.fill(weights, adapters)
+
+    def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
+        """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.02)
+        fill(self, weights, adapters)
+
+    def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
+        """The text's mask bool[B, T], then what each block remembers; `low` is not for a base model."""
+        if low is not None:
+            raise ValueError(
+                "the transformer 'amused' is a base model and takes no low-resolution tokens; make it the first stage"
+            )
+        states, mask, pooled = self.spoken(text)
+        seen = self.norm_text(self.read_text(states))
+        numbers = waves(self.numbers(pooled.device), self.frequencies).flatten().expand(len(pooled), -1)
+        vector = self.read_picture(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
+        return (mask, *(tensor for block in self._all() for tensor in block.remember(seen, vector)))
+
+    def spoken(self, text: TextEmbedding) -> TextEmbedding:
+        """The text, each row that says nothing replaced by the empty sentence. ValueError without a pooled vector."""
+        if text.pooled is None:
+            raise ValueError(
+                "the transformer 'amused' needs a pooled text vector, which this text encoder does not give; "
+                "choose text encoder 'clip'"
+            )
+        states, mask, pooled = text.to(self.empty_states.dtype)
+        some, own = mask.any(-1), len(self.empty_states)
+        length = max(states.shape[1], own)
+        states = F.pad(states, (0, 0, 0, length - states.shape[1]))
+        mask = F.pad(mask, (0, length - mask.shape[1]))
+        empty = F.pad(self.empty_states, (0, 0, 0, length - own))
+        there = torch.arange(length, device=mask.device) < own
+        return TextEmbedding(
+            torch.where(some[:, None, None], states, empty),
+            torch.where(some[:, None], mask, there),
+            torch.where(some[:, None], pooled, self.empty_pooled),
+        )
+
+    def numbers(self, device: torch.device) -> Tensor:
+        """The five numbers of the picture, float32[5]: width, height, the crop's corner, aesthetic score."""
+        height, width = (side * self.stride for side in self.grid)
+        return torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=device)
+
+    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+        if tuple(tokens.shape[1:]) != self.grid:
+            raise ValueError(
+                f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
+            )
+        mask, *memories = conditioning
+        rest = iter(memories)
+        x = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens))
+        x = self.into_channels(self.norm_embed(x))
+        if self.shrink is not None:
+            x = channels_last(self.shrink(channels_first(self.norm_shrink(x))))
+        for block in self.down:
+            x = self._run(block, x, mask, rest)
+        flat = self.into(self.norm_into(x)).flatten(1, 2)
+        for block in self.blocks:
+            flat = self._run(block, flat, mask, rest)
+        x = self.out_of(self.norm_from(flat)).view_as(x)
+        for block in self.up:
+            x = self._run(block, x, mask, rest)
+        if self.grow is not None:
+            x = channels_last(self.grow(channels_first(self.norm_grow(x))))
+        return self.head(x)
+
+    def _all(self) -> Iterator[Block | ConvBlock]:
+        """The blocks in the order in which they act."""
+        yield from self.down
+        yield from self.blocks
+        yield from self.up
+
+    def _run(self, block: Block | ConvBlock, x: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
+        """One block with its own memories; with `checkpointing`, computed again in the backward pass."""
+        own = islice(rest, block.memories)
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, mask, *own, use_reentrant=False)
+        return block(x, mask, *own)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """float[B, h, w, C] to float[B, C, h, w]; no number moves."""
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """float[B, C, h, w] to float[B, h, w, C]; blocks flatten the grid, so it is laid out so."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def waves(numbers: Tensor, count: int) -> Tensor:
+    """float32[N] to float32[N, count]: cosines, then sines, of wavelengths from 2 pi to 10,000 times that."""
+    half = count // 2
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=numbers.device) / half)
+    angles = numbers[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def _check(
+    sizes: dict[str, int], grid: list[int], crop: list[int], vocabulary: int, frequencies: int, halved: bool
+) -> None:
+    """ValueError, naming the setting, where a size can't be."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; give 1 or more")
+    if vocabulary <= sizes["codebook_size"]:
+        raise ValueError(
+            f"vocabulary is {vocabulary}; it must be more than codebook_size, its last row stands for MASK"
+        )
+    for name, pair, least in (("grid", grid, 1), ("crop", crop, 0)):
+        if len(pair) != 2 or min(pair) < least:
+            raise ValueError(f"{name} is {pair}; give two numbers, each {least} or more")
+    if halved and any(side % 2 for side in grid):
+        raise ValueError(f"grid is {grid}, which can't be halved; give even sides, or set halved to false")
+    if frequencies < 2 or frequencies % 2:
+        raise ValueError(f"frequencies is {frequencies}; give an even number, 2 or more")
+    for heads, width in (("heads", "width"), ("conv_heads", "channels")):
+        if sizes[width] % sizes[heads]:
+            raise ValueError(f"{heads} is {sizes[heads]}, which {width} {sizes[width]} does not divide into")

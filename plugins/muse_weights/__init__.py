@@ -1,0 +1,1 @@
+"""The world's published weights, made ours: one table a dialect, and the task that applies it."""

@@ -1,0 +1,90 @@
+"""The task `export-weights`: an imported model, trained further or not, in its published layout again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from muse_studio import weights
+from muse_studio.errors import UserError
+from muse_studio.files import path_of
+from muse_weights.folder import check_free, replacing_folder
+from muse_weights.formats import dialect
+from muse_weights.inverse import published
+from muse_weights.table import Piece
+
+KEPT = "published"
+"""The folder of an imported model that keeps the JSON files that it was published with."""
+
+
+@dataclass
+class Exported:
+    """The folder that was written."""
+
+    folder: Path
+
+    def summary(self) -> str:
+        """What the command line prints."""
+        return str(self.folder)
+
+
+@dataclass
+class ExportWeights:
+    """Write what `import-weights` has imported as it was published, for other programs to load.
+
+    source: a folder that import-weights wrote.
+    out: the folder to write, which must not be there yet; it appears when all of it is written.
+    format: the dialect that it was imported from.
+    weights: addresses of other weights of the same shapes, by piece, such as {transformer: average.safetensors}.
+    """
+
+    source: str
+    out: str
+    format: str = "amused"
+    weights: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        chosen = dialect(self.format)
+        if not chosen.told:
+            raise ValueError(f"format is {self.format!r}, which is imported alone; amused can be exported too")
+        names = [piece.name for piece in chosen.pieces]
+        for name in self.weights:
+            if name not in names:
+                raise ValueError(f"weights has {name!r}, which format {self.format!r} lacks; it has {', '.join(names)}")
+
+    def __call__(self, hook: Any = None) -> Exported:
+        """Write the folder. UserError, with nothing written, where the source is none or `out` is taken."""
+        chosen, source, out = dialect(self.format), path_of(self.source), path_of(self.out).resolve()
+        if not (source / KEPT).is_dir():
+            raise UserError(f"{source} has no folder {KEPT!r}; give as source a folder that import-weights wrote")
+        check_free(out)
+        with replacing_folder(out) as aside:
+            shutil.copytree(source / KEPT, aside, dirs_exist_ok=True)
+            for copied in chosen.copied:
+                for ours, theirs in copied.files.items():
+                    if (source / copied.name / ours).is_file():
+                        (aside / theirs).parent.mkdir(exist_ok=True)
+                        shutil.copyfile(source / copied.name / ours, aside / theirs)
+            for piece in chosen.pieces:
+                self._write(piece, source, aside / piece.folder / piece.weights)
+        return Exported(out)
+
+    def _write(self, piece: Piece, source: Path, path: Path) -> None:
+        own = str(source / piece.written)
+        address = self.weights.get(piece.name, own)
+        shapes, other = (weights.header(weights.local(each))[0] for each in (own, address))
+        if shapes != other:
+            name = next(name for name in [*shapes, *other] if shapes.get(name) != other.get(name))
+            raise UserError(
+                f"weights.{piece.name}: {address} is of another model: {name} is {other.get(name, 'missing')}, "
+                f"not {shapes.get(name, 'asked for')}"
+            )
+        tensors = {}
+        for name, tensor in weights.read(address).items():
+            if name not in piece.made and name not in piece.starts:
+                tensors |= published(name, tensor, piece, weights.settings(own))
+        save_file(tensors, path, {"format": "pt"})

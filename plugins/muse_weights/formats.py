@@ -1,0 +1,46 @@
+"""Which dialects there are, by name, and which are known but not done."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from muse_studio.errors import UserError
+from muse_weights.dialect import Dialect
+
+DONE = {
+    "amused": "muse_weights.amused:AMUSED",
+    "llamagen-vq": "muse_weights.tokenizers:LLAMAGEN_VQ",
+    "maskgit-vqgan": "muse_weights.tokenizers:MASKGIT_VQGAN",
+    "taming-vqgan": "muse_weights.tokenizers:TAMING_VQGAN",
+}
+"""Where the table of each dialect is."""
+
+NOT_DONE = {
+    "halton-maskgit": "Halton-MaskGIT's class-conditional transformers",
+    "maskbit": "MaskBit's tokenizers and transformers",
+    "maskgen": "MaskGen's transformers",
+    "maskgit": "MaskGIT's class-conditional transformer",
+    "maskgit-flax": "MaskGIT's checkpoints as flax trees",
+    "meissonic": "Meissonic and Monetico",
+    "muse-pytorch": "MUSE-Pytorch's transformers",
+    "open-magvit2": "Open-MAGVIT2's tokenizers",
+    "titok": "TiTok and TA-TiTok",
+}
+"""Dialects that are refused by name."""
+
+
+def dialect(name: str) -> Dialect:
+    """The dialect of that name; ValueError, naming those that there are, where it is none or not done."""
+    if name in NOT_DONE:
+        raise ValueError(
+            f"format is {name!r}: {NOT_DONE[name]}, which can't be imported yet; these can: {', '.join(DONE)}"
+        )
+    if name not in DONE:
+        raise ValueError(f"format is {name!r}, which is none; available: {', '.join(DONE)}")
+    module, _, attribute = DONE[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def refusal(name: str, error: UserError) -> UserError:
+    """What a source lacks, with the format that it was taken for: often the wrong one was named."""
+    return UserError(f"{error} (it was read as format {name!r}; available: {', '.join(DONE)})")

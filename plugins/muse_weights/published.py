@@ -1,0 +1,53 @@
+"""The task `generate-published`: published weights are fetched and imported once, then pictures are drawn with them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muse_studio import run
+from muse_studio.fetching import cache_folder
+from muse_weights.formats import dialect
+from muse_weights.task import ImportWeights
+
+
+@dataclass
+class GeneratePublished:
+    """Draw with a published model, whose weights are imported into the cache folder (MUSE_CACHE) at the first run.
+
+    source, format, variant: what to import, as `import-weights` takes them.
+    prompt, negative, count, seed, out, device, animate, previews: as `generate` takes them.
+    changes: a table that is merged over the imported model's recipe, such as {stages: {base: {sampler: {steps: 8}}}}.
+    """
+
+    source: str
+    format: str
+    prompt: str | list[str]
+    negative: str = ""
+    count: int = 1
+    seed: int = 0
+    out: str = "out"
+    device: str = "auto"
+    animate: bool = False
+    previews: bool = False
+    variant: str | None = None
+    changes: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dialect(self.format)
+
+    def __call__(self, hook: Any = None) -> Any:
+        """What `generate` returns. UserError where the weights can't be had or don't fit."""
+        asked = ("prompt", "negative", "count", "seed", "out", "device", "animate", "previews")
+        request = {name: getattr(self, name) for name in asked}
+        return run({**self.changes, "extends": str(self.model() / "generate.yaml"), **request})
+
+    def model(self) -> Path:
+        """The folder of the imported model, made where it is missing."""
+        told = " ".join(map(str, (self.source, self.format, self.variant)))
+        folder = cache_folder() / "imported" / hashlib.sha256(told.encode()).hexdigest()[:16]
+        if not folder.is_dir():
+            ImportWeights(self.source, self.format, str(folder), variant=self.variant)()
+        return folder

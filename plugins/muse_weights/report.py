@@ -1,0 +1,64 @@
+"""How a source fits its table, piece by piece: what `dry_run` prints, and what a refusal says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SHOWN = 5
+"""Names of each kind of misfit that are written out."""
+
+
+@dataclass
+class Fit:
+    """How one piece fits.
+
+    matched: tensors of the source that became ours. made: our tensors. dropped: names left out by the table.
+    misfits: names or sentences, by what is wrong with them.
+    """
+
+    piece: str
+    source: str
+    matched: int = 0
+    made: int = 0
+    dropped: list[str] = field(default_factory=list)
+    misfits: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(self.misfits.values())
+
+    def lines(self) -> list[str]:
+        """For people: one line, and one more for each kind of misfit."""
+        dropped = f", {len(self.dropped)} dropped" if self.dropped else ""
+        said = [f"{self.piece}: {self.matched} tensors of {self.source} become {self.made}{dropped}"]
+        for wrong, names in self.misfits.items():
+            if names:
+                more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                said.append(f"  {len(names)} {wrong}: {'; '.join(names[:SHOWN])}{more}")
+        return said
+
+
+@dataclass
+class Report:
+    """How all pieces fit, and the files that were written: the first recipe is the model, none in a dry run."""
+
+    source: str
+    fits: list[Fit]
+    recipes: list[Path] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every piece fits."""
+        return all(fit.fits for fit in self.fits)
+
+    def summary(self) -> str:
+        """What the command line prints."""
+        said = [line for fit in self.fits for line in fit.lines()]
+        if not self.recipes:
+            said.append("all of it fits; nothing was written" if self.whole else "it does not fit and would be refused")
+        else:
+            said.append("wrote " + ", ".join(map(str, self.recipes)))
+            said.append(f"muse run {self.recipes[-1]}")
+        return "\n".join(said)

@@ -1,0 +1,158 @@
+"""Where published weights lie: a folder, a file, the hub or any address; safetensors whole or in shards, or pickled."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from muse_studio import weights
+from muse_studio.errors import UserError
+from muse_studio.files import path_of
+
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+"""How the names of pickled files end; all else is taken to be safetensors."""
+
+
+class Source:
+    """A published model's files by their names in it; what is remote is fetched into the cache, once.
+
+    address: a folder or a file, as a path, hf://owner/name, or any address that fsspec knows.
+    variant: of the files, "fp16": transformer/model.fp16.safetensors is then taken for transformer/model.safetensors.
+    sha256: of files, by their names in the source, where they are known; each is checked as it is read. That of a
+        source that is a file may stand behind the address, as #sha256=<hex>.
+    """
+
+    def __init__(self, address: str, variant: str | None, sha256: Mapping[str, str]) -> None:
+        address, _, told = address.partition("#sha256=")
+        self.address, self.variant = address.rstrip("/"), variant
+        self.sha256 = {**sha256, "": told} if told else dict(sha256)
+        self.checked: set[str] = set()
+
+    def __str__(self) -> str:
+        return self.address
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name; UserError where nobody can tell."""
+        where = self._where(name)
+        if "://" not in where:
+            return path_of(where).is_file()
+        try:
+            system, path = fsspec.url_to_fs(where)
+            return system.exists(path)
+        except Exception as error:  # each file system of fsspec raises what its own library has
+            raise UserError(
+                f"{where} can't be asked for: {str(error).partition(chr(10))[0] or type(error).__name__}; check the "
+                "address and the network, or give a folder of this machine"
+            ) from error
+
+    def file(self, name: str) -> Path:
+        """A file on this machine; UserError where there is none, or where it isn't what `sha256` says."""
+        if not self.has(name):
+            said = f"{self} has no {name}; give the whole model" if name else f"{self} is no file; give the file itself"
+            raise UserError(f"{said}, as it was published")
+        wanted = self.sha256.get(name)
+        self.checked.add(name)
+        return weights.local(self._where(name) + (f"#sha256={wanted}" if wanted else ""))
+
+    def table(self, name: str) -> dict[str, Any]:
+        """What a JSON file says; UserError where it is none."""
+        try:
+            said = json.loads(self.file(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{name} of {self} is no JSON ({error}); fetch it again") from error
+        if not isinstance(said, dict):
+            raise UserError(f"{name} of {self} is no table but {said!r:.40}; fetch it again")
+        return said
+
+    def weights(self, name: str) -> list[Path]:
+        """The files of weights that `name` stands for: itself, its variant, or all shards that its index lists."""
+        stem, dot, ending = name.rpartition(".")
+        varied = name if self.variant is None else f"{stem}.{self.variant}{dot}{ending}"
+        index = f"{varied}.index.json"
+        if not name or self.has(varied) or not self.has(index):
+            return [self.file(varied)]
+        shards = sorted(set(dict(self.table(index).get("weight_map", {})).values()))
+        folder = name.rpartition("/")[0]
+        inside = [f"{folder}/{shard}" if folder else shard for shard in shards]
+        if missing := [shard for shard in inside if not self.has(shard)]:
+            raise UserError(
+                f"{self} lacks {len(missing)} of the {len(inside)} shards that {index} lists, first {missing[0]}; "
+                "fetch them too"
+            )
+        return [self.file(shard) for shard in inside]
+
+    def check_sums(self) -> None:
+        """UserError where `sha256` speaks of a file that was not read: a misspelt name would pass unchecked."""
+        if idle := sorted(set(self.sha256) - self.checked):
+            raise UserError(
+                f"sha256 names {idle[0]!r}, which is no file that was read of {self}; these were: "
+                f"{', '.join(sorted(self.checked))}"
+            )
+
+    def _where(self, name: str) -> str:
+        return f"{self.address}/{name}" if name else self.address
+
+
+@dataclass
+class Tensors:
+    """A model's tensors, each read when it is asked for. shapes: by name. types: likewise, "torch.float16"."""
+
+    shapes: dict[str, list[int]]
+    read: Callable[[str], Tensor]
+
+
+def opened(files: list[Path], unwrap: tuple[str, ...] = ()) -> Tensors:
+    """The tensors of one or several files; UserError where one is damaged, or would run code."""
+    if files[0].suffix in PICKLED:
+        held = unpickled(files[0], unwrap)
+        return Tensors({name: list(tensor.shape) for name, tensor in held.items()}, held.__getitem__)
+    shapes: dict[str, list[int]] = {}
+    homes: dict[str, Path] = {}
+    for file in files:
+        found, _ = weights.header(file)
+        shapes |= found
+        homes |= dict.fromkeys(found, file)
+    return Tensors(shapes, lambda name: _tensor(homes[name], name))
+
+
+def _tensor(file: Path, name: str) -> Tensor:
+    try:
+        with safe_open(file, "pt") as inside:
+            return inside.get_tensor(name)
+    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
+        raise UserError(f"{file} is damaged ({error}); fetch it again") from error
+
+
+def unpickled(file: Path, unwrap: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors of a pickled file, read by torch's reader that runs no code; UserError where that doesn't do."""
+    try:
+        said = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's own kinds, zip's, torch's RuntimeError: by what is wrong with the file
+        raise UserError(f"{file} is not read: {_why(str(error))}") from error
+    for key in unwrap:
+        if isinstance(said, dict) and isinstance(said.get(key), dict):
+            said = said[key]
+            break
+    if not isinstance(said, dict):
+        raise UserError(f"{file} holds a {type(said).__name__}, not tensors by name; it is another model's")
+    return {name: value for name, value in said.items() if isinstance(value, Tensor)}
+
+
+def _why(said: str) -> str:
+    """Why torch refused a pickled file. Its own advice, to read the file with its code, is not passed on."""
+    if (code := re.search(r"GLOBAL (\S+)|global (\S+)", said)) is not None:
+        return (
+            f"it is pickled, and would have to run {code[1] or code[2]} to be read, which nothing here does; "
+            "find it as safetensors, or write its tensors alone to such a file where you trust it"
+        )
+    first = said.partition("\n")[0]
+    return f"it is damaged, truncated, or no file of torch's ({first[:200]}); fetch it again"
