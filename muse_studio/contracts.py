@@ -185,13 +185,29 @@ class Optimizer(Protocol):
 
 
 class Metric(Protocol):
-    """A measure in torchmetrics' manner."""
+    """A measure of pictures against real ones, in torchmetrics' manner: fed batch by batch, in constant memory.
 
-    def update(self, *args: Tensor) -> None:
-        """Take in one batch."""
+    Neither the order of the pictures nor how they are batched changes what it computes. `least` says how many pictures
+    it needs. What has to move to a device does so by a method `to`.
+    """
+
+    least: int
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each number of `compute` is called, and means, in their order; names tell the network that they rest on.
+
+        Raises UserError where such a network can't be had, so that it is told before anything is drawn.
+        """
+
+    def reset(self) -> None:
+        """Forget all that was taken in."""
+
+    def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
+        """Take in one batch: real pictures and those held against them, uint8[B, 3, H, W] each, and their captions."""
 
     def compute(self) -> Tensor:
-        """The measure over all that was taken in."""
+        """The measure over all that was taken in, float[M]: one number for each meaning."""
 
 
 class Task(Protocol):

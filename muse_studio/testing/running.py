@@ -141,11 +141,19 @@ class MetricContract(Contract):
         """The metric, with nothing seen yet."""
         return super().make()
 
-    def batches(self) -> list[tuple[Tensor, ...]]:
-        """The arguments of two updates at least."""
-        raise NotImplementedError(f"{type(self).__name__} must define batches(self), the arguments of two updates")
+    def batches(self) -> list[tuple[Tensor, Tensor, list[str]]]:
+        """The arguments of two updates at least: here real pictures, noisy ones, and captions."""
+        generator = torch.Generator().manual_seed(0)
+        found = []
+        for _ in range(2):
+            real = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+            noise = torch.randint(-30, 31, real.shape, generator=generator)
+            found.append(
+                (real, (real + noise).clamp(0, 255).byte(), ["a red apple", "two cats", "a blue car", "a car"])
+            )
+        return found
 
-    def measured(self, *batches: tuple[Tensor, ...]) -> Metric:
+    def measured(self, *batches: tuple[Tensor, Tensor, list[str]]) -> Metric:
         """A new metric that has seen these batches, all of them where none is given."""
         metric = self.make()
         for batch in batches or self.batches():
@@ -155,6 +163,36 @@ class MetricContract(Contract):
     def test_it_computes_numbers(self) -> None:
         value = self.measured().compute()
         assert isinstance(value, Tensor) and value.isfinite().all(), f"compute gives finite numbers, got {value!r}"
+
+    def test_every_number_has_a_meaning(self) -> None:
+        metric = self.measured()
+        value, meanings = metric.compute(), metric.meanings
+        assert value.shape == (len(meanings),), (
+            f"compute gives float[{len(meanings)}], a number for each of {', '.join(meanings)}; got {list(value.shape)}"
+        )
+        assert all(meanings.values()), "a number's meaning is empty"
+
+    def test_batches_and_their_order_change_nothing(self) -> None:
+        batches = self.batches()
+        expected = self.measured(*batches).compute()
+        for other, what in (
+            (batches[::-1], "batches in another order"),
+            ([_rows(batch, [row]) for batch in batches for row in reversed(range(len(batch[2])))], "single pictures"),
+        ):
+            torch.testing.assert_close(
+                self.measured(*other).compute(),
+                expected,
+                rtol=1e-3,
+                atol=1e-4,  # a network's own rounding depends on the batch
+                msg=lambda detail, what=what: f"{what} give another value\n{detail}",
+            )
+
+    def test_reset_forgets_all(self) -> None:
+        first, second, *_ = self.batches()
+        metric = self.measured(second)
+        metric.reset()
+        metric.update(*first)
+        assert torch.equal(metric.compute(), self.measured(first).compute()), "after reset it knows what it saw before"
 
     def test_computing_changes_nothing(self) -> None:
         metric = self.measured()
@@ -169,9 +207,14 @@ class MetricContract(Contract):
 
     def test_inputs_are_not_changed(self) -> None:
         batch = self.batches()[0]
-        before = [tensor.clone() for tensor in batch]
+        before = [tensor.clone() for tensor in batch[:2]]
         self.make().update(*batch)
         assert all(map(torch.equal, batch, before)), "update changed the tensors that it was given"
+
+
+def _rows(batch: tuple[Tensor, Tensor, list[str]], rows: list[int]) -> tuple[Tensor, Tensor, list[str]]:
+    real, generated, prompts = batch
+    return real[rows], generated[rows], [prompts[row] for row in rows]
 
 
 class TaskContract(Contract):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import Dataset, TextEncoder
+from muse_studio.contracts import Dataset, Metric, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
 from muse_studio.files import open_folder, path_of, replacing
@@ -19,6 +19,7 @@ from muse_studio.pixels import to_bytes
 from muse_studio.progress import ProgressBar
 from muse_studio.sheet import Section, contact_sheet
 from muse_studio.stage import Stage, check_fit
+from muse_tasks.judges import Judges
 from muse_tasks.measures import perplexity, usage
 from muse_tasks.reading import Collection, read
 from muse_tasks.real import ANOTHER, NONE, REFINED, RIGHT, Real
@@ -47,6 +48,9 @@ class Evaluate:
     real: whether real pictures are measured too: through the tokenizer, masked, refined. None of that depends on how
         pictures are sampled, so that a comparison of samplers saves its time by false, which leaves the retrieval by
         drawn pictures; these are the same either way.
+    metrics: by names of your own, metrics of the last stage's drawn pictures, each held against the real one of its
+        caption; every split is measured alone. None by default: they take networks and time.
+    reconstruction_metrics: the same of real pictures through the last stage's tokenizer, held against themselves.
     """
 
     stages: dict[str, Stage]
@@ -60,6 +64,8 @@ class Evaluate:
     mask_ratios: list[float] = field(default_factory=lambda: [0.25, 0.5, 0.75, 1.0])
     shown: int = 24
     real: bool = True
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    reconstruction_metrics: dict[str, Metric] = field(default_factory=dict)
     collection: Collection | None = field(default=None, init=False, repr=False)
     """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
     it may be set to that one's."""
@@ -73,24 +79,32 @@ class Evaluate:
             raise ValueError(f"seed is {self.seed}; give 0 or more")
         if not self.mask_ratios or not all(0 < ratio <= 1 for ratio in self.mask_ratios):
             raise ValueError(f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1")
+        if self.reconstruction_metrics and not self.real:
+            raise ValueError(
+                "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either"
+            )
 
     def __call__(self, hook: Any = None) -> Evaluation:
         """Measure, and write both files; `hook` hears of each sampling step.
 
-        Raises UserError where `out` can't be written or the device is missing, before any picture is read.
+        Raises UserError where `out` can't be written or the device is missing, before any picture is read, and where
+        a metric lacks its network or needs more pictures, before any is drawn.
         """
         out = open_folder(path_of(self.out), "out")
-        device = pick(self.device)
+        device, last = pick(self.device), list(self.stages.values())[-1]
         make_ready(self.stages, self.text_encoder, device)
         if self.collection is None:
             self.collection = read(self.dataset)
         splits, gallery, starts = self.collection.splits, self.collection.gallery, self.collection.starts
         chosen = {split: self._choose(split, len(records)) for split, records in splits.items()}
         batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
+        judges = Judges(self.metrics, self.reconstruction_metrics, device)
+        judges.check({split: len(indices) for split, indices in chosen.items()})
         tallies, seconds = {}, []
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
+                judges.start(split)
                 real = Real(self.stages, self.mask_ratios, *self._streams(split, "mask", "refine"), device)
                 (drawing,) = self._streams(split, "draw")
 
@@ -104,14 +118,18 @@ class Evaluate:
                     with torch.inference_mode():
                         text = self.text_encoder([record["caption"] for record in batch]).to(device)
                     if self.real:
-                        real.measure(tally, batch, text)
+                        again = real.measure(tally, batch, text)
+                        judges.see_reconstructed(batch, last, again)
                     with timed(seconds, len(batch)):
                         finished = sample(self.stages, text, drawing, watch=watch)
                         drawn = [to_bytes(decode(self.stages[name], finished[name])).cpu() for name in finished]
                     for name, pictures in zip(finished, drawn, strict=True):
                         tally.features[name, "generated"].append(features(pictures))
+                    judges.see_drawn(batch, last, drawn[-1])
                     tally.keep(batch, drawn, self.shown)
-        result = Evaluation(self._metrics(tallies, gallery), _sheet(tallies, list(self.stages)), seconds)
+                judges.finish()
+        metrics = self._metrics(tallies, gallery) | judges.found
+        result = Evaluation(metrics, _sheet(tallies, list(self.stages)), seconds, judges.meanings)
         result.paths = _write(result, out)
         return result
 

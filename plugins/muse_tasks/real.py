@@ -39,8 +39,8 @@ class Real:
     device: torch.device
 
     @torch.inference_mode()
-    def measure(self, tally: Tally, records: list[Record], text: TextEmbedding) -> None:
-        """One batch, whose captions are `text`, into the tally."""
+    def measure(self, tally: Tally, records: list[Record], text: TextEmbedding) -> Tensor:
+        """One batch, whose captions are `text`, into the tally; returns it, uint8, as the last tokenizer gives it."""
         low, smaller = None, {}
         for name, stage in self.stages.items():
             images = torch.stack([stage.resize(record["image"]) for record in records])
@@ -55,6 +55,7 @@ class Real:
             for what, pictures in smaller.items():
                 tally.psnr[name, what].append(psnr(images, enlarge(pictures, stage)))
             low, smaller = tokens, {"enlarged": again, "enlarged_real": images}
+        return again
 
     def _predict(self, tally: Tally, name: str, tokens: Tensor, text: TextEmbedding, low: Tensor | None) -> None:
         """Accuracy and cross-entropy of masked tokens, also given wrong low-resolution tokens and none."""

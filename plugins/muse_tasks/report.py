@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from muse_tasks.judges import DRAWN, RECONSTRUCTED
 from muse_tasks.measures import EQUAL_DB
 from muse_tasks.real import REFINED
 from muse_tasks.records import SPLITS
@@ -44,33 +46,54 @@ DEFINITIONS = {
     "chance": "what a guess would reach: the mean of k / (pictures in the group)",
 }
 
+MEASURED = {
+    DRAWN: "by the names that the recipe gives them: the last stage's drawn pictures, each held against the real one "
+    "of its caption, scaled to the stage's size; each split alone",
+    RECONSTRUCTED: "the same of real pictures through the last stage's tokenizer",
+}
+"""Added where there are such metrics."""
+
 
 @dataclass
 class Evaluation:
     """The numbers (`metrics`, as in metrics.json), the contact sheet, and where both were written.
 
-    seconds: of sampling and decoding, a picture, batch by batch.
+    seconds: of sampling and decoding, a picture, batch by batch. meanings: of the metrics' numbers, by their names.
     """
 
     metrics: dict[str, Any]
     sheet: Image.Image = field(repr=False)
     seconds: list[float] = field(default_factory=list, repr=False)
+    meanings: dict[str, str] = field(default_factory=dict, repr=False)
     paths: list[Path] = field(default_factory=list)
 
     def to_json(self) -> str:
         """The metrics and their definitions; the same evaluation gives the same text."""
-        return json.dumps({**self.metrics, "definitions": DEFINITIONS}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({**self.metrics, "definitions": self._definitions()}, indent=2, ensure_ascii=False) + "\n"
+
+    def _definitions(self) -> dict[str, str]:
+        added = {which: said for which, said in MEASURED.items() if which in self.metrics}
+        return DEFINITIONS | added | self.meanings
 
     def scores(self) -> dict[str, float]:
-        """How good the drawn pictures are, in few numbers: the last stage's retrieval by them, split by split."""
+        """How good the drawn pictures are, in few numbers: the last stage's retrieval by them, and their metrics."""
         last = list(self.metrics["retrieval"].values())[-1]
-        return {f"{k}, {split}": found["generated"][k] for k in ("R@1", "R@5") for split, found in last.items()}
+        scores = {f"{k}, {split}": found["generated"][k] for k in ("R@1", "R@5") for split, found in last.items()}
+        for name, number, splits in self._measured(DRAWN):
+            scores |= {f"{name}: {number}, {split}": value for split, value in splits.items()}
+        return scores
 
     def summary(self) -> str:
         """One table, a column a split, and the files."""
         console = Console(file=io.StringIO(), width=88)
         console.print(self._table())
         return "\n".join([console.file.getvalue().rstrip(), *map(str, self.paths)])
+
+    def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Of each metric its name, and of each of its numbers the name and the value by split."""
+        for name, splits in self.metrics.get(which, {}).items():
+            for number in next(iter(splits.values())):
+                yield name, number, {split: found[number] for split, found in splits.items()}
 
     def _table(self) -> Table:
         metrics = self.metrics
@@ -89,6 +112,11 @@ class Evaluation:
             row(f"{stage}: tokenizer PSNR, dB", ".2f", of["psnr_db"])
             row(f"{stage}: codebook in use", ".1%", {}, of["codebook_usage"])
             row(f"{stage}: codebook perplexity", ".1f", {}, of["perplexity"])
+        for which in (RECONSTRUCTED, DRAWN):
+            if metrics.get(which):
+                table.add_section()
+            for name, number, splits in self._measured(which):
+                row(f"{which.removesuffix('_metrics')}, {name}: {number}", ".4g", splits)
         for stage, of in metrics["masked_tokens"].items():
             table.add_section()
             for ratio in next(iter(of.values())):

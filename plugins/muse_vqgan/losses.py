@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
 
-from muse_studio import hub
 from muse_studio.errors import UserError
+from muse_studio.vision import MEAN, STD, load_vision
 
 
 @dataclass
@@ -60,26 +59,10 @@ class Perceptual:
 
     def load(self) -> PerceptualLoss:
         """The loss, with its network loaded; UserError where it can't be."""
-        from transformers import AutoModel
-
-        try:
-            folder = hub.folder_of(self.network, offline=False, files=(*hub.CONFIG, *hub.WEIGHTS))
-            network, info = AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-        except (UserError, OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"perceptual.network {self.network!r} could not be loaded: {reason}; give a folder that "
-                "save_pretrained wrote, with config.json and model.safetensors, or the hub name of a vision model"
-            ) from error
-        if missing := [name for name in info["missing_keys"] if "pooler" not in name]:
-            raise UserError(
-                f"perceptual.network {self.network!r} lacks {len(missing)} of its weights, first {missing[0]}"
-            )
-        mean = torch.tensor(self.mean or [0.485, 0.456, 0.406]).view(3, 1, 1)
-        std = torch.tensor(self.std or [0.229, 0.224, 0.225]).view(3, 1, 1)
-        return PerceptualLoss(network.eval().requires_grad_(False), mean, std)
+        network = load_vision(self.network, "perceptual.network")
+        mean = torch.tensor(self.mean or MEAN).view(3, 1, 1)
+        std = torch.tensor(self.std or STD).view(3, 1, 1)
+        return PerceptualLoss(network, mean, std)
 
 
 class PerceptualLoss:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -36,14 +36,19 @@ class Optimizer:
 class Metric:
     """The mean difference."""
 
+    meanings: ClassVar = {"difference": "the mean"}
+
     def __init__(self) -> None:
         self.seen = []
 
-    def update(self, got, wanted):
-        self.seen.append((got - wanted).abs().mean())
+    def reset(self):
+        self.seen.clear()
+
+    def update(self, real, generated, prompts):
+        self.seen += [(one.double() - other.double()).abs().mean() for one, other in zip(real, generated, strict=True)]
 
     def compute(self):
-        return torch.stack(self.seen).mean()
+        return torch.stack(self.seen).mean()[None]
 
 
 class Task:
@@ -51,11 +56,6 @@ class Task:
 
     def __call__(self, hook):
         return None
-
-
-class MetricContract(testing.MetricContract):
-    def batches(self):
-        return [(torch.rand(4), torch.rand(4)) for _ in [torch.manual_seed(0), None]]
 
 
 GOOD = {
@@ -68,7 +68,7 @@ GOOD = {
     testing.EditorContract: FakeEditor,
     testing.DatasetContract: FakeDataset,
     testing.OptimizerContract: Optimizer,
-    MetricContract: Metric,
+    testing.MetricContract: Metric,
     testing.TaskContract: Task,
 }
 
@@ -202,10 +202,11 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
-EDITOR, DATASET, OPTIMIZER, TASK = (
+EDITOR, DATASET, OPTIMIZER, METRIC, TASK = (
     testing.EditorContract,
     testing.DatasetContract,
     testing.OptimizerContract,
+    testing.MetricContract,
     testing.TaskContract,
 )
 
@@ -432,15 +433,18 @@ BROKEN = [
         call(Optimizer, lambda self, model: torch.optim.SGD(model.parameters(), 0.0)),
     ),
     (OPTIMIZER, "a_restored", "not in state_dict", call(Optimizer, lambda self, model: Forgetful(model.parameters()))),
-    (MetricContract, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),
-    (MetricContract, "computing", "second time", but(Metric, compute=lambda self: torch.rand(()))),
+    (METRIC, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),
+    (METRIC, "every_number", "a number for each of one, two", but(Metric, meanings={"one": "1", "two": "2"})),
+    (METRIC, "computing", "second time", but(Metric, compute=lambda self: torch.rand(1))),
+    (METRIC, "batches", "another order", but(Metric, compute=lambda self: self.seen[0][None])),
+    (METRIC, "reset", "what it saw before", but(Metric, reset=lambda self: None)),
     (
-        MetricContract,
+        METRIC,
         "it_remembers",
         "another one saw",
         but(Metric, __init__=lambda self: setattr(self, "seen", SHARED)),
     ),
-    (MetricContract, "inputs", "update changed", but(Metric, update=lambda self, got, wanted: spoil(got))),
+    (METRIC, "inputs", "update changed", but(Metric, update=lambda self, real, generated, prompts: spoil(real))),
     (TASK, "it_is_called", "the observers", call(Task, lambda self: None)),
 ]
 
@@ -474,5 +478,3 @@ def test_there_is_a_contract_for_every_kind():
 def test_a_contract_says_what_it_lacks():
     with pytest.raises(NotImplementedError, match="TestMine must define make"):
         type("TestMine", (testing.SamplerContract,), {})().make()
-    with pytest.raises(NotImplementedError, match="TestMine must define batches"):
-        type("TestMine", (testing.MetricContract,), {})().batches()

@@ -159,6 +159,33 @@ def clip(folder: Path) -> dict[str, Any]:
     return pretrained(folder, CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=32, **size, **ids)))
 
 
+def features(folder: Path) -> dict[str, Any]:
+    from muse_metrics.features import Features
+    from transformers import ResNetConfig, ResNetModel
+
+    ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])).save_pretrained(folder)
+    return {"features": Features(str(folder), side=32)}
+
+
+def classes(folder: Path) -> dict[str, Any]:
+    from muse_metrics.efficientnet import EfficientNetLite0
+    from muse_metrics.features import Features
+
+    torch.save(EfficientNetLite0().state_dict(), folder / "classes.pth")
+    return {"features": Features(weights=str(folder / "classes.pth"), side=32), "splits": 2}
+
+
+def whole_clip(folder: Path) -> dict[str, Any]:
+    from transformers import CLIPConfig, CLIPModel
+
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = size | {"vocab_size": 32, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    vision = size | {"image_size": 16, "patch_size": 8}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    settings = pretrained(folder, CLIPModel(config))
+    return {"model": settings["model"], "offline": True}
+
+
 def training(folder: Path) -> dict[str, Any]:
     fit = Fit(out=str(folder / "run"), steps=2, batch=2, device="cpu")
     return {
@@ -234,6 +261,13 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "editor variations": nothing,
     "guidance cfg": nothing,
     "guidance none": nothing,
+    "metric clip-score": whole_clip,
+    "metric frechet": features,
+    "metric inception-score": classes,
+    "metric kernel": features,
+    "metric precision-recall": features,
+    "metric psnr": nothing,
+    "metric ssim": nothing,
     "optimizer adafactor": quick,
     "optimizer adamw": quick,
     "optimizer adamw8bit": quick,

@@ -1,0 +1,1 @@
+"""What drawn pictures are measured by: distances of features, classes, captions, and pixel by pixel."""

@@ -1,0 +1,17 @@
+"""Offers the field's measures of pictures; nothing of them is imported before it is used."""
+
+from muse_studio.hookspecs import hookimpl
+
+
+@hookimpl
+def muse_metrics() -> dict[str, str]:
+    """The metrics by name."""
+    return {
+        "clip-score": "muse_metrics.clip_score:CLIPScore",
+        "frechet": "muse_metrics.frechet:Frechet",
+        "inception-score": "muse_metrics.inception_score:InceptionScore",
+        "kernel": "muse_metrics.kernel:Kernel",
+        "precision-recall": "muse_metrics.precision_recall:PrecisionRecall",
+        "psnr": "muse_metrics.pairs:PSNR",
+        "ssim": "muse_metrics.pairs:SSIM",
+    }

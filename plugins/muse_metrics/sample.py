@@ -1,0 +1,50 @@
+"""What is kept of any number of pictures in constant memory: a draw that does not depend on their order."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def keys(images: Tensor) -> Tensor:
+    """uint8[B, 3, H, W] to int64[B], a number a picture that its pixels alone decide, evenly spread."""
+    return torch.tensor(
+        [
+            int.from_bytes(hashlib.blake2b(picture.numpy().tobytes(), digest_size=8).digest(), "big", signed=True)
+            for picture in images.cpu().contiguous()
+        ],
+        dtype=torch.int64,
+    )
+
+
+class Sample:
+    """The features of at most `most` pictures: those with the smallest keys of all that were seen (bottom-k sampling).
+
+    As keys are spread evenly, that is a uniform draw without replacement; it is the same in any order and any batches.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.keys = torch.empty(0, dtype=torch.int64)
+        self.rows: Tensor | None = None
+
+    def add(self, images: Tensor, features: Tensor) -> None:
+        """uint8[B, 3, H, W] and float[B, D]; ValueError where D is not what it was."""
+        check_width(self.rows, features)
+        joined = torch.cat([self.keys, keys(images)])
+        rows = features if self.rows is None else torch.cat([self.rows, features])
+        order = joined.argsort(stable=True)[: self.most]
+        self.keys, self.rows = joined[order], rows[order]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def check_width(before: Tensor | None, features: Tensor) -> None:
+    """ValueError where features are not float[B, D] of the D that they had before."""
+    if features.ndim != 2:
+        raise ValueError(f"features are [B, D], got {list(features.shape)}")
+    if before is not None and before.shape[-1] != features.shape[-1]:
+        raise ValueError(f"features of {features.shape[-1]} numbers came after some of {before.shape[-1]}")
