@@ -17,6 +17,7 @@ from muse_metrics import inception
 from muse_metrics.efficientnet import EfficientNetLite0
 from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.pickled import unpickled
 from muse_studio.vision import MEAN, STD, load_vision
 
 EFFICIENTNET, INCEPTION = "efficientnet-lite0", "inception"
@@ -147,18 +148,9 @@ def _local(network: str, address: str | None) -> Path:
 
 def _fill(module: nn.Module, path: Path, network: str) -> None:
     """Strictly, from safetensors or from a .pth that holds tensors alone; UserError where it is anything else."""
-    try:
-        if path.suffix == ".safetensors":
-            found = weights.read(str(path))
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        found = {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
-        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    except UserError:
-        raise
-    except Exception as error:  # unpickling, zip and tensor errors are of many kinds; what isn't a table has no items
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(f"features.weights {path} holds no tensors that can be read safely: {reason}") from error
+    read = weights.read(str(path)) if path.suffix == ".safetensors" else unpickled(path)
+    found = {name: tensor for name, tensor in read.items() if not name.endswith("num_batches_tracked")}
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     wanted = {
         name: tuple(tensor.shape)
         for name, tensor in module.state_dict().items()

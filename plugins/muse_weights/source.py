@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from muse_studio import weights
 from muse_studio.errors import UserError
 from muse_studio.files import path_of
+from muse_studio.pickled import unpickled
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 """How the names of pickled files end; all else is taken to be safetensors."""
@@ -130,29 +129,3 @@ def _tensor(file: Path, name: str) -> Tensor:
             return inside.get_tensor(name)
     except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
         raise UserError(f"{file} is damaged ({error}); fetch it again") from error
-
-
-def unpickled(file: Path, unwrap: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors of a pickled file, read by torch's reader that runs no code; UserError where that doesn't do."""
-    try:
-        said = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's own kinds, zip's, torch's RuntimeError: by what is wrong with the file
-        raise UserError(f"{file} is not read: {_why(str(error))}") from error
-    for key in unwrap:
-        if isinstance(said, dict) and isinstance(said.get(key), dict):
-            said = said[key]
-            break
-    if not isinstance(said, dict):
-        raise UserError(f"{file} holds a {type(said).__name__}, not tensors by name; it is another model's")
-    return {name: value for name, value in said.items() if isinstance(value, Tensor)}
-
-
-def _why(said: str) -> str:
-    """Why torch refused a pickled file. Its own advice, to read the file with its code, is not passed on."""
-    if (code := re.search(r"GLOBAL (\S+)|global (\S+)", said)) is not None:
-        return (
-            f"it is pickled, and would have to run {code[1] or code[2]} to be read, which nothing here does; "
-            "find it as safetensors, or write its tensors alone to such a file where you trust it"
-        )
-    first = said.partition("\n")[0]
-    return f"it is damaged, truncated, or no file of torch's ({first[:200]}); fetch it again"

@@ -7,13 +7,13 @@ import fsspec
 import pytest
 import torch
 from muse_weights import formats
-from muse_weights.source import unpickled
 from muse_weights.task import ImportWeights
 from safetensors.torch import load_file, save_file
 
 import muse_studio
 from muse_studio.cli import main
 from muse_studio.errors import UserError
+from muse_studio.pickled import unpickled
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 VQ = "vqvae/diffusion_pytorch_model.safetensors"
