@@ -96,8 +96,9 @@ def to_cells(region: Tensor, grid: tuple[int, int], dilate: int = 0) -> Tensor:
 
 
 def touched(region: Tensor, size: tuple[int, int]) -> Tensor:
-    """bool[H, W] to bool[H', W'] of any size over the same area: True where a pixel of it touches the region."""
-    return F.adaptive_max_pool2d(region[None, None].float(), size)[0, 0] > 0
+    """bool[..., H, W] to bool[..., H', W'] of any size over the same area: True where a pixel touches the region."""
+    flat = region.reshape(-1, 1, *region.shape[-2:]).float()
+    return F.adaptive_max_pool2d(flat, size).view(*region.shape[:-2], *size) > 0
 
 
 def grow(region: Tensor, rings: int) -> Tensor:

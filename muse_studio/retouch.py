@@ -109,7 +109,7 @@ class Retouch:
         finished, low = {name: first}, first
         again = self._touched if self.redraw == "touched" else first != self.tokens[name]
         for name, stage in later:
-            anew = touched(again[0], self.plane.grid(stage))[None]
+            anew = touched(again, self.plane.grid(stage))
             if self.redraw == "changed":
                 anew = grow(anew, self.dilate)
             again = anew & self.regions[name]
@@ -130,7 +130,7 @@ class Retouch:
     ) -> Iterator[Tensor]:
         """A stage's grid after each step of each window, which `watch` hears of; as it is where nothing is MASK."""
         stage = self.stages[name]
-        steps = len(self.plane.corners(stage, masked[0] == MASK)) * stage.sampler.steps
+        steps = len(self.plane.corners(stage, (masked == MASK).any(0))) * stage.sampler.steps
         if steps == 0:
             yield masked
             return

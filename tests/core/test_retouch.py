@@ -245,3 +245,23 @@ def test_redraw_changed_leaves_what_the_first_stage_left():
         expected = torch.zeros(1, 8, 8, dtype=torch.bool)
         expected[0, 2 - dilate : 4 + dilate, 4 - dilate : 6 + dilate] = True
         assert torch.equal(seen[0] == MASK, expected)
+
+
+@pytest.mark.parametrize("redraw", ["touched", "changed"])
+def test_pictures_of_a_batch_are_drawn_in_their_own_regions(redraw):
+    stages = stages_of(fakes.FakeSampler(steps=2))
+    for stage in stages.values():
+        stage.transformer = Same()
+    regions = torch.zeros(3, 32, 32, dtype=torch.bool)
+    regions[0, :8, :8], regions[1, 16:24, 8:32], regions[2, 24:, 24:] = True, True, True
+    each = [
+        retouch_of(stages, picture(32, 32, seed), region, dilate=0, redraw=redraw)
+        for seed, region in enumerate(regions)
+    ]
+    whole, text = Retouch.joined(each), fakes.embedding(3)
+    watch, generator = (lambda *told: None), torch.Generator().manual_seed(0)
+    *_, first = whole.edit(Inpaint(), text, generator, watch=watch)
+    finished = whole.finish(first, text, generator, watch=watch)
+    for name, grid in finished.items():
+        wanted = torch.cat([torch.where(one.regions[name], Same.code, one.tokens[name]) for one in each])
+        assert torch.equal(grid, wanted), name
