@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from muse_studio.sheet import GAP, GREY, INK, LINE, MARGIN, PAPER, TEXT, TITLE, cut, fit, wrap
+from muse_studio.sheet import GAP, GREY, INK, LINE, MARGIN, PAPER, TEXT, TITLE, cut, fit, stacked, wrap
 
 FIELD = "#eeeeee"
 """The colour of a cell that holds words instead of a picture."""
@@ -52,12 +52,7 @@ def grid_sheet(blocks: list[Block], *, side: int = 128) -> Image.Image:
             for column, cell in enumerate(block.cells[row]):
                 _put(part, cell, (MARGIN + beside + column * (side + GAP), y), side)
         parts.append(part)
-    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), PAPER)
-    top = 0
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
-    return sheet
+    return stacked(parts)
 
 
 def _put(sheet: Image.Image, cell: Image.Image | str, corner: tuple[int, int], side: int) -> None:

@@ -87,12 +87,10 @@ def as_region(given: Region, height: int, width: int) -> Tensor:
 def to_cells(region: Tensor, grid: tuple[int, int], dilate: int = 0) -> Tensor:
     """bool[..., H, W] to bool[..., h, w]: the cells that a region touches, and `dilate` rings of cells around them.
 
-    H and W are multiples of h and w. A cell is touched by a single pixel. The ring matters: an encoder's field of view
+    A cell is touched by a single pixel. The ring matters: an encoder's field of view
     is wider than its cell, so that the tokens beside a region know what stood in it, and would bring it back.
     """
-    (height, width), (h, w) = region.shape[-2:], grid
-    cells = region.unflatten(-2, (h, height // h)).unflatten(-1, (w, width // w)).any(-1).any(-2)
-    return grow(cells, dilate)
+    return grow(touched(region, grid), dilate)
 
 
 def touched(region: Tensor, size: tuple[int, int]) -> Tensor:

@@ -65,7 +65,12 @@ def contact_sheet(sections: list[Section], *, side: int = 128, columns: int | No
                 pen.text((left, top + above + side + GAP + number * LINE), line, INK, font=small)
         parts.append(part)
 
-    sheet = Image.new("RGB", (sheet_width, sum(part.height for part in parts)), PAPER)
+    return stacked(parts)
+
+
+def stacked(parts: list[Image.Image]) -> Image.Image:
+    """Pictures of one width, one below the other."""
+    sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), PAPER)
     top = 0
     for part in parts:
         sheet.paste(part, (0, top))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.sample import Sample
+from muse_metrics.sample import Sampled
 from muse_studio.errors import UserError
 
 
 @dataclass
-class Kernel:
+class Kernel(Sampled):
     """The squared maximum mean discrepancy of features under the kernel (x.y / D + 1)^3 (Bińkowski et al. 2018).
 
     Unlike the Fréchet distance it is unbiased: sets of any number of pictures can be compared, and two of the same
@@ -49,15 +49,6 @@ class Kernel:
             "one of all where there are no more; 0 is best",
             f"{name}, deviation": "standard deviation over those subsets; 0 where there is one",
         }
-
-    def reset(self) -> None:
-        """Forget all pictures."""
-        self.real, self.drawn = Sample(self.kept), Sample(self.kept)
-
-    def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
-        """uint8[B, 3, H, W] twice, of any sizes."""
-        self.real.add(real, self.features(real))
-        self.drawn.add(generated, self.features(generated))
 
     def compute(self) -> Tensor:
         """float64[2]: mean and deviation; UserError of fewer than two pictures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ NO_ERROR = 100.0
 """The PSNR in dB that a picture without any error is counted with, since its true one is infinite."""
 
 
-class Pairs:
+class Pairs(ABC):
     """The mean over pairs of pictures of some number a pair."""
 
     least = 1
@@ -35,9 +36,9 @@ class Pairs:
         self.count += len(real)
         self.total = self.total + self.measure(real.cpu().double(), generated.cpu().double()).sum()
 
+    @abstractmethod
     def measure(self, real: Tensor, generated: Tensor) -> Tensor:
         """float64[B, 3, H, W] in 0..255 twice to float64[B]."""
-        raise NotImplementedError
 
     def compute(self) -> Tensor:
         """float64[1]; UserError of no picture."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.sample import Sample, check_width
+from muse_metrics.sample import Sampled, check_width
 from muse_studio.errors import UserError
 
 ROWS = 1024
@@ -16,7 +16,7 @@ ROWS = 1024
 
 
 @dataclass
-class PrecisionRecall:
+class PrecisionRecall(Sampled):
     """Precision and recall by nearest neighbours in feature space (Kynkäänniemi et al. 2019).
 
     A set's manifold is the union of balls around its features, each reaching its k-th nearest other. Precision is the
@@ -48,15 +48,6 @@ class PrecisionRecall:
             f"precision, {title}": f"share of drawn pictures whose features lie in a real one's {ball}; 1 is best",
             f"recall, {title}": f"share of real pictures whose features lie in a drawn one's {ball}; 1 is best",
         }
-
-    def reset(self) -> None:
-        """Forget all pictures."""
-        self.real, self.drawn = Sample(self.kept), Sample(self.kept)
-
-    def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
-        """uint8[B, 3, H, W] twice, of any sizes."""
-        self.real.add(real, self.features(real))
-        self.drawn.add(generated, self.features(generated))
 
     def compute(self) -> Tensor:
         """float64[2]; UserError of no more pictures than neighbours."""

@@ -42,6 +42,19 @@ class Sample:
         return len(self.keys)
 
 
+class Sampled:
+    """What a metric of two sets keeps: `kept` pictures' `features` of each."""
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.real, self.drawn = Sample(self.kept), Sample(self.kept)
+
+    def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
+        """uint8[B, 3, H, W] twice, of any sizes."""
+        self.real.add(real, self.features(real))
+        self.drawn.add(generated, self.features(generated))
+
+
 def check_width(before: Tensor | None, features: Tensor) -> None:
     """ValueError where features are not float[B, D] of the D that they had before."""
     if features.ndim != 2:

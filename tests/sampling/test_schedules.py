@@ -8,20 +8,27 @@ import torch
 from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
 from muse_sampling.schedules import Cosine, Cubic, Exp, Linear, Log, Sqrt, Square, masked_counts
 
 SCHEDULES = [Cosine(), Linear(), Square(), Cubic(), Sqrt(), Log(), Log(4096), Exp(), Exp(4096), Log(2), Exp(2)]
+LATER = [
+    *(Arccos(), Sigmoid(), Sigmoid(0.0, 3.0), Sigmoid(-3.0, 0.0, 0.5), Sigmoid(-9.0, 9.0, 0.01)),
+    *(Polynomial(0.01), Polynomial(1.7), Polynomial(40.0)),
+    *(Steps([0.0]), Steps([1.0, 1.0, 0.0]), Steps([0.9, 0.5, 0.5, 0.1, 0.0])),
+]
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+every_later_one_too = pytest.mark.parametrize("schedule", SCHEDULES + LATER, ids=repr)
 
 
-@every_schedule
+@every_later_one_too
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_ends_are_exact(schedule, dtype):
     got = schedule(torch.tensor([0.0, 1.0], dtype=dtype))
     assert got.tolist() == [1.0, 0.0] and got.dtype == dtype
 
 
-@every_schedule
+@every_later_one_too
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=50))
 @settings(max_examples=100, deadline=None)
 def test_it_never_rises_and_stays_in_range(schedule, progress):
