@@ -70,8 +70,7 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     built = build.construct(node, registry)
     task = built.thing
     observers = [*hearing(), *built.observers] if launch.leads() else []  # one process of a team speaks for all
-    for name, observer in observers:
-        registry.observe(name, observer)
+    registry.observe(observers)
     with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
         task.recipe = {key: each for key, each in node.plain().items() if key != OBSERVERS}
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}

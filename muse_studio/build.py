@@ -36,7 +36,7 @@ def check(node: Node, registry: Registry, expect: type | None = None) -> list[Pr
     Parts are made too, so that their own checks run, but on torch's meta device, where tensors hold no memory.
     """
     expect = expect or _kind_named_by(node, registry)
-    node, watching = apart(node) if expect is Task else (node, [])
+    node, watching = apart(node)
     planner = Planner(registry)
     maker = _Maker(_meta)
     maker.make([planner.value(expect, node, ""), *planned(watching, planner)])
@@ -53,7 +53,7 @@ def build(node: Node, registry: Registry, expect: type = Task) -> Any:
 
 def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     """As `build`, and says which parts were used. Nothing is made for real while a problem is known."""
-    node, watching = apart(node) if expect is Task else (node, [])
+    node, watching = apart(node)
     planner, listener = Planner(registry), Planner(registry)
     plan, plans = planner.value(expect, node, ""), planned(watching, listener)
     problems = planner.problems + listener.problems

@@ -44,7 +44,7 @@ def heard_by(observers: Named) -> Iterator[None]:
 
 
 def apart(node: Node) -> tuple[Node, list[Node]]:
-    """A task's recipe without its observers, and these, those of the environment first, where they don't hear already.
+    """A recipe without its observers, and these, those of the environment first, where they don't hear already.
 
     RecipeError where either is no list.
     """

@@ -54,20 +54,22 @@ class Provenance:
     """Where a picture comes from.
 
     recipe: draws it again. plugins: each that took part, with its version. edited: it has pixels of another picture.
+    prompt: what was asked for, where the recipe does not say.
     """
 
     recipe: dict[str, Any] | None = None
     plugins: dict[str, str] | None = None
     edited: bool = False
+    prompt: str = ""
 
     def xmp(self) -> str:
         """An XMP packet with IPTC's properties of generated pictures (Photo Metadata Standard 2025.1)."""
         used = list(dict.fromkeys(address for _, address in _weights(self.recipe)))
         said = {
-            "xmp:CreatorTool": f"{SOFTWARE} {version('muse-studio')}",
+            "xmp:CreatorTool": f"{SOFTWARE} {_version()}",
             "Iptc4xmpExt:DigitalSourceType": COMPOSITE if self.edited else GENERATED,
             "Iptc4xmpExt:AISystemUsed": f"{SOFTWARE} with {', '.join(used)}" if used else SOFTWARE,
-            "Iptc4xmpExt:AISystemVersionUsed": version("muse-studio"),
+            "Iptc4xmpExt:AISystemVersionUsed": _version(),
             "Iptc4xmpExt:AIPromptInformation": self._prompt(),
         }
         lines = [f"   <{name}>{escape(_NO_XML.sub('�', text))}</{name}>" for name, text in said.items() if text]
@@ -94,16 +96,24 @@ class Provenance:
 
     def _prompt(self) -> str:
         recipe = self.recipe or {}
-        asked = recipe.get("prompt", "")
+        asked = recipe.get("prompt", self.prompt)
         lines = [asked] if isinstance(asked, str) else list(asked)
         away = recipe.get("negative", "")
         return "\n".join([*lines, *([f"negative: {away}"] if away else [])])
 
 
 def write_png(image: Image.Image, path: Path, said: Provenance) -> None:
-    """Write a picture, or a sheet of several, in place of what is there; whole or not at all."""
-    with replacing(path) as aside:
-        image.save(aside, "PNG", pnginfo=said.png())
+    """Write a picture, or a sheet of several, in place of what is there, whole or not at all.
+
+    Raises UserError where the disk refuses.
+    """
+    try:
+        with replacing(path) as aside:
+            image.save(aside, "PNG", pnginfo=said.png())
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written: {error.strerror or error}; make room, or choose another place"
+        ) from error
 
 
 def _weights(table: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -117,6 +127,11 @@ def _weights(table: Any, path: str = "") -> Iterator[tuple[str, str]]:
                 yield path, each
             else:
                 yield from _weights(each, f"{path}.{key}" if path else key)
+
+
+@cache
+def _version() -> str:
+    return version("muse-studio")
 
 
 @cache

@@ -62,19 +62,20 @@ class Registry:
                 del sys.modules[module.__name__]
                 raise UserError(f"--plugin {file}: {error}") from error
 
-    def observe(self, name: str, observer: object) -> None:
-        """Let an observer's methods be called from now on, under its name, or that numbered where it is taken.
+    def observe(self, observers: Iterable[tuple[str, object]]) -> None:
+        """Let observers' methods be called from now on, each under its name, or that numbered where it is taken.
 
-        Raises PluginError where it has none that is a hook, or one that is misspelt.
+        Raises PluginError where one has no method that is a hook, or one that is misspelt.
         """
-        title = next(each for each in _numbered(name) if not self._manager.has_plugin(each))
-        try:
-            self._manager.register(observer, title)
-            self._manager.check_pending()
-            _check_filled(observer, {caller.name for caller in self._manager.get_hookcallers(observer) or ()})
-        except Exception as error:
-            self._manager.unregister(name=title)
-            raise PluginError(f"observer {name!r}: {_misspelt(error)}") from error
+        for name, observer in observers:
+            title = next(each for each in _numbered(name) if not self._manager.has_plugin(each))
+            try:
+                self._manager.register(observer, title)
+                self._manager.check_pending()
+                _check_filled(observer, {caller.name for caller in self._manager.get_hookcallers(observer) or ()})
+            except Exception as error:
+                self._manager.unregister(name=title)
+                raise PluginError(f"observer {name!r}: {_misspelt(error)}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:
         """The parts of one kind, or all, by kind, name and plugin; UserError where there is no such kind."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from muse_observers.place import folder_of
 from muse_studio.drawing import decode
+from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.pixels import to_bytes, to_images
 from muse_studio.previews import previews
@@ -96,6 +97,6 @@ class Preview:
             return
         try:
             write_png(image, self._path, said)
-        except OSError as error:
-            warnings.warn(f"{self._path} can't be written: {error.strerror or error}; no more previews", stacklevel=2)
+        except UserError as error:
+            warnings.warn(f"no more previews: {error}", stacklevel=2)
             self._path = None

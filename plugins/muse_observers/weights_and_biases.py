@@ -90,7 +90,7 @@ class WeightsAndBiases:
                 entity=self.entity,
                 tags=self.tags or None,
                 mode=self.mode,
-                dir=str(folder),
+                dir=str(folder.resolve()),  # its service has a working folder of its own
                 config=getattr(task, "recipe", None),
                 settings=wandb.Settings(console="off"),  # it would capture the progress bar
             )
