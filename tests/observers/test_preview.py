@@ -1,6 +1,7 @@
 """preview.png shows what is being drawn, is whole at every moment, and changes nothing."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from muse_studio.api import Prepared
 from muse_studio.contracts import MASK
+from muse_studio.hookspecs import hookimpl
 from muse_studio.picture import recipe_text
 from muse_studio.previews import GREYS
 from muse_studio.registry import Registry
@@ -23,44 +25,29 @@ def pixels(picture):
 
 
 class Looking:
-    """Notes preview.png after each step: that it can be read, and what is on it."""
+    """Looks at preview.png after each step, at which it must be whole."""
 
-    def __init__(self, path="out/preview.png"):
-        self.path, self.seen = path, []
+    def __init__(self):
+        self.seen = []
 
-    def muse_step(self, stage, step, steps, tokens):
-        with Image.open(self.path) as picture:
+    @hookimpl
+    def muse_step(self, stage, step, tokens):
+        with Image.open("out/preview.png") as picture:
             self.seen.append((stage, step, picture.convert("RGB"), tokens.clone()))
 
 
 def run(task, *observers):
-    """The task's result, with observers that hear each step in this order."""
+    """The task's result; the last observer hears first."""
     registry = Registry(entries=())
-    registry.observe([(f"observer-{number}", each) for number, each in enumerate(observers)])
+    registry.observe([("observer", each) for each in observers])
     return Prepared(task, registry)()
-
-
-def watched(task, preview, looking):
-    """A run in which somebody looks after each step."""
-    after = preview.muse_step
-
-    def both(stage, step, steps, tokens, image):
-        after(stage, step, steps, tokens, image)
-        looking.muse_step(stage, step, steps, tokens)
-
-    preview.muse_started(task)
-    hook = type("Hook", (), {"muse_step": staticmethod(lambda **told: both(*map(told.get, STEP)))})
-    return task(hook)
-
-
-STEP = ("stage", "step", "steps", "tokens", "image")
 
 
 def test_each_step_is_shown_with_grey_where_nothing_is_drawn(stages, encoder):
     looking = Looking()
     task = Generate(stages, encoder, "a cat")
     task.recipe = {"use": "generate", "prompt": "a cat"}
-    watched(task, Preview(seconds=0), looking)
+    run(task, looking, Preview(seconds=0))
     assert [each[:2] for each in looking.seen] == [("base", n) for n in (1, 2, 3, 4)] + [
         ("large", n) for n in (1, 2, 3)
     ]
@@ -74,18 +61,12 @@ def test_each_step_is_shown_with_grey_where_nothing_is_drawn(stages, encoder):
             known = (tokens[0] != MASK).numpy().repeat(4, 0).repeat(4, 1)
             expected = (drawn * 255).round().byte().permute(1, 2, 0).numpy()
             assert (np.asarray(picture)[known] == expected[known]).all()
-    assert recipe_text(task_path()) == "use: generate\nprompt: a cat\n"
-
-
-def task_path():
-    from pathlib import Path
-
-    return Path("out/preview.png")
+    assert recipe_text(Path("out/preview.png")) == "use: generate\nprompt: a cat\n"
 
 
 def test_the_stage_before_shines_through(stages, encoder):
     looking = Looking()
-    watched(Generate(stages, encoder, "a cat"), Preview(seconds=0), looking)
+    run(Generate(stages, encoder, "a cat"), looking, Preview(seconds=0))
     first = next(picture for stage, step, picture, _ in looking.seen if (stage, step) == ("large", 1))
     assert len(np.unique(np.asarray(first).reshape(-1, 3), axis=0)) > 2 + 16
 
