@@ -75,11 +75,9 @@ def test_it_is_off_unless_it_is_asked_for():
     assert (hook.muse_prompt.get_hookimpls(), hook.muse_picture.get_hookimpls()) == ([], [])
 
 
-@pytest.mark.parametrize("asked", ["recipe", "environment"])
-def test_a_refusal_is_one_line_and_the_user_s(here, monkeypatch, capfd, asked):
-    if asked == "environment":
-        monkeypatch.setenv("MUSE_OBSERVERS", "word-filter")
-    assert main(["generate", "a pear", "a naked apple", *["observers=[word-filter]"][: asked == "recipe"]]) == 2
+def test_the_environment_switches_it_on_for_every_command(here, monkeypatch, capfd):
+    monkeypatch.setenv("MUSE_OBSERVERS", "word-filter")
+    assert main(["generate", "a pear", "a naked apple"]) == 2
     assert capfd.readouterr() == (
         "",
         "error: prompt 2 of 2, 'a naked apple', is refused by the filter word-filter: 'naked' is on its list of words; "
