@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +61,21 @@ class Registry:
             except PluginError as error:
                 del sys.modules[module.__name__]
                 raise UserError(f"--plugin {file}: {error}") from error
+
+    def observe(self, observers: Iterable[tuple[str, object]]) -> None:
+        """Let observers' methods be called from now on, each under its name, or that numbered where it is taken.
+
+        Raises PluginError where one has no method that is a hook, or one that is misspelt.
+        """
+        for name, observer in observers:
+            title = next(each for each in _numbered(name) if not self._manager.has_plugin(each))
+            try:
+                self._manager.register(observer, title)
+                self._manager.check_pending()
+                _check_filled(observer, {caller.name for caller in self._manager.get_hookcallers(observer) or ()})
+            except Exception as error:
+                self._manager.unregister(name=title)
+                raise PluginError(f"observer {name!r}: {_misspelt(error)}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:
         """The parts of one kind, or all, by kind, name and plugin; UserError where there is no such kind."""
@@ -117,6 +133,12 @@ class Registry:
                     raise PluginError(f"{kind.hook} gave {answer!r}; it must return a dict of name to part")
                 for key, target in answer.items():
                     yield offered(kind, key, name, target)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name, then name-2, name-3 and so on."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def _check_filled(plugin: object, filled: set[str]) -> None:

@@ -26,6 +26,7 @@ from muse_studio.testing.fakes import (
 )
 from muse_studio.testing.filling import EditorContract, SamplerContract
 from muse_studio.testing.light import HEAVY, check_light
+from muse_studio.testing.observing import ObserverContract
 from muse_studio.testing.refusal import refuses
 from muse_studio.testing.running import DatasetContract, MetricContract, OptimizerContract, TaskContract
 from muse_studio.testing.steering import GuidanceContract, MaskScheduleContract
@@ -49,6 +50,7 @@ __all__ = [
     "GuidanceContract",
     "MaskScheduleContract",
     "MetricContract",
+    "ObserverContract",
     "OptimizerContract",
     "SamplerContract",
     "TaskContract",

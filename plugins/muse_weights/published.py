@@ -34,6 +34,8 @@ class GeneratePublished:
     previews: bool = False
     variant: str | None = None
     changes: dict = field(default_factory=dict)
+    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
+    """Plugin files that the task was run with, which may hold a filter; set by the runner."""
 
     def __post_init__(self) -> None:
         dialect(self.format)
@@ -42,7 +44,8 @@ class GeneratePublished:
         """What `generate` returns. UserError where the weights can't be had or don't fit."""
         asked = ("prompt", "negative", "count", "seed", "out", "device", "animate", "previews")
         request = {name: getattr(self, name) for name in asked}
-        return run({**self.changes, "extends": str(self.model() / "generate.yaml"), **request})
+        recipe = {**self.changes, "extends": str(self.model() / "generate.yaml"), **request}
+        return run(recipe, plugins=self.plugin_files)
 
     def model(self) -> Path:
         """The folder of the imported model, made where it is missing."""

@@ -281,7 +281,10 @@ class TestOut:
         told = refused(
             "run", "evaluate", DRAW[2], "dataset={use: folder, path: pictures, size: 64}", "stages.base.sampler.steps=1"
         )
-        assert told == ("error: out/evaluate/sheet.png: No space left on device; make room, or choose another disk\n")
+        assert told == (
+            "error: out/evaluate/sheet.png can't be written: No space left on device; make room, or choose another "
+            "place\n"
+        )
 
 
 class TestData:

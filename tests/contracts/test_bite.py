@@ -10,6 +10,7 @@ from torch import nn
 
 from muse_studio import testing
 from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.hookspecs import hookimpl
 from muse_studio.kinds import kinds
 from muse_studio.testing import (
     FakeDataset,
@@ -58,6 +59,14 @@ class Task:
         return None
 
 
+class Observer:
+    """Listens."""
+
+    @hookimpl
+    def muse_step(self, step):
+        return None
+
+
 GOOD = {
     testing.TokenizerContract: FakeTokenizer,
     testing.TextEncoderContract: FakeTextEncoder,
@@ -70,6 +79,7 @@ GOOD = {
     testing.OptimizerContract: Optimizer,
     testing.MetricContract: Metric,
     testing.TaskContract: Task,
+    testing.ObserverContract: Observer,
 }
 
 
@@ -202,12 +212,13 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
-EDITOR, DATASET, OPTIMIZER, METRIC, TASK = (
+EDITOR, DATASET, OPTIMIZER, METRIC, TASK, OBSERVER = (
     testing.EditorContract,
     testing.DatasetContract,
     testing.OptimizerContract,
     testing.MetricContract,
     testing.TaskContract,
+    testing.ObserverContract,
 )
 
 
@@ -445,6 +456,9 @@ BROKEN = [
         but(Metric, __init__=lambda self: setattr(self, "seen", SHARED)),
     ),
     (METRIC, "inputs", "update changed", but(Metric, update=lambda self, real, generated, prompts: spoil(real))),
+    (OBSERVER, "it_has_a_hook", "no method marked", but(Observer, muse_step=lambda self, step: None)),
+    (OBSERVER, "it_has_a_hook", "did you mean 'muse_step'", but(Observer, muse_stpe=Observer.muse_step)),
+    (OBSERVER, "a_method_with", "no @hookimpl above it", but(Observer, muse_started=lambda self, task: None)),
     (TASK, "it_is_called", "the observers", call(Task, lambda self: None)),
 ]
 

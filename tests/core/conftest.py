@@ -78,7 +78,7 @@ class Draw:
     strict: bool = False
 
     def __call__(self, hook):
-        hook.muse_step(stage="base", step=1, steps=1, tokens=None, loss=None, image=None)
+        hook.muse_step(stage="base", step=1, steps=1, tokens=None, loss=None, image=None, numbers=None)
         return Drawn(self)
 
 

@@ -196,3 +196,23 @@ def test_a_stage_behind_another_refines_the_first_records_tokens(tmp_path, promp
 def test_settings_that_can_not_be(settings, said):
     with pytest.raises(ValueError, match=said):
         Samples(**settings)
+
+
+def test_observers_are_shown_every_sheet_and_told_every_number(tmp_path):
+    class Shown(testing.FakeObserver):
+        told = []  # noqa: RUF012
+
+        def muse_step(self, **told):
+            self.told.append(told)
+
+    train(tmp_path, samples=Samples(4, PROMPTS), observer=Shown())
+    sheets = {each["step"]: each["image"] for each in Shown.told if each["image"] is not None}
+    assert sorted(sheets) == [4, 7]
+    for step, image in sheets.items():
+        with Image.open(tmp_path / "samples" / f"step-{step:07d}.png") as picture:
+            assert (image.permute(1, 2, 0).numpy() == np.asarray(picture)).all()
+            assert b"digitalsourcetype/trainedAlgorithmicMedia<" in picture.info["xmp"]
+    rows = [each for each in Shown.told if each["image"] is None]
+    assert [each["step"] for each in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert all({"loss", "accuracy", "norm", "seconds", "pictures/s"} <= set(each["numbers"]) for each in rows)
+    assert all(each["loss"] == each["numbers"]["loss"] for each in rows)
