@@ -189,14 +189,15 @@ def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> N
 @muse.command()
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Also list the plugins, and what loading each cost.")
 @_plugins
-def parts(kind: str | None, name: str | None, plugins: tuple[str, ...]) -> None:
+def parts(kind: str | None, name: str | None, verbose: bool, plugins: tuple[str, ...]) -> None:
     """List the parts there are: all, of one KIND, or what the one called NAME is and takes."""
     from muse_studio.listing import describe, table
     from muse_studio.registry import Registry
 
     registry = Registry(plugins)
-    click.echo(table(registry, kind) if name is None else describe(registry.find(kind, name)))
+    click.echo(table(registry, kind, verbose) if name is None else describe(registry.find(kind, name)))
 
 
 def _show(result: Any) -> None:

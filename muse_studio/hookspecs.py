@@ -29,6 +29,9 @@ from muse_studio.contracts import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+API = "1.0"
+"""The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
+
 PROJECT = "muse_studio"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
