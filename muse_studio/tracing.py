@@ -28,7 +28,7 @@ class Trace:
     def note(self, plugin: str, call: str, seconds: float) -> None:
         """One call of a plugin's, ended just now."""
         at = time.perf_counter() - self._began
-        self._stream.write(f"trace{self._who} {at:8.3f} s  {plugin}  {call}  {seconds * 1e3:.2f} ms\n")
+        self._stream.write(f"trace{self._who} {at:.3f} s  {plugin}  {call}  {seconds * 1e3:.2f} ms\n")
         self._stream.flush()  # a run that dies shows how far it came
 
 
