@@ -118,7 +118,7 @@ def preparing(folder: Path) -> dict[str, Any]:
 
 def tokens(folder: Path) -> dict[str, Any]:
     task = REGISTRY.find("task", "prepare-tokens").load()
-    task(**preparing(folder) | {"shard": 2})(testing.FakeObserver())
+    task(**preparing(folder) | {"shard": 2})(testing.RecordingObserver())
     return {"path": str(folder / "tokens")}
 
 
