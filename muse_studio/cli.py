@@ -34,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    from muse_studio.problems import PluginError, RecipeError, told
-
     try:
         with muse.make_context("muse", arguments) as context:
             muse.invoke(context)
@@ -45,23 +43,29 @@ def _invoke(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return THEIRS
-    except Followed:
-        return THEIRS
-    except UserError as error:
-        _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
-        return THEIRS
     except Terminated:
         return TERMINATED
     except KeyboardInterrupt:
         _tell("interrupted")
         return INTERRUPTED
-    except PluginError as error:
-        return _confess(error, f"error in a plugin: {error}")
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
-            return PIPE_CLOSED
-        return _confess(error, f"error that is not yours: {told(error)}")
+        return _fail(error)
     return OK
+
+
+def _fail(error: Exception) -> int:
+    """Tell what went wrong, and give the exit code."""
+    from muse_studio.problems import PluginError, RecipeError, told  # here: what goes well needs none of it
+
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        return PIPE_CLOSED
+    if isinstance(error, UserError):
+        if not isinstance(error, Followed):
+            _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
+        return THEIRS
+    if isinstance(error, PluginError):
+        return _confess(error, f"error in a plugin: {error}")
+    return _confess(error, f"error that is not yours: {told(error)}")
 
 
 def _tell(message: str) -> None:

@@ -33,10 +33,15 @@ OURS = "muse-studio"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was let in: where it came from ("muse-dots 1.2", or "sha256:..." of a file), and what that cost."""
+    """A plugin that was let in: its entry point, or "sha256:..." where it is a file, and what loading it cost."""
 
-    release: str
+    source: EntryPoint | str
     cost: loading.Cost
+
+    @property
+    def release(self) -> str:
+        """Where it came from, "muse-dots 1.2" of a distribution; read when it is asked for, which takes a while."""
+        return self.source if isinstance(self.source, str) else loading.release(self.source)
 
 
 class Registry:
@@ -59,14 +64,14 @@ class Registry:
         self.plugins: dict[str, Plugin] = {}
         self.failed: dict[str, str] = {}
         self._parts: list[Part] = []
-        entries = sorted(entry_points(group=GROUP) if entries is None else entries, key=_ours_first)
+        entries = _in_order(entry_points(group=GROUP) if entries is None else entries)
         self.left_out = _left_out({entry.name for entry in entries})
         for entry in entries:
             if entry.name not in self.left_out:
                 try:
                     with loading.Cost() as cost:
                         self._add(entry.name, loading.installed(entry))
-                    self._note(entry.name, entry.module, loading.release(entry), cost)
+                    self._note(entry.name, entry.module, Plugin(entry, cost))
                 except PluginError as error:
                     self._set_aside(entry, f"{error}; and it {cost.gpu}" if cost.gpu else str(error))
         for file in map(Path, files):
@@ -77,7 +82,7 @@ class Registry:
                 except PluginError as error:
                     del sys.modules[module.__name__]
                     raise UserError(f"--plugin {file}: {error}") from error
-            self._note(file.stem, str(file), loading.digest(file), cost)
+            self._note(file.stem, str(file), Plugin(loading.digest(file), cost))
 
     @property
     def versions(self) -> dict[str, str]:
@@ -131,15 +136,16 @@ class Registry:
             raise PluginError(reason(error)) from error
         self._parts += parts
 
-    def _note(self, name: str, source: str, release: str, cost: loading.Cost) -> None:
+    def _note(self, name: str, module: str, plugin: Plugin) -> None:
         """Keep what a plugin that was let in is and costs, and say so where that is more than it may."""
-        self.plugins[name] = Plugin(release, cost)
+        self.plugins[name] = plugin
+        cost = plugin.cost
         if cost.gpu:
             cure = f"its parts should do so when they are called; {WITHOUT}={name} leaves it out"
-            warnings.warn(f"plugin {name}, {release}, {cost.gpu} as soon as it is loaded; {cure}", stacklevel=3)
+            warnings.warn(f"plugin {name}, {plugin.release}, {cost.gpu} as soon as it is loaded; {cure}", stacklevel=3)
         if self._trace is not None:
             heavy = f" imports {', '.join(cost.heavy)}" if cost.heavy else ""
-            self._trace.note(name, f"loaded from {source}{heavy}", cost.seconds)
+            self._trace.note(name, f"loaded from {module}{heavy}", cost.seconds)
 
     def _set_aside(self, entry: EntryPoint, why: str) -> None:
         whose = f", in {loading.release(entry)}" if entry.dist else ""
@@ -161,10 +167,15 @@ class Registry:
                     yield offered(kind, key, name, target)
 
 
-def _ours_first(entry: EntryPoint) -> tuple[str, bool, str]:
-    """By name; where two are called alike, the default parts first, so that they are there whatever is installed."""
-    whose = entry.dist.name if entry.dist else ""
-    return entry.name, whose != OURS, whose
+def _in_order(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """By name; of those called alike, the default plugin first, so that it is there whatever else is installed."""
+    alike: dict[str, list[EntryPoint]] = {}
+    for entry in entries:
+        alike.setdefault(entry.name, []).append(entry)
+    for several in alike.values():
+        if len(several) > 1:  # only then: a distribution's name is read from a file
+            several.sort(key=lambda entry: (entry.dist is None or entry.dist.name != OURS, loading.release(entry)))
+    return [entry for name in sorted(alike) for entry in alike[name]]
 
 
 def _left_out(known: set[str]) -> set[str]:
