@@ -47,6 +47,7 @@ class RecordingObserver:
         """Noted."""
         self.calls.append(Heard("muse_finished", {"task": task, "result": result}))
 
-    def told(self, argument: str, hook: str = "muse_step") -> list[Any]:
-        """One argument of every call of a hook, in their order: `told("loss")`."""
-        return [call.arguments[argument] for call in self.calls if call.hook == hook]
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The arguments of every `muse_step`, in their order."""
+        return [call.arguments for call in self.calls if call.hook == "muse_step"]
