@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pluggy
+
 from muse_studio.hookspecs import API
 from muse_studio.kinds import hook_points
-from muse_studio.problems import PluginError, near
+from muse_studio.problems import PluginError, near, told
 
 
 def check_api(required: object) -> None:
@@ -42,4 +44,6 @@ def reason(error: Exception) -> str:
     unknown = re.search(r"unknown hook '(\w+)'", str(error))
     if unknown:
         return f"there is no hook {unknown[1]!r};{near(unknown[1], hook_points())} hooks: {', '.join(hook_points())}"
-    return " ".join(str(error).split())
+    if isinstance(error, PluginError | pluggy.PluginValidationError):
+        return " ".join(str(error).split())
+    return told(error)

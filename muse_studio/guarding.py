@@ -35,8 +35,9 @@ def guarded(plugin: object, name: str, observers: set[str], trace: Trace | None)
             call: Callable[..., Any] = written
             if trace is not None:
                 call = _traced(call, name, trace)
-            if attribute in observers and not (options["wrapper"] or options["hookwrapper"]):
-                call = _contained(call, name)
+            hook = options["specname"] or attribute
+            if hook in observers and not (options["wrapper"] or options["hookwrapper"]):
+                call = _contained(call, name, hook)
             hooks[attribute] = call
     return SimpleNamespace(**hooks)
 
@@ -61,7 +62,7 @@ def _traced(call: Callable[..., Any], plugin: str, trace: Trace) -> Callable[...
     return traced
 
 
-def _contained(call: Callable[..., Any], plugin: str) -> Callable[..., Any]:
+def _contained(call: Callable[..., Any], plugin: str, hook: str) -> Callable[..., Any]:
     broken = False
 
     @functools.wraps(call)
@@ -74,8 +75,8 @@ def _contained(call: Callable[..., Any], plugin: str) -> Callable[..., Any]:
         except (UserError, PluginError):
             raise
         except Exception as error:
-            said = f"plugin {plugin}'s {call.__name__} raised {told(error)}"
-            if call.__name__ == STRICT:
+            said = f"plugin {plugin}'s {hook} raised {told(error)}"
+            if hook == STRICT:
                 raise PluginError(f"{said}; MUSE_WITHOUT={plugin} runs without it") from error
             broken = True
             warnings.warn(f"{said}; the run goes on, and it is not called again", stacklevel=2)

@@ -124,15 +124,17 @@ class Registry:
         """Register one plugin and read its parts; PluginError where anything is amiss, and then nothing of it stays."""
         if self._manager.has_plugin(name):
             raise PluginError(f"there is another plugin called {name!r}; rename one of them")
-        check_api(getattr(plugin, "requires_api", None))
-        hooks = guarded(plugin, name, set(hook_points()) - {kind.hook for kind in kinds().values()}, self._trace)
+        observers = set(hook_points()) - {kind.hook for kind in kinds().values()}
         try:
+            check_api(getattr(plugin, "requires_api", None))
+            hooks = guarded(plugin, name, observers, self._trace)
             self._manager.register(hooks, name)
             self._manager.check_pending()
             parts = [part for kind in kinds().values() for part in self._offered(kind, name, hooks)]
             check_filled(plugin, {caller.name for caller in self._manager.get_hookcallers(hooks) or ()})
         except Exception as error:
-            self._manager.unregister(name=name)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
             raise PluginError(reason(error)) from error
         self._parts += parts
 
@@ -159,7 +161,7 @@ class Registry:
             if hook.plugin is plugin:
                 try:
                     answer = hook.function()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise PluginError(f"{kind.hook} raised {told(error)}") from error
                 if not isinstance(answer, Mapping):
                     raise PluginError(f"{kind.hook} gave {answer!r}; it must return a dict of name to part")

@@ -66,6 +66,7 @@ cuda = module()
 def installed(here, monkeypatch):
     """Installs a module as a distribution `NAME` of that version, with a plugin of the same name."""
     monkeypatch.syspath_prepend(str(here))
+    made = []
 
     def installed(name, source, version="2.0", plugin=None):
         (here / f"{name}_module.py").write_text(source, encoding="utf-8")
@@ -75,13 +76,14 @@ def installed(here, monkeypatch):
         entry = f"[muse_studio]\n{plugin or name} = {name}_module\n"
         (info / "entry_points.txt").write_text(entry, encoding="utf-8")
         importlib.invalidate_caches()
+        made.append(f"{name}_module")
 
     installed("good", GOOD)
     (here / "good.yaml").write_text("use: fill\nsampler: plain\n", encoding="utf-8")
     (here / "needs.yaml").write_text("use: fill\nsampler: dots\n", encoding="utf-8")
     yield installed
-    for name in [name for name in sys.modules if name.endswith("_module") and hasattr(sys.modules[name], "hookimpl")]:
-        del sys.modules[name]
+    for module in made:
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture
@@ -154,6 +156,15 @@ FAILING = {
     "gives a number for a part": (
         ODD.replace(': Dots}', ": 7}"),
         "muse_samplers offers 'dots' as 7; give a callable, or \"module:attribute\"",
+    ),
+    "exits in its hook": (
+        ODD.replace('{"dots": Dots}', "exit('bye')"),
+        "muse_samplers raised SystemExit: bye (",
+    ),
+    "raises when it is looked at": (
+        f"class Odd:\n    @property\n    def requires_api(self):\n        1 / 0\nimport sys\n{ODD}\n"
+        "sys.modules[__name__] = Odd()\n",
+        "ZeroDivisionError: division by zero ({here}/odd_module.py:4)",
     ),
     "raises in its hook": (
         ODD.replace('{"dots": Dots}', "1 / 0"),
