@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from muse_studio import machine
+from muse_studio import gpu, machine
 from muse_studio.contracts import Task
 from muse_studio.errors import UserError
 from muse_studio.kinds import kind_named
@@ -113,9 +115,10 @@ class _Maker:
         arguments = self.make(plan.arguments)
         if arguments is BROKEN or plan.broken:
             return BROKEN
+        held = gpu.held()
         try:
             with self.context():
-                return plan.target(**arguments)
+                made = plan.target(**arguments)
         except Exception as error:
             said = machine.refusal(error)
             if said is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
@@ -123,3 +126,17 @@ class _Maker:
             self.cause = self.cause or error
             self.problems.append(plan.refusal(said or str(error) or type(error).__name__))
             return BROKEN
+        if plan.contract is not None:
+            _check_made(made, plan.contract, plan.what)
+        if taken := gpu.taken(held):
+            warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)
+        return made
+
+
+def _check_made(made: Any, contract: type, what: str) -> None:
+    """PluginError where what a part's target gave has not the methods of its contract, such as None."""
+    promised = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
+    missing = [name for name in promised if not callable(getattr(made, name, None))]
+    if missing:
+        lacks = f"it has no {' and no '.join(missing)}"
+        raise PluginError(f"{what} gave {type(made).__name__}, which is no {contract.__name__}: {lacks}")

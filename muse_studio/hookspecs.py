@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+API = "1.0"
+"""The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
+
 PROJECT = "muse_studio"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -7,6 +7,7 @@ from muse_studio.contracts import Observer
 from muse_studio.kinds import hook_points, kinds
 from muse_studio.problems import near
 from muse_studio.testing.contract import Contract
+from muse_studio.testing.promise import promise
 
 HEARD = tuple(name for name in hook_points() if name not in {kind.hook for kind in kinds().values()})
 """The hook points that an observer's methods may be."""
@@ -19,6 +20,7 @@ class ObserverContract(Contract):
         """The observer, which has heard nothing yet."""
         return super().make()
 
+    @promise("it hears of something")
     def test_it_has_a_hook(self) -> None:
         observer = self.make()
         hooks = _hooks(observer)
@@ -26,6 +28,7 @@ class ObserverContract(Contract):
         for name in hooks:
             assert name in HEARD, f"{name} is nothing that an observer hears;{near(name, HEARD)} {', '.join(HEARD)}"
 
+    @promise("what looks like a hook is one")
     def test_a_method_with_a_hook_s_name_is_marked(self) -> None:
         observer = self.make()
         for name in HEARD:

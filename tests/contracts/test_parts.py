@@ -28,16 +28,7 @@ def nothing(folder: Path) -> dict[str, Any]:
 
 
 def stages() -> dict[str, Stage]:
-    return {
-        "base": Stage(
-            testing.FakeTokenizer(),
-            testing.FakeTransformer(),
-            testing.FakeSchedule(),
-            testing.FakeSampler(),
-            testing.FakeGuidance(),
-            size=16,
-        )
-    }
+    return {"base": testing.tiny_stage()}
 
 
 def drawing(folder: Path) -> dict[str, Any]:
@@ -118,7 +109,7 @@ def preparing(folder: Path) -> dict[str, Any]:
 
 def tokens(folder: Path) -> dict[str, Any]:
     task = REGISTRY.find("task", "prepare-tokens").load()
-    task(**preparing(folder) | {"shard": 2})(testing.FakeObserver())
+    task(**preparing(folder) | {"shard": 2})(testing.RecordingObserver())
     return {"path": str(folder / "tokens")}
 
 
@@ -357,6 +348,11 @@ def test_every_part_of_every_entry_point_is_here():
         offered += sum(len(hook()) for hook in hooks)
     assert len(PARTS) == offered
     assert {part.kind for part in PARTS} <= set(kinds())
+
+
+def test_as_many_parts_and_promises_are_walked_as_were_counted():
+    assert len(PARTS) == len(SETTINGS) == 63
+    assert len(PROMISES) == sum(len(testing.promises(contract_of(part))) for part in PARTS) > 400
 
 
 @pytest.mark.parametrize("part", PARTS, ids=title)

@@ -162,7 +162,7 @@ class TestMistakes:
         code, out, err = muse("run", "own.yaml")
         assert (code, out) == (1, "")
         assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy broke while it was made: ZeroDivision")
-        assert err.endswith("toy.py:42)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.endswith("toy.py:57)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
 
     def test_of_ours(self, write, capfd, monkeypatch):
         assert self.run_raising(write, "1 / 0") == 1

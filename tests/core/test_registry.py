@@ -141,7 +141,10 @@ def test_a_name_that_two_plugins_offer_is_an_error_that_says_how_to_choose(insta
     registry = Registry(entries=installed(one=GOOD, two=GOOD))
     with pytest.raises(UserError) as error:
         registry.find("sampler", "halton")
-    assert str(error.value) == "2 plugins offer a sampler 'halton'; say whose you want: 'one/halton' or 'two/halton'"
+    assert str(error.value) == (
+        "2 plugins offer a sampler 'halton'; say whose you want: 'one/halton' or 'two/halton', "
+        "or leave one out by MUSE_WITHOUT"
+    )
     assert registry.find("sampler", "two/halton").plugin == "two"
 
 

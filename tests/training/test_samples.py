@@ -80,7 +80,7 @@ def train(folder, *, stages=None, dataset=None, observer=None, fit=None, **more)
         **more,
     )
     torch.manual_seed(5)  # what the data set draws before the first step
-    return task(observer or testing.FakeObserver())
+    return task(observer or testing.RecordingObserver())
 
 
 def check_equal(one, other):
@@ -106,7 +106,9 @@ def test_a_training_that_died_draws_the_same_sheets(tmp_path):
 
     train(tmp_path / "a", dataset=Steady(), samples=Samples(2, PROMPTS))
     with pytest.raises(RuntimeError, match="power"):
-        train(tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS), observer=testing.FakeObserver(dies_at=4))
+        train(
+            tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS), observer=testing.RecordingObserver(dies_at=4)
+        )
     assert not (tmp_path / "b" / "samples" / "step-0000004.png").exists()
     train(tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS))
     check_equal(tmp_path / "a", tmp_path / "b")
