@@ -41,6 +41,7 @@ class Amused(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -150,8 +151,11 @@ class Amused(nn.Module):
         height, width = (side * self.stride for side in self.grid)
         return torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=device)
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         if tuple(tokens.shape[1:]) != self.grid:
             raise ValueError(
                 f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
@@ -172,6 +176,8 @@ class Amused(nn.Module):
             x = self._run(block, x, mask, rest)
         if self.grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
+        if places is not None:
+            x = x.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
         return self.head(x)
 
     def _all(self) -> Iterator[Block | ConvBlock]:
