@@ -89,9 +89,9 @@ class Transformer(Protocol):
     A critic, which tells sampled tokens of a finished grid from real ones, says so by `outputs = 1`: its logits are
     float[B, h, w, 1], the higher the more likely the token is real. It stands in a sampler, not in a stage.
 
-    Two abilities, each of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n] of
-    each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)` makes
-    one batch of what `condition` gave for several texts; "no prompt" is then a text of no positions, and comes last.
+    Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
+    of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
+    makes one batch of what `condition` gave for several texts; "no prompt" is then a text of no positions, and the last.
     """
 
     codebook_size: int

@@ -38,8 +38,8 @@ class Stage:
         is bfloat16 where the device is fast at it. The same seed may draw another picture in another one.
     compile: compiles the transformer for each batch that it is asked for (torch.compile; on CUDA as a graph), which
         takes a minute or two at first and pays where many pictures are drawn, most on a GPU.
-    tile: decodes pictures whose grid is larger in overlapping squares of so many tokens a side, at least 8, which bounds
-        the memory; null decodes at once. What the decoder does over the whole picture it then does tile by tile.
+    tile: decodes a grid that is larger in overlapping squares of so many tokens a side, at least 8, which bounds the
+        memory; null decodes at once. What a decoder does over the whole picture, a norm say, it then does in each tile.
 
     The constructor raises ValueError where the parts don't fit each other.
     """

@@ -12,11 +12,11 @@ LEAST = 8
 
 
 def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int | None) -> Tensor:
-    """decode(tokens) of int64[B, h, w], in tiles of `tile` x `tile` tokens where the grid is larger: float[B, 3, H, W].
+    """decode(tokens) of int64[B, h, w], by tiles of `tile` x `tile` tokens where the grid is larger: float[B, 3, H, W].
 
-    Neighbours share a quarter of a tile's side or more. There the one fades into the other, evenly over the middle half:
-    so what a decoder makes of a place is the same as untiled wherever it looks no further than a sixteenth of the tile,
-    and where it looks further, such as by a norm over the whole picture, no edge shows.
+    Neighbours share a quarter of a tile's side or more. There the one fades into the other, evenly over the middle
+    half: what a decoder makes of a place is as untiled where it looks no further than a sixteenth of the tile, and where
+    it looks further, such as by a norm over the whole picture, no edge shows.
     """
     height, width = tokens.shape[1:]
     if tile is None or max(height, width) <= tile:
@@ -57,7 +57,7 @@ def overlap(tile: int) -> int:
 
 
 def fade(side: int, tile: int, stride: int, before: bool, after: bool) -> Tensor:
-    """Weights float32[side * stride] of a tile's pixels along one side: down to 0 where a neighbour comes before, after.
+    """Weights float32[side * stride] of a tile's pixels along one side, down to 0 where a neighbour is before, after.
 
     The outer and the inner quarter of the shared pixels are 0 and 1, the middle half rises evenly.
     """

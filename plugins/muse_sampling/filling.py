@@ -89,7 +89,7 @@ def widths(predict: Predict, tokens: Tensor, counts: Tensor) -> list[int]:
 
 
 def ask(predict: Predict, tokens: Tensor, progress: float, count: int) -> tuple[Tensor, Tensor]:
-    """The logits float32[B, n, K] of `count` places of each picture, and these, int64[B, n]: every MASK, then others."""
+    """The logits float32[B, n, K] of `count` places a picture, and which, int64[B, n]: every MASK, then others."""
     if count == tokens[0].numel():
         places = torch.arange(count, device=tokens.device).expand(len(tokens), -1)
         return predict(tokens, progress).flatten(1, 2).float(), places

@@ -45,7 +45,9 @@ class PredictorCorrector(Codes, Order):
         self, predict: Predict, tokens: Tensor, schedule: MaskSchedule, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """int64[B, h, w] with MASK where a token is wanted; yields `steps` grids like it (see the class)."""
-        return fill(self, predict, tokens, schedule, generator, self.score, revise=self.eta > 0, everywhere=self.eta > 0)
+        return fill(
+            self, predict, tokens, schedule, generator, self.score, revise=self.eta > 0, everywhere=self.eta > 0
+        )
 
     def score(self, guess: Guess) -> Tensor:
         """How sure the model is of each code, an old one's by eta, with noise: float32[B, h, w]."""
