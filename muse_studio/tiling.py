@@ -15,8 +15,8 @@ def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int | None) 
     """decode(tokens) of int64[B, h, w], by tiles of `tile` x `tile` tokens where the grid is larger: float[B, 3, H, W].
 
     Neighbours share a quarter of a tile's side or more. There the one fades into the other, evenly over the middle
-    half: what a decoder makes of a place is as untiled where it looks no further than a sixteenth of the tile, and where
-    it looks further, such as by a norm over the whole picture, no edge shows.
+    half: what a decoder makes of a place is as untiled where it looks no further than a sixteenth of the tile; where it
+    looks further, such as by a norm over the whole picture, no edge shows.
     """
     height, width = tokens.shape[1:]
     if tile is None or max(height, width) <= tile:

@@ -38,8 +38,8 @@ def generator(seeds: list[int]) -> torch.Generator | Rows:
 def in_batches(jobs: list[Job], most: int, draw: Callable[[list[Job]], Drawn]) -> Iterator[tuple[list[Job], Drawn]]:
     """The jobs in their order, `most` at once, and what `draw` made of each batch.
 
-    Where the memory does not suffice for one, it is drawn again in halves, and so is what follows; a single job's lack of
-    memory is raised.
+    Where the memory does not suffice for one, it is drawn again in halves, and so is what follows; a single job's lack
+    of memory is raised.
     """
     while jobs:
         batch = jobs[:most]

@@ -42,8 +42,8 @@ class Generate:
         32 bits alone.
     out: a folder, made where missing; or, for one picture, a name that ends in .png. No file is ever overwritten: a
         taken name is numbered.
-    batch: pictures that are drawn at once, for which each stage's sampler must be `rowwise`; fewer where the memory does
-        not suffice. It saves much time on a GPU, and little on a CPU.
+    batch: pictures that are drawn at once, for which each stage's sampler must be `rowwise`; fewer where the memory
+        does not suffice. It saves much time on a GPU, and little on a CPU.
     device: auto, cpu, cuda, cuda:1, mps, ...
     animate: beside each picture, also write name.webp, in which its tokens are filled in step by step.
     previews: beside each picture, also write name-steps.png, a strip of some of its steps.
@@ -148,8 +148,7 @@ class Generate:
         return self.text_encoder([prompt]).to(device)
 
     def _recipe(self, prompt: str | list[str], seed: int, count: int) -> dict[str, Any] | None:
-        """The recipe of just these pictures; where they were written, how many at once, and on what device is
-        nobody else's concern."""
+        """The recipe of just these pictures; where they were written, and how they were computed, is not in it."""
         if self.recipe is None:
             return None
         kept = {key: value for key, value in self.recipe.items() if key not in ("out", "device", "batch")}
