@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from muse_studio.cache import Cache, Choose, Kept, Memory
 from muse_studio.contracts import (
     MASK,
     Conditioning,
@@ -31,6 +32,7 @@ class Stage:
 
     precision: what the transformer computes in when it draws or is measured; "auto" is bfloat16 where the device is
     fast at it. The same seed may draw another picture in another one.
+    cache: features that steps reuse, for less time and other pictures; none by default.
 
     The constructor raises ValueError where the parts don't fit each other.
     """
@@ -42,6 +44,7 @@ class Stage:
     guidance: Guidance
     size: int | list[int]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         if getattr(self.transformer, "outputs", None) == 1:
@@ -49,6 +52,8 @@ class Stage:
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
             )
+        if self.cache is not None:
+            self.cache.check(self.transformer)
         for what, model in self.models().items():
             if self.tokenizer.codebook_size != model.codebook_size:
                 raise ValueError(
@@ -128,6 +133,15 @@ class Stage:
         """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision."""
         with self._arithmetic(tokens.device):
             return self.transformer(tokens, conditioning).float()
+
+    @torch.no_grad()
+    def revisit(
+        self, tokens: Tensor, conditioning: Conditioning, kept: Kept | None, choose: Choose, everywhere: int
+    ) -> tuple[Tensor, Kept]:
+        """As the transformer's (see `cache.Revisiting`), in the stage's precision: logits float32, and what to keep."""
+        with self._arithmetic(tokens.device):
+            logits, kept = self.transformer.revisit(tokens, conditioning, kept, choose, everywhere)
+        return logits.float(), kept
 
     def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
         halves = self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
@@ -209,6 +223,7 @@ class Predictor:
         self.negative = self.nothing if negative is None else negative
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float) -> Tensor:
@@ -217,8 +232,11 @@ class Predictor:
         def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
             asked = [self.nothing if text is None else text for text in texts]
             apart = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
-            grids = tokens.repeat(len(apart), 1, 1)
-            logits = self.stage.logits(grids, self._condition(tuple(apart.values()))).chunk(len(apart))
+            conditioning = self._condition(tuple(apart.values()))
+            if self._memory is None:
+                logits = self.stage.logits(tokens.repeat(len(apart), 1, 1), conditioning).chunk(len(apart))
+            else:
+                logits = self._memory(tokens, tuple(apart), conditioning)
             answers = dict(zip(apart, logits, strict=True))
             return tuple(answers[id(text)] for text in asked)
 

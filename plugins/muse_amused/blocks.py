@@ -115,10 +115,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        (scale1, shift1), (scale2, shift2), (scale3, shift3) = (
-            each.unbind(1) for each in modulation[:, :, :, None].unbind(1)
-        )
+        return self.after(x, self.look.look(*self.divide(x, modulation)), mask, modulation, key, value)
+
+    def divide(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, ...]:
+        """float[B, N, width] to the queries, keys and values of its self-attention float[B, heads, N, d]."""
+        scale, shift = modulation[:, 0, :, None].unbind(1)
+        return self.look.divide(F.rms_norm(x, x.shape[-1:], eps=EPS) * scale + shift)
+
+    def after(self, x: Tensor, seen: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """float[B, N, width], and what its places saw of each other, to what the block makes of them."""
+        (scale2, shift2), (scale3, shift3) = (each.unbind(1) for each in modulation[:, 1:, :, None].unbind(1))
         width = x.shape[-1:]
-        x = x + self.look(F.rms_norm(x, width, eps=EPS) * scale1 + shift1)
+        x = x + seen
         x = x + self.read(F.rms_norm(x, width, eps=EPS) * scale2 + shift2, key, value, mask)
         return x + self.think(F.layer_norm(x, width, eps=EPS) * scale3 + shift3)

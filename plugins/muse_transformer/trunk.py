@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import Choose, Kept
 from muse_studio.contracts import Conditioning
 from muse_transformer.attention import CrossAttention, SelfAttention
+from muse_transformer.cached import revisit
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -106,6 +108,18 @@ class Trunk(nn.Module):
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
             x = self.run(block, x, key, value, mask)
         return self.head(self.norm(x)).unflatten(1, self.grid)
+
+    def revisit(
+        self, tokens: Tensor, conditioning: Conditioning, kept: Kept | None, choose: Choose, everywhere: int = 0
+    ) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed at some places alone where there are `kept` ones of an earlier call.
+
+        See `muse_studio.cache.Revisiting`.
+        """
+        mask, *memories = conditioning
+        x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
+        logits, kept = revisit(self, x, memories, mask, kept, choose, everywhere)
+        return logits.unflatten(1, self.grid), kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""
