@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import torch
@@ -27,18 +28,33 @@ n is the same in every call for one grid."""
 By = Literal["context", "changed", "max-logit"]
 
 
+@dataclass
+class Visit:
+    """One evaluation of a transformer that is cached.
+
+    kept: what an earlier one has kept; None is a full evaluation, at all places.
+    choose: tells, where there is something kept, at which places the layers are computed.
+    everywhere: of the first layers, so many are computed at all places in any case.
+    wanted: int64[B, m], places in reading order whose logits are asked for; None is all of them. Those of other places
+        need not be computed.
+    """
+
+    kept: Kept | None
+    choose: Choose
+    everywhere: int = 0
+    wanted: Tensor | None = None
+
+
 class Revisiting(Protocol):
     """A transformer that can be cached: one with this method beside the contract's."""
 
-    def revisit(
-        self, tokens: Tensor, conditioning: Conditioning, kept: Kept | None, choose: Choose, everywhere: int
-    ) -> tuple[Tensor, Kept]:
-        """int64[B, h, w] to logits float[B, h, w, K] and what the next call is given as `kept`.
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """int64[B, h, w] to logits float[B, h, w, K] and what the next visit is given as `kept`.
 
-        With `kept` None all places are computed, by the very numbers of a plain call. Otherwise its first `everywhere`
-        layers are; `choose` is told how far what they give has moved from the last evaluation of each place, and says
-        where the other layers are computed. All other places keep the keys and values that they had there, by which
-        they are looked at, and their part in the logits.
+        In a full evaluation they are the very numbers of a plain call. In another one `choose` is told how far what the
+        first layers give has moved, at each place, since the other layers were last computed there; those are computed
+        where it says. All other places keep the keys and values that they had, by which they are looked at, and their
+        part in the logits.
         """
 
 
@@ -104,49 +120,45 @@ class Memory:
         self.texts: tuple[int, ...] = ()
         self.kept: Kept = []
 
-    def __call__(self, tokens: Tensor, texts: tuple[int, ...], conditioning: Conditioning) -> tuple[Tensor, ...]:
-        """int64[B, h, w] to float32[B, h, w, K] for each text, whose conditioning lies one behind the other.
+    def __call__(
+        self, tokens: Tensor, texts: tuple[int, ...], conditioning: Conditioning, wanted: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """int64[B, h, w] to logits float32[B, h, w, K] for each text, whose conditioning lies one behind the other.
 
         texts: names of the texts; when other ones are asked for than before, the evaluation is a full one.
+        wanted: int64[B, m], places to have the logits of alone, float32[B, m, K].
         """
-        if self.partial and texts == self.texts:
-            answers = self._part(tokens, conditioning)
-            self.partial -= 1
-        else:
-            answers = self._whole(tokens, texts, conditioning)
-            self.partial = self.cache.every - 1 if self.asked >= self.cache.full - 1 else 0
-        self.asked += 1
-        # Samplers and guidance may change what they get in place.
-        return tuple(answer.clone() for answer in answers)
-
-    def _whole(self, tokens: Tensor, texts: tuple[int, ...], conditioning: Conditioning) -> tuple[Tensor, ...]:
-        logits, self.kept = self._revisit(tokens.repeat(len(texts), 1, 1), conditioning, None)
-        answers = logits.chunk(len(texts))
-        self.texts, self.seen = texts, tokens
-        self.known = answers[0]
-        self.apart = [answer - answers[0] for answer in answers[1:]] if self.cache.guidance else []
-        return answers
-
-    def _part(self, tokens: Tensor, conditioning: Conditioning) -> tuple[Tensor, ...]:
-        count = 1 if self.cache.guidance else len(self.texts)
+        whole = self.partial == 0 or texts != self.texts
+        count = 1 if self.cache.guidance and not whole else len(texts)
         rows = count * len(tokens)
-        kept = [tensor[:rows] for tensor in self.kept]  # views, so that what is changed is changed in the whole
+        kept = None if whole else [tensor[:rows] for tensor in self.kept]  # views: the whole changes with them
+        if whole:
+            self.texts, self.seen = texts, tokens
+            self.sure = torch.zeros(tokens.shape, device=tokens.device)
+            self.partial = self.cache.every if self.asked >= self.cache.full - 1 else 1
+        visit = Visit(kept, partial(self._choose, tokens), self.cache.everywhere, _repeated(wanted, count))
         asked = tuple(tensor[:rows] for tensor in conditioning)
-        logits, _ = self._revisit(tokens.repeat(count, 1, 1), asked, kept)
-        answers = logits.chunk(count)
-        self.known = answers[0]
-        return (*answers, *(answers[0] + difference for difference in self.apart))
+        logits, kept = self.stage.revisit(tokens.repeat(count, 1, 1), asked, visit)
+        self.asked, self.partial = self.asked + 1, self.partial - 1
+        answers = [_at(each, wanted) for each in logits.chunk(count)]
+        if whole:
+            self.kept = kept
+            if self.cache.guidance:
+                self.first, *self.others = (each.clone() for each in logits.chunk(count))
+        elif self.cache.guidance:
+            before = _at(self.first, wanted)
+            answers += [answers[0] + (_at(other, wanted) - before) for other in self.others]
+        if self.cache.by != "changed":
+            self._note(answers[0], wanted)
+        return tuple(answers)
 
-    def _revisit(self, grids: Tensor, conditioning: Conditioning, kept: Kept | None) -> tuple[Tensor, Kept]:
-        def choose(change: Tensor) -> Tensor:
-            count = len(self.seen)
-            first = change[:count]  # the prompted half decides for all
-            wanted = self.priority(grids[:count], first)
-            places = wanted.flatten(1).topk(math.ceil(self.cache.share * first[0].numel())).indices.sort().values
-            self._look(grids[:count], places, first.shape[1:])
-            return places.repeat(len(change) // count, 1)
-
-        return self.stage.revisit(grids, conditioning, kept, choose, self.cache.everywhere)
+    def _choose(self, tokens: Tensor, change: Tensor) -> Tensor:
+        """The places of a transformer's own grid to compute, the same in all halves: int64[R, n] (see `Choose`)."""
+        first = change[: len(tokens)]  # the prompted half decides
+        wish = self.priority(tokens, first)
+        places = wish.flatten(1).topk(math.ceil(self.cache.share * first[0].numel())).indices.sort().values
+        self._look(tokens, places, first.shape[1:])
+        return places.repeat(len(change) // len(tokens), 1)
 
     def priority(self, tokens: Tensor, change: Tensor) -> Tensor:
         """int64[B, h, w] and float[B, h', w'] to float[B, h', w']: the higher, the sooner a place is computed."""
@@ -155,10 +167,20 @@ class Memory:
             case "changed":
                 return change.float() + 1e4 * _shrink(new, change)
             case "context":
-                wish = torch.exp(self.known.amax(-1) - self.known.logsumexp(-1))
+                wish = self.sure
             case "max-logit":
-                wish = -self.known.amax(-1)
+                wish = -self.sure
         return _shrink(wish.masked_fill(~masked, -1e4) + 1e6 * new, change)
+
+    def _note(self, logits: Tensor, wanted: Tensor | None) -> None:
+        """Note how sure these logits of the prompt are: their largest, or its log-probability."""
+        sure = logits.amax(-1)
+        if self.cache.by == "context":
+            sure = sure - logits.logsumexp(-1)
+        if wanted is None:
+            self.sure = sure
+        else:
+            self.sure = self.sure.flatten(1).scatter(1, wanted, sure).view_as(self.sure)
 
     def _look(self, tokens: Tensor, places: Tensor, grid: torch.Size) -> None:
         """Note that these places int64[B, n] of a grid (h', w') are computed with the tokens int64[B, h, w]."""
@@ -170,6 +192,17 @@ class Memory:
 def _shrink(wish: Tensor, like: Tensor) -> Tensor:
     """float[B, h, w] to the grid of float[B, h', w'], the largest of what falls on a place."""
     return wish if wish.shape == like.shape else F.adaptive_max_pool2d(wish[:, None], like.shape[1:]).squeeze(1)
+
+
+def _repeated(places: Tensor | None, count: int) -> Tensor | None:
+    return None if places is None else places.repeat(count, 1)
+
+
+def _at(logits: Tensor, places: Tensor | None) -> Tensor:
+    """float[B, h, w, K] as float32 of its own, which who gets it may change; at int64[B, n] alone, float32[B, n, K]."""
+    if places is None:
+        return logits.to(torch.float32, copy=True)
+    return pick(logits.flatten(1, 2), places).float()
 
 
 def moved(features: Tensor, before: Tensor) -> Tensor:

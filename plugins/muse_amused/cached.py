@@ -8,41 +8,37 @@ from itertools import islice
 from torch import Tensor
 
 from muse_amused.blocks import Block
-from muse_studio.cache import Choose, Kept, moved, pick, put
+from muse_studio.cache import Kept, Visit, moved, pick, put
 
 
 def revisit(
-    blocks: Iterable[Block],
-    x: Tensor,
-    grid: Sequence[int],
-    mask: Tensor,
-    rest: Iterator[Tensor],
-    kept: Kept | None,
-    choose: Choose,
-    everywhere: int,
+    blocks: Iterable[Block], x: Tensor, grid: Sequence[int], mask: Tensor, rest: Iterator[Tensor], visit: Visit
 ) -> tuple[Tensor, Kept]:
     """float[B, N, width], as it enters the blocks, to what leaves them, and what is kept for the next call.
 
-    rest: gives each block's memories in turn. kept: features behind the first `everywhere` blocks float[B, N, width],
-    each later block's keys and values of its self-attention float[B, heads, N, d], and what left the last one.
+    rest: gives each block's memories in turn. Kept are features behind the first `everywhere` blocks
+    float[B, N, width], each later block's keys and values of its self-attention float[B, heads, N, d], and what left
+    the last one.
     """
     pairs = [(block, list(islice(rest, block.memories))) for block in blocks]
-    for block, memory in pairs[:everywhere]:
+    for block, memory in pairs[: visit.everywhere]:
         x = block(x, mask, *memory)
-    if kept is None:
+    later = pairs[visit.everywhere :]
+    if visit.kept is None:
         kept = [x]
-        for block, memory in pairs[everywhere:]:
+        for block, memory in later:
             query, *seen = block.divide(x, memory[0])
             x = block.after(x, block.look.look(query, *seen), mask, *memory)
             kept += seen
         return x, [*kept, x]
-    places = choose(moved(x, kept[0]).unflatten(1, grid))
+    first, *seen, last = visit.kept
+    places = visit.choose(moved(x, first).unflatten(1, grid))
     x = pick(x, places)
-    put(kept[0], places, x)
-    for (block, memory), keys, values in zip(pairs[everywhere:], kept[1:-1:2], kept[2:-1:2], strict=True):
+    put(first, places, x)
+    for (block, memory), keys, values in zip(later, seen[::2], seen[1::2], strict=True):
         query, *new = block.divide(x, memory[0])
         for old, part in zip((keys, values), new, strict=True):
             put(old.transpose(1, 2), places, part.transpose(1, 2))
         x = block.after(x, block.look.look(query, keys, values), mask, *memory)
-    put(kept[-1], places, x)
-    return kept[-1], kept
+    put(last, places, x)
+    return last, visit.kept

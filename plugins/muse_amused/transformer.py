@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import Choose, Kept
+from muse_studio.cache import Kept, Visit, put
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 
@@ -43,6 +43,7 @@ class Amused(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -152,8 +153,11 @@ class Amused(nn.Module):
         height, width = (side * self.stride for side in self.grid)
         return torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=device)
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         if tuple(tokens.shape[1:]) != self.grid:
             raise ValueError(
                 f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
@@ -164,21 +168,24 @@ class Amused(nn.Module):
         flat = self.into(self.norm_into(x)).flatten(1, 2)
         for block in self.blocks:
             flat = self._run(block, flat, mask, rest)
-        return self._leave(flat, x, mask, rest)
+        return self._leave(flat, x, mask, rest, places)
 
-    def revisit(
-        self, tokens: Tensor, conditioning: Conditioning, kept: Kept | None, choose: Choose, everywhere: int = 0
-    ) -> tuple[Tensor, Kept]:
-        """Logits as `forward` gives them, the transformer's layers computed at some places where there are `kept` ones.
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`).
 
-        The convolutions, an eighth of the whole, are computed everywhere. See `muse_studio.cache.Revisiting`.
+        The convolutions, an eighth of the whole, are computed everywhere.
         """
         mask, *memories = conditioning
         rest = iter(memories)
         x = self._enter(tokens, mask, rest)
         flat = self.into(self.norm_into(x)).flatten(1, 2)
-        flat, kept = revisit(self.blocks, flat, x.shape[1:3], mask, rest, kept, choose, everywhere)
-        return self._leave(flat, x, mask, rest), kept
+        flat, kept = revisit(self.blocks, flat, x.shape[1:3], mask, rest, visit)
+        logits = self._leave(flat, x, mask, rest, visit.wanted)
+        if visit.wanted is None:
+            return logits, kept
+        whole = logits.new_zeros(len(tokens), tokens[0].numel(), logits.shape[-1])
+        put(whole, visit.wanted, logits)
+        return whole.unflatten(1, self.grid), kept
 
     def _enter(self, tokens: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
         """int64[B, h, w] through the convolutions down: float[B, h', w', channels], the grid of the layers."""
@@ -190,13 +197,15 @@ class Amused(nn.Module):
             x = self._run(block, x, mask, rest)
         return x
 
-    def _leave(self, flat: Tensor, like: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
+    def _leave(self, flat: Tensor, like: Tensor, mask: Tensor, rest: Iterator[Tensor], places: Tensor | None) -> Tensor:
         """float[B, h' * w', width] through the convolutions up to logits; `like` is what `_enter` gave."""
         x = self.out_of(self.norm_from(flat)).view_as(like)
         for block in self.up:
             x = self._run(block, x, mask, rest)
         if self.grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
+        if places is not None:
+            x = x.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
         return self.head(x)
 
     def _all(self) -> Iterator[Block | ConvBlock]:
