@@ -149,9 +149,7 @@ def _load(network: str, address: str | None, side: int | None) -> Network:
     with path.open("rb") as file:
         official = hashlib.file_digest(file, "sha256").hexdigest().startswith(OFFICIAL)
     title = "Inception v3" if official else f"Inception v3 of {path.name}"
-    return Network(
-        title, lambda pixels: (inception.resize(pixels) - 128) / 128, module, module, module.layers, official
-    )
+    return Network(title, lambda pixels: (inception.resize(pixels) - 128) / 128, module, module, official)
 
 
 def _local(network: str, address: str | None) -> Path:
