@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from muse_studio import memory
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import keep_freed_memory, place
 from muse_studio.noise import Rows
@@ -18,7 +20,13 @@ Watch = Callable[[str, int, int, Tensor], None]
 
 
 def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> None:
-    """Move every part to the device, switch dropout off, and let each stage settle into its precision."""
+    """Move every part to the device, switch dropout off, and let each stage settle into its precision.
+
+    Raises UserError, before anything is moved, where the device has no room for the weights and for one picture.
+    """
+    need = memory.weigh([stages, text_encoder], device) + max(map(one_picture, stages.values()), default=0)
+    cure = "choose precision: bfloat16, smaller sizes, or another device"
+    memory.check(need, "the weights and one picture take at least", cure, device)
     place(stages, device)
     place(text_encoder, device)
     for stage in stages.values():
@@ -28,6 +36,11 @@ def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torc
                 part.eval()
     if device.type == "cpu":
         keep_freed_memory()
+
+
+def one_picture(stage: Stage) -> int:
+    """Bytes that a step of sampling one picture takes at least: float32 logits, the guided, and of both halves."""
+    return 3 * 4 * math.prod(stage.grid) * stage.tokenizer.codebook_size
 
 
 def count_steps(stages: dict[str, Stage]) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from muse_studio.cache import Cache, Kept, Memory, Visit
 from muse_studio.contracts import (
     MASK,
     Conditioning,
@@ -40,6 +41,7 @@ class Stage:
         takes a minute or two at first and pays where many pictures are drawn, most on a GPU.
     tile: decodes a grid that is larger in overlapping squares of so many tokens a side, at least 8, which bounds the
         memory; null decodes at once. What a decoder does over the whole picture, a norm say, it then does in each tile.
+    cache: features that steps reuse, for less time and other pictures; none by default. What is cached is not compiled.
 
     The constructor raises ValueError where the parts don't fit each other.
     """
@@ -53,6 +55,7 @@ class Stage:
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     compile: bool = False
     tile: int | None = None
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         if getattr(self.transformer, "outputs", None) == 1:
@@ -60,6 +63,8 @@ class Stage:
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
             )
+        if self.cache is not None:
+            self.cache.check(self.transformer)
         for what, model in self.models().items():
             if self.tokenizer.codebook_size != model.codebook_size:
                 raise ValueError(
@@ -181,6 +186,12 @@ class Stage:
     def _halves(self, on: torch.device) -> bool:
         return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
 
+    @torch.no_grad()
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
+        with self._arithmetic(tokens.device):
+            return self.transformer.revisit(tokens, conditioning, visit)
+
     def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(on.type, torch.bfloat16) if self._halves(on) else nullcontext()
 
@@ -263,6 +274,7 @@ class Predictor:
         self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:
@@ -277,8 +289,11 @@ class Predictor:
             if id(self.nothing) in apart:
                 apart[id(self.nothing)] = apart.pop(id(self.nothing))  # last, as `join` wants it
             conditioning, many = self._condition(tuple(apart.values())), len(apart)
-            wanted = None if places is None else places.repeat(many, 1)
-            logits = self.stage.logits(tokens.repeat(many, 1, 1), conditioning, wanted).chunk(many)
+            if self._memory is None:
+                wanted = None if places is None else places.repeat(many, 1)
+                logits = self.stage.logits(tokens.repeat(many, 1, 1), conditioning, wanted).chunk(many)
+            else:
+                logits = self._memory(tokens, tuple(apart), conditioning, places)
             answers = dict(zip(apart, logits, strict=True))
             return tuple(answers[id(text)] for text in asked)
 

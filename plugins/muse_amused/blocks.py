@@ -118,9 +118,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        (scale1, shift1), (scale2, shift2), (scale3, shift3) = (
-            each.unbind(1) for each in modulation[:, :, :, None].unbind(1)
-        )
-        x = x + self.look(torch.addcmul(shift1, rms_norm(x, EPS), scale1))
+        return self.after(x, self.look.look(*self.divide(x, modulation)), mask, modulation, key, value)
+
+    def divide(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, ...]:
+        """float[B, N, width] to the queries, keys and values of its self-attention float[B, heads, N, d]."""
+        scale, shift = modulation[:, 0, :, None].unbind(1)
+        return self.look.divide(torch.addcmul(shift, rms_norm(x, EPS), scale))
+
+    def after(self, x: Tensor, seen: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """float[B, N, width], and what its places saw of each other, to what the block makes of them."""
+        (scale2, shift2), (scale3, shift3) = (each.unbind(1) for each in modulation[:, 1:, :, None].unbind(1))
+        x = x + seen
         x = x + self.read(torch.addcmul(shift2, rms_norm(x, EPS), scale2), key, value, mask)
         return x + self.think(torch.addcmul(shift3, F.layer_norm(x, x.shape[-1:], eps=EPS), scale3))

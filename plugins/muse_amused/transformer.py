@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_amused.blocks import Block, ConvBlock, Norm
+from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import Kept, Visit, put
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 
@@ -162,16 +164,42 @@ class Amused(nn.Module):
             )
         mask, *memories = conditioning
         rest = iter(memories)
+        x = self._enter(tokens, mask, rest)
+        flat = self.into(self.norm_into(x)).flatten(1, 2)
+        for block in self.blocks:
+            flat = self._run(block, flat, mask, rest)
+        return self._leave(flat, x, mask, rest, places)
+
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`).
+
+        The convolutions, an eighth of the whole, are computed everywhere.
+        """
+        mask, *memories = conditioning
+        rest = iter(memories)
+        x = self._enter(tokens, mask, rest)
+        flat = self.into(self.norm_into(x)).flatten(1, 2)
+        flat, kept = revisit(self.blocks, flat, x.shape[1:3], mask, rest, visit)
+        logits = self._leave(flat, x, mask, rest, visit.wanted)
+        if visit.wanted is None:
+            return logits, kept
+        whole = logits.new_zeros(len(tokens), tokens[0].numel(), logits.shape[-1])
+        put(whole, visit.wanted, logits)
+        return whole.unflatten(1, self.grid), kept
+
+    def _enter(self, tokens: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
+        """int64[B, h, w] through the convolutions down: float[B, h', w', channels], the grid of the layers."""
         x = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens))
         x = self.into_channels(self.norm_embed(x))
         if self.shrink is not None:
             x = channels_last(self.shrink(channels_first(self.norm_shrink(x))))
         for block in self.down:
             x = self._run(block, x, mask, rest)
-        flat = self.into(self.norm_into(x)).flatten(1, 2)
-        for block in self.blocks:
-            flat = self._run(block, flat, mask, rest)
-        x = self.out_of(self.norm_from(flat)).view_as(x)
+        return x
+
+    def _leave(self, flat: Tensor, like: Tensor, mask: Tensor, rest: Iterator[Tensor], places: Tensor | None) -> Tensor:
+        """float[B, h' * w', width] through the convolutions up to logits; `like` is what `_enter` gave."""
+        x = self.out_of(self.norm_from(flat)).view_as(like)
         for block in self.up:
             x = self._run(block, x, mask, rest)
         if self.grow is not None:

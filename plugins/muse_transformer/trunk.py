@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import Kept, Visit
 from muse_studio.contracts import Conditioning
 from muse_transformer.attention import CrossAttention, SelfAttention
+from muse_transformer.cached import revisit
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -40,7 +42,11 @@ class Block(nn.Module):
 
         The memory may be of the first rows alone, and M may be 0: the other rows have nothing to look at.
         """
-        x = x + self.look(self.norm1(x))
+        return self.after(x, self.look(self.norm1(x)), key, value, mask)
+
+    def after(self, x: Tensor, seen: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """float[B, n, width], and what its places saw of the grid, to what the block makes of them; memory as above."""
+        x = x + seen
         rows = len(key) if key.shape[2] else 0
         if rows == len(x):
             x = x + self.read(self.norm2(x), key, value, mask)
@@ -135,6 +141,13 @@ class Trunk(nn.Module):
         if places is not None:
             return self.head(self.norm(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))))
         return self.head(self.norm(x)).unflatten(1, self.grid)
+
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`)."""
+        mask, *memories = conditioning
+        x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
+        logits, kept = revisit(self, x, memories, mask, visit)
+        return logits.unflatten(1, self.grid), kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from muse_sampling.confidence import Confidence
-from muse_tasks import batching
 from muse_tasks.batching import bytes_a_picture, fitting, in_batches, together
 from muse_tasks.generate import Generate
 
+from muse_studio import memory
 from muse_studio.contracts import TextEmbedding
 
 CPU = torch.device("cpu")
@@ -90,15 +90,10 @@ def test_as_many_as_a_cpu_s_memory_holds(rowwise, monkeypatch):
     each = bytes_a_picture(rowwise)
     assert each == max(32 * 8 * 6 * 64, 2048 * 32 * 24)
     for free, expected in ((10 * each, 8), (3.5 * each, 3), (0, 1), (None, 8)):
-        monkeypatch.setattr(batching, "free_memory", lambda free=free: None if free is None else int(free))
+        monkeypatch.setattr(memory, "free", lambda free=free: None if free is None else int(free))
         assert fitting(8, rowwise, CPU) == expected
-    monkeypatch.setattr(batching, "free_memory", lambda: 0)
+    monkeypatch.setattr(memory, "free", lambda: 0)
     assert fitting(8, rowwise, torch.device("cuda")) == 8
-
-
-def test_free_memory_is_the_system_s_own_number():
-    psutil = pytest.importorskip("psutil")
-    assert batching.free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
 
 
 def test_texts_are_put_together_in_their_order():
