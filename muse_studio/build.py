@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from muse_studio import gpu, machine
+from muse_studio import gpu, machine, memory
 from muse_studio.contracts import Task
 from muse_studio.errors import UserError
 from muse_studio.kinds import kind_named
@@ -92,6 +92,19 @@ def _sown() -> Iterator[None]:
         yield
 
 
+def _check_memory(plan: Call, arguments: dict[str, Any]) -> None:
+    """UserError where a part's weights don't fit the machine, told by making it without memory first."""
+    torch = sys.modules.get("torch")
+    if torch is None or not (isinstance(plan.target, type) and issubclass(plan.target, torch.nn.Module)):
+        return
+    try:
+        with _meta(), torch.random.fork_rng(devices=[]):
+            need = memory.weigh(plan.target(**arguments))
+    except Exception:  # whatever it is, making it in earnest raises it again, where it is told
+        return
+    memory.check(need, "its weights take", "choose smaller sizes, or a machine with more")
+
+
 class _Maker:
     """Makes what was planned, and goes on past a part that refuses, to hear of the others."""
 
@@ -117,6 +130,8 @@ class _Maker:
             return BROKEN
         held = gpu.held()
         try:
+            if self.context is _sown:
+                _check_memory(plan, arguments)
             with self.context():
                 made = plan.target(**arguments)
         except Exception as error:

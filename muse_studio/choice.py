@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -14,4 +15,7 @@ def choose(logits: Tensor, uniform: Tensor) -> Tensor:
     cumulated = logits.softmax(-1).cumsum(-1)
     # By the whole as it was rounded: torch.rand's greatest, 1 - 2^-24, then stays below it in float32 too, and the code
     # found is one that has some probability.
-    return (cumulated <= uniform[..., None] * cumulated[..., -1:]).sum(-1)
+    thresholds = uniform[..., None] * cumulated[..., -1:]
+    if logits.device.type == "cpu":  # the same by bisection, as a CPU adds up from one end: the sums never fall
+        return torch.searchsorted(cumulated, thresholds, right=True).squeeze(-1)
+    return (cumulated <= thresholds).sum(-1)

@@ -30,10 +30,12 @@ class TextEmbedding(NamedTuple):
     mask: Tensor
     pooled: Tensor | None = None
 
-    def null(self) -> TextEmbedding:
-        """The same shapes, saying "no prompt" in every row."""
+    def null(self, positions: int | None = None) -> TextEmbedding:
+        """As many rows, of as many positions or of `positions`, each saying "no prompt"."""
+        count, given, width = self.states.shape
+        given = given if positions is None else positions
         pooled = None if self.pooled is None else self.pooled.new_zeros(self.pooled.shape)
-        return TextEmbedding(self.states.new_zeros(self.states.shape), self.mask.new_zeros(self.mask.shape), pooled)
+        return TextEmbedding(self.states.new_zeros(count, given, width), self.mask.new_zeros(count, given), pooled)
 
     def to(self, *args: Any, **kwargs: Any) -> TextEmbedding:
         """states and pooled as `Tensor.to` would give them; the mask follows to the device alone."""
@@ -86,6 +88,10 @@ class Transformer(Protocol):
 
     A critic, which tells sampled tokens of a finished grid from real ones, says so by `outputs = 1`: its logits are
     float[B, h, w, 1], the higher the more likely the token is real. It stands in a sampler, not in a stage.
+
+    Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
+    of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
+    makes one batch of what `condition` gave for several texts; "no prompt" then has no positions, and is the last.
     """
 
     codebook_size: int
@@ -112,7 +118,11 @@ class MaskSchedule(Protocol):
 
 
 class Guidance(Protocol):
-    """How the prompted and the unprompted logits become one (Muse, section 2.7)."""
+    """How the prompted and the unprompted logits become one (Muse, section 2.7).
+
+    One to which each place is a matter by itself says so by `placewise = True`; it is then asked for some of the places
+    alone, where the sampler looks at no other, and all logits are float[B, n, K].
+    """
 
     def __call__(
         self,
@@ -128,7 +138,11 @@ class Guidance(Protocol):
 
 
 class Predict(Protocol):
-    """What a sampler asks: logits for a partly masked grid, guidance already applied."""
+    """What a sampler asks: logits for a partly masked grid, guidance already applied.
+
+    One whose attribute `placewise` is true takes a third argument `places`, int64[B, n] of each grid in reading order,
+    and gives the logits of these alone, float[B, n, K].
+    """
 
     text: TextEmbedding
     low: Tensor | None
@@ -140,7 +154,8 @@ class Predict(Protocol):
 class Sampler(Protocol):
     """Fills a grid step by step. It yields every step, so previews and early stops need no callback.
 
-    One that asks a critic, a Transformer with `outputs = 1`, has it as an attribute `critic`.
+    One that asks a critic, a Transformer with `outputs = 1`, has it as an attribute `critic`. One that draws all of its
+    noise by `muse_studio.noise` says so by `rowwise = True`; its generator may then be one a picture.
     """
 
     steps: int

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from muse_studio import xla
+from muse_studio import memory, xla
 from muse_studio.errors import UserError
 
 
@@ -92,18 +92,26 @@ def place(part: Any, device: torch.device) -> None:
 
     A module moves whole. Dicts, lists and dataclasses are looked through (a stage holds its parts, a sampler may hold
     a critic); a plain object with a `to` method is asked to move itself; anything else has nothing that could move.
+
+    Raises UserError, before anything is moved, where the device has no room for all modules.
     """
+    cure = "choose a smaller model, another device, or end what else computes on it"
+    memory.check(memory.weigh(part, device), "the weights take", cure, device)
+    _move(part, device)
+
+
+def _move(part: Any, device: torch.device) -> None:
     if isinstance(part, torch.nn.Module) or (not isinstance(part, type) and callable(getattr(part, "to", None))):
         part.to(device)
     elif isinstance(part, dict):
         for value in part.values():
-            place(value, device)
+            _move(value, device)
     elif isinstance(part, list | tuple):
         for value in part:
-            place(value, device)
+            _move(value, device)
     elif dataclasses.is_dataclass(part):
         for field in dataclasses.fields(part):
-            place(getattr(part, field.name), device)
+            _move(getattr(part, field.name), device)
 
 
 def keep_freed_memory() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from muse_studio import checkpoint, mirror, weights
+from muse_studio import checkpoint, memory, mirror, weights
 from muse_studio.device import finish_step, keep_freed_memory
 from muse_studio.ema import RunningAverage
 from muse_studio.errors import UserError
@@ -97,6 +97,7 @@ def train(
     if team.differ(start):
         raise UserError(f"processes find other checkpoints in {out}; fit.out must be a folder that all of them share")
     stop = max(start, fit.steps)
+    _check_memory(learner)
     order = Order(len(dataset), fit.batch, fit.seed, start, stop, team.rows(fit.batch), repeated=fit.overfit)
     loader = DataLoader(
         dataset,
@@ -141,6 +142,15 @@ def train(
         mirror.send(out, fit.upload, fit.keep, path)
     rows = monitor.log.rows
     return History(path, stop, rows, verdict(rows) if fit.overfit else "")
+
+
+def _check_memory(learner: Learner) -> None:
+    """UserError where there is no room for a gradient of each weight that is trained, this process's share of them."""
+    trained = [each for each in learner.model.parameters() if each.requires_grad and each.grad is None]
+    shares = [each.to_local() if hasattr(each, "to_local") else each for each in trained]
+    need = sum(each.numel() * each.element_size() for each in shares)
+    cure = "choose smaller sizes, another device, or parallel: {use: fsdp} over several"
+    memory.check(need, "beside the weights, their gradients take", cure, learner.team.device)
 
 
 def _prepare(fit: Fit, out: Path) -> None:

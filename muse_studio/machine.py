@@ -23,15 +23,19 @@ _NO_MEMORY = re.compile(
 _NO_COMPILER = re.compile(r"No working C\+\+ compiler|Cannot find a working triton", re.I)
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that the memory does not suffice, a device's or the machine's."""
+    told = isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(told)
+
+
 def refusal(error: Exception) -> str | None:
     """What the machine refuses, and the cure; None where an exception is about anything else.
 
     Lack of memory is told by the text too: on a CPU torch raises a plain RuntimeError, and a TypeError of sizes that no
     machine could hold.
     """
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
-    ):
+    if lacks_memory(error):
         asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
         return f"there is not enough memory{f' for {asked[1]} at once' if asked else ''}; {_MEMORY}"
     if isinstance(error, RuntimeError) and _NO_COMPILER.search(str(error)):

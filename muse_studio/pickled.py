@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from muse_studio import memory
 from muse_studio.errors import UserError
 
 
@@ -16,6 +17,7 @@ def unpickled(file: Path, unwrap: tuple[str, ...] = ()) -> dict[str, Tensor]:
 
     unwrap: keys under which training keeps a model; the first one that is there leads to its tensors.
     """
+    memory.check(file.stat().st_size, f"{file}, which is read at once, takes", "find it as safetensors")
     try:
         said = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's own kinds, zip's, torch's RuntimeError: by what is wrong with the file

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from muse_studio.cache import Cache, Kept, Memory, Visit
 from muse_studio.contracts import (
     MASK,
     Conditioning,
@@ -22,15 +23,25 @@ from muse_studio.contracts import (
     Tokenizer,
     Transformer,
 )
-from muse_studio.device import has_fast_bfloat16
+from muse_studio.device import compile_settings, has_fast_bfloat16
+from muse_studio.noise import Rows
+from muse_studio.tiling import LEAST, tiled
+
+MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+"""Layers that autocast computes in bfloat16, whose weights it casts at every call."""
 
 
 @dataclass
 class Stage:
     """One resolution: `size` pixels square, or [height, width].
 
-    precision: what the transformer computes in when it draws or is measured; "auto" is bfloat16 where the device is
-    fast at it. The same seed may draw another picture in another one.
+    precision: what the transformer computes in when it draws or is measured, and the tokenizer when it decodes; "auto"
+        is bfloat16 where the device is fast at it. The same seed may draw another picture in another one.
+    compile: compiles the transformer for each batch that it is asked for (torch.compile; on CUDA as a graph), which
+        takes a minute or two at first and pays where many pictures are drawn, most on a GPU.
+    tile: decodes a grid that is larger in overlapping squares of so many tokens a side, at least 8, which bounds the
+        memory; null decodes at once. What a decoder does over the whole picture, a norm say, it then does in each tile.
+    cache: features that steps reuse, for less time and other pictures; none by default. What is cached is not compiled.
 
     The constructor raises ValueError where the parts don't fit each other.
     """
@@ -42,6 +53,9 @@ class Stage:
     guidance: Guidance
     size: int | list[int]
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    compile: bool = False
+    tile: int | None = None
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         if getattr(self.transformer, "outputs", None) == 1:
@@ -49,15 +63,20 @@ class Stage:
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
             )
+        if self.cache is not None:
+            self.cache.check(self.transformer)
         for what, model in self.models().items():
             if self.tokenizer.codebook_size != model.codebook_size:
                 raise ValueError(
                     f"the tokenizer has {self.tokenizer.codebook_size} codes, the {what} has {model.codebook_size}; "
                     f"set the {what}'s codebook_size to the tokenizer's"
                 )
+        self._compiled: Callable[..., Tensor] | None = None
         sides = [self.size, self.size] if isinstance(self.size, int) else self.size
         if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
+        if self.tile is not None and self.tile < LEAST:
+            raise ValueError(f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once")
         self.height, self.width = sides
         try:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
@@ -124,19 +143,62 @@ class Stage:
             return self.transformer.condition(text, low)
 
     @torch.no_grad()
-    def logits(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision."""
+    def logits(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision.
+
+        places: int64[B, n] of each grid in reading order; the logits are then theirs alone, float32[B, n, K]. A
+        transformer that is `placewise` computes no others, unless it is compiled for one shape.
+        """
         with self._arithmetic(tokens.device):
-            return self.transformer(tokens, conditioning).float()
+            if places is not None and not self.compile and getattr(self.transformer, "placewise", False):
+                return self.transformer(tokens, conditioning, places).float()
+            logits = self._network(tokens.device)(tokens, conditioning)
+        if places is not None:
+            logits = logits.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, logits.shape[-1]))
+        return logits.to(torch.float32, copy=self.compile)  # a CUDA graph writes its next result where this one is
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w], of this stage's grid or of a larger one, to pictures float32[B, 3, H, W] in 0..1."""
+        with self._arithmetic(tokens.device):
+            images = tiled(self.tokenizer.decode, tokens, self.tile)
+        return images.float().clamp(0, 1)
+
+    def settle(self, on: torch.device) -> None:
+        """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16.
+
+        The results are the same to the bit. The transformer is then one for drawing alone.
+        """
+        if self._halves(on) and isinstance(self.transformer, nn.Module):
+            for module in self.transformer.modules():
+                if isinstance(module, MULTIPLIERS):
+                    module.to(torch.bfloat16)
+
+    def _network(self, on: torch.device) -> Callable[..., Tensor]:
+        if not self.compile:
+            return self.transformer
+        if self._compiled is None:
+            graphs = {"mode": "reduce-overhead"} if on.type == "cuda" else {}
+            settings = {"fullgraph": True, "dynamic": False, **graphs, **compile_settings(on)}
+            self._compiled = torch.compile(self.transformer, **settings)
+        return self._compiled
+
+    def _halves(self, on: torch.device) -> bool:
+        return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
+
+    @torch.no_grad()
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
+        with self._arithmetic(tokens.device):
+            return self.transformer.revisit(tokens, conditioning, visit)
 
     def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
-        halves = self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
-        return torch.autocast(on.type, torch.bfloat16) if halves else nullcontext()
+        return torch.autocast(on.type, torch.bfloat16) if self._halves(on) else nullcontext()
 
     def sample(
         self,
         text: TextEmbedding,
-        generator: torch.Generator,
+        generator: torch.Generator | Rows,
         *,
         negative: TextEmbedding | None = None,
         low: Tensor | None = None,
@@ -205,20 +267,33 @@ class Predictor:
     def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding | None, low: Tensor | None) -> None:
         self.stage = stage
         self.text, self.low = text, low
-        self.nothing = text.null()
+        self._join = getattr(stage.transformer, "join", None)
+        self.nothing = text.null() if self._join is None else text.null(positions=0)
         self.negative = self.nothing if negative is None else negative
+        fixed = text.mask.device.type in ("tpu", "xla")  # where each new shape would be compiled
+        self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage)
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, progress: float) -> Tensor:
-        """int64[B, h, w] and the share of steps done to logits float[B, h, w, K]."""
+    def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w] and the share of steps done to logits float[B, h, w, K].
+
+        places: int64[B, n], where the logits are wanted alone: float[B, n, K]. For who is `placewise`.
+        """
 
         def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
             asked = [self.nothing if text is None else text for text in texts]
             apart = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
-            grids = tokens.repeat(len(apart), 1, 1)
-            logits = self.stage.logits(grids, self._condition(tuple(apart.values()))).chunk(len(apart))
+            if id(self.nothing) in apart:
+                apart[id(self.nothing)] = apart.pop(id(self.nothing))  # last, as `join` wants it
+            conditioning, many = self._condition(tuple(apart.values())), len(apart)
+            if self._memory is None:
+                wanted = None if places is None else places.repeat(many, 1)
+                logits = self.stage.logits(tokens.repeat(many, 1, 1), conditioning, wanted).chunk(many)
+            else:
+                logits = self._memory(tokens, tuple(apart), conditioning, places)
             answers = dict(zip(apart, logits, strict=True))
             return tuple(answers[id(text)] for text in asked)
 
@@ -231,5 +306,8 @@ class Predictor:
                 if id(text) not in self._conditioned:  # the text is kept beside it, so that its id stays its own
                     self._conditioned[id(text)] = (text, self.stage.condition(text, self.low))
             each = [self._conditioned[name][1] for name in key]
-            self._batched[key] = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
+            if self._join is None:
+                self._batched[key] = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
+            else:
+                self._batched[key] = self._join(each)
         return self._batched[key]

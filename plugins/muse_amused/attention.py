@@ -27,7 +27,14 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]."""
-        query, key, value = (split(part, self.heads) for part in self.project(x).chunk(3, -1))
+        return self.look(*self.divide(x))
+
+    def divide(self, x: Tensor) -> tuple[Tensor, ...]:
+        """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
+        return tuple(split(part, self.heads) for part in self.project(x).chunk(3, -1))
+
+    def look(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Places with queries float[B, heads, n, d] look at float[B, heads, N, d]: float[B, n, width]."""
         return self.out(merge(F.scaled_dot_product_attention(query, key, value)))
 
 

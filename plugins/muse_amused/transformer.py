@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_amused.blocks import Block, ConvBlock, Norm
+from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import Kept, Visit, put
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 
@@ -41,6 +43,7 @@ class Amused(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class Amused(nn.Module):
 
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        for module in self.modules():
+        for module in self.modules() if weights is None else ():
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.02)
         fill(self, weights, adapters)
@@ -150,28 +153,59 @@ class Amused(nn.Module):
         height, width = (side * self.stride for side in self.grid)
         return torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=device)
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         if tuple(tokens.shape[1:]) != self.grid:
             raise ValueError(
                 f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
             )
         mask, *memories = conditioning
         rest = iter(memories)
+        x = self._enter(tokens, mask, rest)
+        flat = self.into(self.norm_into(x)).flatten(1, 2)
+        for block in self.blocks:
+            flat = self._run(block, flat, mask, rest)
+        return self._leave(flat, x, mask, rest, places)
+
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`).
+
+        The convolutions, an eighth of the whole, are computed everywhere.
+        """
+        mask, *memories = conditioning
+        rest = iter(memories)
+        x = self._enter(tokens, mask, rest)
+        flat = self.into(self.norm_into(x)).flatten(1, 2)
+        flat, kept = revisit(self.blocks, flat, x.shape[1:3], mask, rest, visit)
+        logits = self._leave(flat, x, mask, rest, visit.wanted)
+        if visit.wanted is None:
+            return logits, kept
+        whole = logits.new_zeros(len(tokens), tokens[0].numel(), logits.shape[-1])
+        put(whole, visit.wanted, logits)
+        return whole.unflatten(1, self.grid), kept
+
+    def _enter(self, tokens: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
+        """int64[B, h, w] through the convolutions down: float[B, h', w', channels], the grid of the layers."""
         x = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens))
         x = self.into_channels(self.norm_embed(x))
         if self.shrink is not None:
             x = channels_last(self.shrink(channels_first(self.norm_shrink(x))))
         for block in self.down:
             x = self._run(block, x, mask, rest)
-        flat = self.into(self.norm_into(x)).flatten(1, 2)
-        for block in self.blocks:
-            flat = self._run(block, flat, mask, rest)
-        x = self.out_of(self.norm_from(flat)).view_as(x)
+        return x
+
+    def _leave(self, flat: Tensor, like: Tensor, mask: Tensor, rest: Iterator[Tensor], places: Tensor | None) -> Tensor:
+        """float[B, h' * w', width] through the convolutions up to logits; `like` is what `_enter` gave."""
+        x = self.out_of(self.norm_from(flat)).view_as(like)
         for block in self.up:
             x = self._run(block, x, mask, rest)
         if self.grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
+        if places is not None:
+            x = x.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
         return self.head(x)
 
     def _all(self) -> Iterator[Block | ConvBlock]:

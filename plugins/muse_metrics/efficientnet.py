@@ -16,6 +16,9 @@ STAGES = (
 )
 """Kernel, stride of the first block, expansion, channels, blocks (EfficientNet, table 1, at width and depth 1)."""
 
+LAST = (0, 2, 4, 10, 15)
+"""Of all blocks, those before the next one halves the scale, and the very last."""
+
 
 class EfficientNetLite0(nn.Module):
     """Inverted residual blocks without squeeze-and-excitation, ReLU6 throughout (the Lite variant)."""
@@ -39,6 +42,15 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
         features = F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
         return features, self._fc(features)
+
+    def layers(self, pixels: Tensor) -> list[Tensor]:
+        """The last block of each scale: float[B, C, H / 2^i, W / 2^i], i from 1 to 5, C of 16, 24, 40, 112, 320."""
+        x, found = F.relu6(self._bn0(self._conv_stem(pixels))), []
+        for place, block in enumerate(self._blocks):
+            x = block(x)
+            if place in LAST:
+                found.append(x)
+        return found
 
 
 class Block(nn.Module):

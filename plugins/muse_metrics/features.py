@@ -81,11 +81,16 @@ class Features:
             raise UserError(f"features.network {self.network!r} has no classes; give {' or '.join(DEFAULTS)}")
         return logits.softmax(1)
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """uint8[B, 3, H, W] to what the network's layers make of it, one of each scale: float32[B, C, h, w] each."""
+        return self.load().layers(images, self.device)
+
 
 class Network:
     """A network with its way of preparing pictures; it remembers its last answers, as several metrics ask the same.
 
-    title: what the features are called in a report. official: whether these are the features of FID.
+    title: what the features are called in a report. official: whether these are the features of FID. layers: what its
+    layers give, by default what the module's own method `layers` does.
     """
 
     REMEMBERED = 2
@@ -98,16 +103,16 @@ class Network:
         answer: Callable[[Tensor], tuple[Tensor, Tensor | None]],
         module: nn.Module,
         official: bool = False,
+        layers: Callable[[Tensor], list[Tensor]] | None = None,
     ) -> None:
         self.title, self.official = title, official
-        self._prepare, self._answer, self._module = prepare, answer, module
+        self._prepare, self._answer, self._module, self._layers = prepare, answer, module, layers
         self._last: list[tuple[Tensor, tuple[Tensor, Tensor | None]]] = []
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """uint8[B, 3, H, W] to features float64[B, D] and logits float64[B, K], or None where it has no classes."""
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"pictures are uint8[B, 3, H, W], got {images.dtype}{list(images.shape)}")
+        _check(images)
         for seen, answers in self._last:
             if torch.equal(seen, images):
                 return answers
@@ -116,6 +121,19 @@ class Network:
         answers = (features.cpu().double(), None if logits is None else logits.cpu().double())
         self._last = [*self._last, (images.clone(), answers)][-self.REMEMBERED :]
         return answers
+
+    @torch.inference_mode()
+    def layers(self, images: Tensor, device: torch.device) -> list[Tensor]:
+        """uint8[B, 3, H, W] to one layer of each scale, float32[B, C, h, w] on the device."""
+        _check(images)
+        self._module.to(device)
+        layers = self._layers or self._module.layers
+        return [layer.float() for layer in layers(self._prepare(images.to(device).float()))]
+
+
+def _check(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"pictures are uint8[B, 3, H, W], got {images.dtype}{list(images.shape)}")
 
 
 @lru_cache(maxsize=2)  # a sweep's runs share it; of more networks than two, the oldest makes room
@@ -183,7 +201,13 @@ def _from_transformers(network: str, side: int | None) -> Network:
             states = states.mean(1) if states.ndim == 3 else states.mean((2, 3))
         return states.flatten(1), None
 
-    return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, module)
+    def layers(pixels: Tensor) -> list[Tensor]:
+        states = getattr(module(pixels, output_hidden_states=True), "hidden_states", None)
+        if states is None:
+            raise UserError(f"features.network {network!r} tells no hidden states; give {' or '.join(DEFAULTS)}")
+        return [each if each.ndim == 4 else each.transpose(1, 2).unsqueeze(-1) for each in states]
+
+    return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, module, layers=layers)
 
 
 def _scale(pixels: Tensor, side: int) -> Tensor:

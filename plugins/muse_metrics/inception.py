@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE = 299
+LAST = ("Mixed_5d", "Mixed_6e", "Mixed_7c")
+"""The mixed blocks that are the last ones of their scale."""
 
 
 class Inception(nn.Module):
@@ -43,14 +45,22 @@ class Inception(nn.Module):
 
         The logits are without the last layer's bias, as the Inception score has had them since its first code.
         """
+        features = self.layers(pixels)[-1].mean((2, 3))
+        return features, F.linear(features, self.fc.weight)
+
+    def layers(self, pixels: Tensor) -> list[Tensor]:
+        """The last one of each scale, from 147 places a side down to 8: float[B, C, h, w]."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(pixels)))
+        found = [x]
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
+        found.append(x)
         x = F.max_pool2d(x, 3, 2)
         for name, block in self.named_children():
             if name.startswith("Mixed"):
                 x = block(x)
-        features = x.mean((2, 3))
-        return features, F.linear(features, self.fc.weight)
+                if name in LAST:
+                    found.append(x)
+        return found
 
 
 class Conv(nn.Module):

@@ -8,6 +8,7 @@ def muse_metrics() -> dict[str, str]:
     """The metrics by name."""
     return {
         "clip-score": "muse_metrics.clip_score:CLIPScore",
+        "feature-distance": "muse_metrics.feature_distance:FeatureDistance",
         "frechet": "muse_metrics.frechet:Frechet",
         "inception-score": "muse_metrics.inception_score:InceptionScore",
         "kernel": "muse_metrics.kernel:Kernel",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import Guess, fill, gumbel, log_likelihood
+from muse_sampling.filling import Guess, fill, gumbel
 from muse_sampling.settings import Codes, Order
 from muse_studio.contracts import MaskSchedule, Predict
 
@@ -46,6 +46,4 @@ class Confidence(Codes, Order):
 
     def score(self, guess: Guess) -> Tensor:
         """How sure the model is of each code, with noise: float32[B, h, w]."""
-        return log_likelihood(guess.logits, guess.codes) + self.order_temperature(guess.progress) * gumbel(
-            guess.uniform
-        )
+        return guess.log_likelihood() + self.order_temperature(guess.progress) * gumbel(guess.uniform)

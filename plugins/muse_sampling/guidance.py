@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -50,6 +50,7 @@ class CFG:
     end: float = 1.0
     negative_weight: float = 1.0
     rescale: float = 0.0
+    placewise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale < math.inf:
@@ -83,7 +84,7 @@ class CFG:
         if t == 0:
             return ask(text)[0]
         prompted, unprompted = self._both(ask, text, negative)
-        guided = (1 + t) * prompted - t * unprompted
+        guided = ((1 + t) * prompted).sub_(unprompted, alpha=t)
         if self.rescale == 0:
             return guided
         spread = prompted.std(-1, correction=0, keepdim=True) / guided.std(-1, correction=0, keepdim=True).clamp(1e-6)
@@ -118,6 +119,8 @@ class CFG:
 @dataclass(frozen=True)
 class NoGuidance:
     """The prompt's own logits: one forward a step; a negative prompt has no effect."""
+
+    placewise: ClassVar[bool] = True
 
     def __call__(
         self,

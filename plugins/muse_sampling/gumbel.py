@@ -55,5 +55,4 @@ class Gumbel(Codes, Order):
 
     def score(self, guess: Guess) -> Tensor:
         """The logit of each code, with noise: float32[B, h, w]."""
-        logit = guess.logits.gather(-1, guess.codes[..., None]).squeeze(-1)
-        return logit + self.order_temperature(guess.progress) * gumbel(guess.uniform)
+        return guess.logit() + self.order_temperature(guess.progress) * gumbel(guess.uniform)

@@ -13,6 +13,7 @@ from torch import Tensor
 from muse_sampling.filling import fill
 from muse_sampling.settings import Codes
 from muse_studio.contracts import MaskSchedule, Predict
+from muse_studio.noise import uniform
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Halton(Codes):
         """int64[B, h, w] with MASK where a token is wanted; yields `steps` grids like it (see the class)."""
         count, height, width = tokens.shape
         rank = halton_rank(height, width).to(tokens.device).expand(count, -1, -1)
-        shift = torch.rand(count, generator=generator, device=generator.device).to(tokens.device)
+        shift = uniform(generator, count, rows=0, to=tokens.device)
         if self.roll:
             rank = (rank + (shift * height * width).long()[:, None, None]) % (height * width)
         return fill(self, predict, tokens, schedule, generator, lambda guess: -rank.float())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import Guess, fill, gumbel, log_likelihood
+from muse_sampling.filling import Guess, fill, gumbel
 from muse_sampling.settings import Codes, Order
 from muse_studio.contracts import MaskSchedule, Predict
 
@@ -45,10 +45,12 @@ class PredictorCorrector(Codes, Order):
         self, predict: Predict, tokens: Tensor, schedule: MaskSchedule, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """int64[B, h, w] with MASK where a token is wanted; yields `steps` grids like it (see the class)."""
-        return fill(self, predict, tokens, schedule, generator, self.score, revise=self.eta > 0)
+        return fill(
+            self, predict, tokens, schedule, generator, self.score, revise=self.eta > 0, everywhere=self.eta > 0
+        )
 
     def score(self, guess: Guess) -> Tensor:
         """How sure the model is of each code, an old one's by eta, with noise: float32[B, h, w]."""
-        sure = log_likelihood(guess.logits, guess.codes)
+        sure = guess.log_likelihood()
         sure = torch.where(guess.new, sure, self.eta * sure)
         return sure + self.order_temperature(guess.progress) * gumbel(guess.uniform)

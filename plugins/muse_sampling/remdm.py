@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import least, log_likelihood, uniforms
+from muse_sampling.filling import ask, at, least, log_likelihood, spread, uniforms, widths
 from muse_sampling.settings import Codes, Steps
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 
@@ -67,18 +67,20 @@ class ReMDM(Codes):
         counts, remasking = self.plan(schedule, tokens)
         at_first = before = (~known).flatten(1).sum(1)
         psi = torch.zeros(tokens.shape, device=tokens.device)
+        asked = widths(predict, tokens, counts)
         for step in range(self.steps):
             progress = (step + 1) / self.steps
-            logits = predict(tokens, progress).float()
+            logits, places = ask(predict, tokens, progress, asked[step])
             uniform = uniforms(2, tokens, generator)
             masked = tokens == MASK
-            drawn = self.draw(logits, uniform[0], progress)
+            codes = self.draw(logits, at(uniform[0], places), progress)
+            drawn = spread(codes, places, tokens)
             again = self.taken_back(~masked & ~known, psi, at_first - before, counts[step], uniform[1])
             again = again & remasking[step]
             waiting = uniform[1].masked_fill(~masked, torch.inf)
             waiting = least(waiting, counts[step] - again.flatten(1).sum(1))
             if self.strategy == "conf":
-                psi = torch.where(masked, log_likelihood(logits, drawn).exp(), psi)
+                psi = torch.where(masked, spread(log_likelihood(logits, codes), places, psi).exp(), psi)
             tokens = torch.where(masked, drawn, tokens).masked_fill(waiting | again, MASK)
             before = counts[step]
             yield tokens

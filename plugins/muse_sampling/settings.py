@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ class Steps:
     """How many steps there are, and so how many tokens are left open after each."""
 
     steps: int = 12
+    rowwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -67,7 +69,7 @@ class Codes(Steps):
         return between(given, progress) if isinstance(given, list) else given
 
     def draw(self, logits: Tensor, uniform: Tensor, progress: float) -> Tensor:
-        """float32[B, h, w, K] and float32[B, h, w] in 0..1 (1 excluded) to codes int64[B, h, w]."""
+        """float32[..., K] and float32[...] in 0..1 (1 excluded) to codes int64[...]."""
         return draw(logits, uniform, self.code_temperature(progress), self.top_k, self.top_p)
 
 

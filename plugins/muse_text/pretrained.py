@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from muse_studio import memory
 from muse_studio.errors import UserError
 from muse_studio.hub import CONFIG, folder_of
 from muse_text.frozen import FrozenEncoder
@@ -72,6 +73,7 @@ class PretrainedEncoder(FrozenEncoder):
         from safetensors import SafetensorError
 
         folder = folder_of(self.model, self.offline)
+        self._check_memory(loader, config)
         try:
             module, info = loader.from_pretrained(
                 folder,
@@ -88,3 +90,13 @@ class PretrainedEncoder(FrozenEncoder):
             some = sorted(missing - set(optional))
             raise UserError(f"the weights of {self.model} lack {len(some)} of the encoder's tensors, first {some[0]}")
         return module, missing
+
+    def _check_memory(self, loader: Any, config: Any) -> None:
+        """UserError where the model's weights don't fit the machine."""
+        try:
+            with torch.device("meta"):
+                model = getattr(loader, "from_config", loader)(config)
+        except (ValueError, RuntimeError):  # what can't be made is told by loading it
+            return
+        need = sum(weight.numel() for weight in model.parameters()) * self.dtype.itemsize
+        memory.check(need, f"the weights of {self.model} take", "choose a smaller text encoder, or dtype: bfloat16")

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muse_studio.norms import rms_norm
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention. float[B, heads, N, d] to float[B, heads, N, d]; mask: bool[B, 1, 1, M].
@@ -31,17 +33,14 @@ def merge(x: Tensor) -> Tensor:
 
 
 class HeadNorm(nn.RMSNorm):
-    """Root-mean-square norm of each head's queries or keys: attention's logits stay small (Dehghani et al., 2023).
-
-    The gain follows the input's type: with both alike, the fused kernel serves under autocast too.
-    """
+    """Root-mean-square norm of each head's queries or keys: attention's logits stay small (Dehghani et al., 2023)."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, heads, N, width] to the same."""
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.eps, self.weight)
 
 
 class SelfAttention(nn.Module):
@@ -56,11 +55,19 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]."""
+        return self.out(merge(self.mix(*self.divide(x))))
+
+    def divide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
         query, key, value = (split(part, self.heads) for part in self.project(x).chunk(3, -1))
-        return self.out(merge(self.mix(self.norm_query(query), self.norm_key(key), value)))
+        return self.norm_query(query), self.norm_key(key), value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, heads, N, d] three times to float[B, heads, N, d]: every place looks at every place."""
+        return attend(query, key, value)
+
+    def mix_at(self, query: Tensor, key: Tensor, value: Tensor, places: Tensor) -> Tensor:
+        """The places int64[B, n], whose queries are float[B, heads, n, d], look at all: float[B, heads, n, d]."""
         return attend(query, key, value)
 
 
@@ -82,6 +89,11 @@ class MultiAxisAttention(SelfAttention):
         inside = _attend_axis(*within)
         outside = _attend_axis(*(x.transpose(2, 3) for x in across)).transpose(2, 3)
         return self._grid(torch.cat([inside, outside], 1))
+
+    def mix_at(self, query: Tensor, key: Tensor, value: Tensor, places: Tensor) -> Tensor:
+        """As of any self-attention. All groups are computed: their looking costs little beside a layer's matrices."""
+        index = places[:, None, :, None].expand_as(query)
+        return self.mix(torch.zeros_like(key).scatter(2, index, query), key, value).gather(2, index)
 
     def _blocks(self, x: Tensor) -> Tensor:
         """float[B, heads, N, d] to float[B, heads, blocks, places of a block, d]."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import Kept, Visit
 from muse_studio.contracts import Conditioning
 from muse_transformer.attention import CrossAttention, SelfAttention
+from muse_transformer.cached import revisit
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -35,9 +38,21 @@ class Block(nn.Module):
         return self.read.remember(memory)
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """float[B, N, width] with the memory's keys and values float[B, heads, M, d] and mask bool[B, M]."""
-        x = x + self.look(self.norm1(x))
-        x = x + self.read(self.norm2(x), key, value, mask)
+        """float[B, N, width] with the memory's keys and values float[B, heads, M, d] and mask bool[B, M].
+
+        The memory may be of the first rows alone, and M may be 0: the other rows have nothing to look at.
+        """
+        return self.after(x, self.look(self.norm1(x)), key, value, mask)
+
+    def after(self, x: Tensor, seen: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """float[B, n, width], and what its places saw of the grid, to what the block makes of them; memory as above."""
+        x = x + seen
+        rows = len(key) if key.shape[2] else 0
+        if rows == len(x):
+            x = x + self.read(self.norm2(x), key, value, mask)
+        elif rows:
+            first, rest = x[:rows], x[rows:]
+            x = torch.cat([first + self.read(self.norm2(first), key, value, mask), rest])
         return x + self.think(self.norm3(x))
 
 
@@ -49,6 +64,7 @@ class Trunk(nn.Module):
 
     entrances = ("condition",)
     outputs: int | None = None
+    placewise = True
 
     def __init__(
         self,
@@ -88,15 +104,32 @@ class Trunk(nn.Module):
 
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        self.start()
+        if weights is None:
+            self.start()
         fill(self, weights, adapters)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
         """float[B, M, width], bool[B, M] to the mask and every block's keys and values float[B, heads, M, d]."""
         return (mask, *(tensor for block in self.blocks for tensor in block.remember(memory)))
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K], K being `outputs` where that is set."""
+    def join(self, conditionings: Sequence[Conditioning]) -> Conditioning:
+        """What `remember` gave for several texts, of B rows each, as one batch; those with the longest memory first.
+
+        A shorter memory is padded in front, where a longer one has its text. One of no length adds no rows.
+        """
+        seeing = [each for each in conditionings if each[0].shape[1]] or conditionings[:1]
+        longest = max(mask.shape[1] for mask, *_ in seeing)
+        padded = []
+        for mask, *memories in seeing:
+            missing = longest - mask.shape[1]
+            padded.append([F.pad(mask, (missing, 0)), *(F.pad(each, (0, 0, missing, 0)) for each in memories)])
+        return tuple(torch.cat(tensors) for tensors in zip(*padded, strict=True))
+
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K], K being `outputs` where that is set.
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         if tuple(tokens.shape[1:]) != self.grid:
             raise ValueError(
                 f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
@@ -105,7 +138,16 @@ class Trunk(nn.Module):
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
             x = self.run(block, x, key, value, mask)
+        if places is not None:
+            return self.head(self.norm(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))))
         return self.head(self.norm(x)).unflatten(1, self.grid)
+
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`)."""
+        mask, *memories = conditioning
+        x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
+        logits, kept = revisit(self, x, memories, mask, visit)
+        return logits.unflatten(1, self.grid), kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""

@@ -18,7 +18,7 @@ class GeneratePublished:
     """Draw with a published model, whose weights are imported into the cache folder (MUSE_CACHE) at the first run.
 
     source, format, variant: what to import, as `import-weights` takes them.
-    prompt, negative, count, seed, out, device, animate, previews: as `generate` takes them.
+    prompt, negative, count, seed, out, batch, device, animate, previews: as `generate` takes them.
     changes: a table that is merged over the imported model's recipe, such as {stages: {base: {sampler: {steps: 8}}}}.
     """
 
@@ -29,6 +29,7 @@ class GeneratePublished:
     count: int = 1
     seed: int = 0
     out: str = "out"
+    batch: int = 1
     device: str = "auto"
     animate: bool = False
     previews: bool = False
@@ -42,7 +43,7 @@ class GeneratePublished:
 
     def __call__(self, hook: Any = None) -> Any:
         """What `generate` returns. UserError where the weights can't be had or don't fit."""
-        asked = ("prompt", "negative", "count", "seed", "out", "device", "animate", "previews")
+        asked = ("prompt", "negative", "count", "seed", "out", "batch", "device", "animate", "previews")
         request = {name: getattr(self, name) for name in asked}
         recipe = {**self.changes, "extends": str(self.model() / "generate.yaml"), **request}
         return run(recipe, plugins=self.plugin_files)

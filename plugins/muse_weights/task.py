@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_studio import parts, weights
+from muse_studio import memory, parts, weights
 from muse_studio.errors import UserError
 from muse_studio.files import path_of
 from muse_studio.progress import progress
@@ -73,6 +73,11 @@ class ImportWeights:
             return report
         if not report.whole:
             raise UserError(f"{source} does not fit format {self.format!r}:\n{report.summary()}")
+        memory.check(
+            max(each.bytes for each in opens),
+            "its largest part takes",
+            "take a variant of smaller numbers, such as fp16",
+        )
         with replacing_folder(out) as aside:
             for name, table in told.items():
                 (aside / KEPT / name).parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +124,8 @@ class _Opened:
     tensors: Tensors
     found: Match
     fit: Fit
+    bytes: int
+    """The size of its files, which is what its tensors take."""
 
     @classmethod
     def of(cls, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
@@ -134,7 +141,8 @@ class _Opened:
                     f"{source} is another model's: {folder}config.json has {key} {said}, the part {piece.part!r} "
                     f"knows {value!r} alone"
                 )
-        tensors = opened(source.weights(f"{folder}{piece.weights}" if piece.weights else ""), piece.unwrap)
+        files = source.weights(f"{folder}{piece.weights}" if piece.weights else "")
+        tensors = opened(files, piece.unwrap)
         try:
             settings = piece.settings(Found(config, tensors.shapes, told))
         except (LookupError, TypeError, ValueError) as error:
@@ -145,7 +153,7 @@ class _Opened:
         fit.matched, fit.made = sum(map(len, found.origins.values())), len(found.origins)
         names = progress([o.name for origins in found.origins.values() for o in origins], f"reading {piece.name}")
         misfits["not finite"] = [name for name in names if not tensors.read(name).isfinite().all()]
-        return cls(piece, settings, tensors, found, fit)
+        return cls(piece, settings, tensors, found, fit, sum(file.stat().st_size for file in files))
 
     def save(self, path: Path, further: dict[str, Tensor], source: str) -> None:
         """Write the piece as our part has it, its settings in the metadata."""

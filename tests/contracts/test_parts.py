@@ -253,6 +253,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "guidance cfg": nothing,
     "guidance none": nothing,
     "metric clip-score": whole_clip,
+    "metric feature-distance": features,
     "metric frechet": features,
     "metric inception-score": classes,
     "metric kernel": features,

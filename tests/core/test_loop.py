@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from muse_studio import loop
+from muse_studio import loop, memory
 from muse_studio.errors import Terminated, UserError
 from muse_studio.fit import Fit
 from muse_studio.parallel import descend
@@ -353,3 +353,9 @@ def test_noise_is_a_function_of_seed_step_and_purpose():
 def test_settings_that_can_not_be(wrong, said):
     with pytest.raises(ValueError, match=said):
         Fit(**{"out": "x", "steps": 1, "batch": 1} | wrong)
+
+
+def test_gradients_that_do_not_fit_the_memory_are_told_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda device=None: 3)
+    with pytest.raises(UserError, match="beside the weights, their gradients take"):
+        run(settings(tmp_path))

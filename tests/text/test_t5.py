@@ -10,6 +10,7 @@ from muse_text.t5 import T5
 from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
 
+from muse_studio import memory
 from muse_studio.errors import UserError
 
 PROMPTS = ["a red apple", "the cat to the left of a blue car", "two"]
@@ -154,3 +155,13 @@ def test_a_damaged_tokenizer_names_the_model(t5_folder, tmp_path, text):
     (folder / "tokenizer.json").write_text(text)
     with pytest.raises(UserError, match=r"transformers can't build the tokenizer of .*model"):
         T5(str(folder))(["a cat"])
+
+
+def test_weights_that_do_not_fit_the_memory_are_not_loaded(t5_folder, monkeypatch):
+    encoder = T5(str(t5_folder), length=8, dtype="float32")
+    need = sum(weight.numel() for weight in T5EncoderModel.from_pretrained(t5_folder).parameters()) * 4
+    monkeypatch.setattr(memory, "free", lambda device=None: need - 1)
+    with pytest.raises(UserError, match=r"not enough memory: the weights of .* choose a smaller text encoder"):
+        encoder(["two"])
+    monkeypatch.setattr(memory, "free", lambda device=None: need)
+    assert encoder(["two"]).states.any()

@@ -11,6 +11,7 @@ from muse_weights.task import ImportWeights
 from safetensors.torch import load_file, save_file
 
 import muse_studio
+from muse_studio import memory
 from muse_studio.cli import main
 from muse_studio.errors import UserError
 from muse_studio.pickled import unpickled
@@ -215,3 +216,9 @@ def test_a_damaged_pickled_file(tmp_path, content):
     (tmp_path / "model.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"model\.pth is not read: it is damaged, truncated, or no file of torch's"):
         unpickled(tmp_path / "model.pth", ())
+
+
+def test_what_does_not_fit_the_memory_is_not_written(copy, monkeypatch):
+    largest = max(file.stat().st_size for file in copy.rglob("*.safetensors"))
+    monkeypatch.setattr(memory, "free", lambda device=None: largest - 1)
+    refuse(copy, r"not enough memory: its largest part takes .* take a variant")

@@ -1,0 +1,124 @@
+"""What feature caches save: sampling with each against exact steps, in one run, with random weights.
+
+python benchmarks/caches.py [--model amused-256] [--batch 1] [--steps 12] [--precision auto] [--clock wall] [--device cpu]
+
+All fill the same grids, by the same sampler from the same seed; each round runs every one in turn, so that a machine
+which slows down slows all, and the ratio is of medians. `--clock cpu` counts the process's own seconds on a CPU, which
+others on a busy machine hardly change. FLOPs are counted in a run of their own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import click
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from muse_studio import parts
+from muse_studio.cache import Cache
+from muse_studio.contracts import TextEmbedding
+from muse_studio.device import keep_freed_memory
+from muse_studio.stage import Stage
+from muse_studio.testing import FakeTokenizer
+
+MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "emoji-base": (
+        "muse",
+        {"codebook_size": 4096, "grid": [8, 8], "text_width": 384, "width": 320, "layers": 6, "heads": 5},
+        32,
+    ),
+    "amused-256": ("amused", {}, 77),
+    "muse-632m": ("muse", {"width": 1280, "layers": 24, "heads": 20, "mlp": 5120}, 64),
+}
+"""Each transformer's part, its settings, and how many text positions it looks at."""
+CACHES = {
+    "exact": None,
+    "changed, every 3": Cache("changed", 3, layers=0),
+    "changed, every 3, both halves": Cache("changed", 3, layers=0, guidance=False),
+    "context, every 3": Cache("context", 3),
+    "max-logit, every 3": Cache("max-logit", 3),
+    "changed, every 4": Cache("changed", 4, layers=0),
+}
+
+
+class Codes(FakeTokenizer):
+    """Stands for a tokenizer of any size: nothing is decoded here."""
+
+    def __init__(self, codebook_size: int, grid: tuple[int, int]) -> None:
+        self.codebook_size, self._grid = codebook_size, grid
+
+    def grid_shape(self, height: int, width: int) -> tuple[int, int]:
+        """The model's own."""
+        return self._grid
+
+
+def make(model: str, steps: int, precision: str, on: torch.device) -> tuple[Stage, int]:
+    """The stage, on the device, and its text positions."""
+    name, settings, positions = MODELS[model]
+
+    def part(kind: str, name: str) -> Any:
+        return parts(kind, name)[0].load()
+
+    transformer = part("transformer", name)(**settings).eval().requires_grad_(False).to(on)
+    tokenizer = Codes(transformer.codebook_size, transformer.grid)
+    sampler, guidance = part("sampler", "confidence")(steps=steps), part("guidance", "cfg")(scale=3.0)
+    made = Stage(tokenizer, transformer, part("schedule", "cosine")(), sampler, guidance, 256, precision=precision)
+    made.settle(on)
+    return made, positions
+
+
+@click.command()
+@click.option("--model", default="amused-256", type=click.Choice(list(MODELS)))
+@click.option("--batch", default=1)
+@click.option("--steps", default=12)
+@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]))
+@click.option("--repeats", default=5)
+@click.option("--clock", default="wall", type=click.Choice(["wall", "cpu"]))
+@click.option("--device", default="cpu")
+def main(model: str, batch: int, steps: int, precision: str, repeats: int, clock: str, device: str) -> None:
+    """Print the time and the FLOPs of each, and their ratios to exact steps."""
+    on, now = torch.device(device), time.perf_counter if clock == "wall" else time.process_time
+    torch.manual_seed(0)
+    stage, positions = make(model, steps, precision, on)
+    width = stage.transformer.text_width
+    text = TextEmbedding(
+        torch.randn(batch, positions, width, device=on),
+        torch.ones(batch, positions, dtype=torch.bool, device=on),
+        torch.randn(batch, width, device=on),
+    )
+    if on.type == "cpu":
+        keep_freed_memory()
+
+    def draw(cache: Cache | None) -> None:
+        stage.cache = cache
+        for _ in stage.sample(text, torch.Generator().manual_seed(0)):
+            pass
+        if on.type == "cuda":
+            torch.cuda.synchronize(on)
+
+    times: dict[str, list[float]] = {name: [] for name in CACHES}
+    for lap in range(repeats + 1):  # the first warms up
+        for name, cache in CACHES.items():
+            began = now()
+            draw(cache)
+            if lap:
+                times[name].append((now() - began) / steps)
+    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{model}, batch {batch}, {steps} steps, {stage.precision}, torch {torch.__version__}, {on.type}: {name}")
+    print(f"| cache | ms a step ({clock}) | faster | GFLOP a step | less |\n| --- | ---: | ---: | ---: | ---: |")
+    took, worked = {}, {}
+    for name, cache in CACHES.items():
+        # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            draw(cache)
+        took[name], worked[name] = statistics.median(times[name]), counter.get_total_flops() / steps
+        faster, less = took["exact"] / took[name], worked["exact"] / worked[name]
+        print(f"| {name} | {took[name] * 1e3:.1f} | {faster:.2f} | {worked[name] / 1e9:.1f} | {less:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
