@@ -10,15 +10,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 Settings = Mapping[str, Any]
-Change = Literal["", "linear", "flat", "transposed"]
+Change = Literal["", "linear", "flat", "transposed", "convolution", "to_heads", "from_heads"]
 
 CHANGES: dict[Change, Callable[[Tensor], Tensor]] = {
     "": lambda tensor: tensor,
     "linear": lambda tensor: tensor.squeeze(-1).squeeze(-1),
     "flat": lambda tensor: tensor.flatten(),
     "transposed": lambda tensor: tensor.transpose(0, 1),
+    "convolution": lambda tensor: tensor.permute(3, 2, 0, 1),
+    "to_heads": lambda tensor: tensor.flatten(1).transpose(0, 1),
+    "from_heads": lambda tensor: tensor.flatten(0, 1).transpose(0, 1),
 }
-"""What becomes of a tensor: nothing; a 1x1 convolution's to a linear layer's; one axis alone; rows for columns."""
+"""What becomes of a tensor: nothing; a 1x1 convolution's to a linear layer's; one axis alone; rows for columns.
+
+The last three are for flax: a convolution [height, width, in, out], linear layers [in, heads, d] and [heads, d, out].
+"""
 
 
 @dataclass(frozen=True)
@@ -161,10 +167,13 @@ def differences(found: Match, shapes: Mapping[str, list[int]], wanted: Mapping[s
 
 
 def _shape(origins: list[Origin], shapes: Mapping[str, list[int]]) -> list[int]:
-    """The shape that tensors have once they are changed and stacked; [] where they can't be stacked."""
+    """The shape that tensors have once they are changed and stacked; [] where they can't be."""
     import torch
 
-    changed = [CHANGES[each.rule.change](torch.empty(shapes[each.name], device="meta")) for each in origins]
+    try:
+        changed = [CHANGES[each.rule.change](torch.empty(shapes[each.name], device="meta")) for each in origins]
+    except (IndexError, RuntimeError):  # of fewer or more axes than the rule changes
+        return []
     if len({tuple(each.shape[1:]) for each in changed}) > 1 or (len(changed) > 1 and not changed[0].ndim):
         return []
     return [sum(each.shape[0] for each in changed), *changed[0].shape[1:]] if changed[0].ndim else []

@@ -21,8 +21,9 @@ from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import dialect, refusal
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
-from muse_weights.source import Source, Tensors, opened
+from muse_weights.source import Source, opened
 from muse_weights.table import Found, Match, Piece, differences, made, match
+from muse_weights.tensors import Tensors
 
 
 @dataclass

@@ -21,9 +21,9 @@ def places(settings: Settings) -> dict[str, str]:
     """
     levels, blocks, attention = len(settings["multipliers"]), settings["blocks"], settings.get("attention", False)
     found = {name: name for name in ("pre", "post", "quantizer")}
-    encoder = _encoder(levels, blocks, attention)
+    encoder = encoder_layers(levels, blocks, attention)
     found |= {f"encoder.{name}": f"encoder.layers.{place}" for place, name in enumerate(encoder)}
-    for place, name in enumerate(_decoder(levels, settings.get("decoder_blocks", blocks + 1), attention)):
+    for place, name in enumerate(decoder_layers(levels, settings.get("decoder_blocks", blocks + 1), attention)):
         found[f"decoder.{name}"] = f"decoder.layers.{place}"
         level, dot, rest = name.partition(".")
         if level.isdecimal():
@@ -31,7 +31,8 @@ def places(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _encoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+def encoder_layers(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+    """What each layer of our encoder is, in their order, by the names of `places`."""
     yield "conv_in"
     for level in range(levels):
         yield from _level(level, blocks, attention and level == levels - 1)
@@ -41,7 +42,8 @@ def _encoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
     yield from ("norm_out", ACTIVATION, "conv_out")
 
 
-def _decoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+def decoder_layers(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+    """As `encoder_layers`; levels count from the smallest resolution."""
     yield "conv_in"
     yield from _middle(attention)
     for level in range(levels):

@@ -1,0 +1,1 @@
+"""MaskGIT's class-conditional transformer, as a plugin."""
