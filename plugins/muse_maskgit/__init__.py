@@ -1,1 +1,1 @@
-"""MaskGIT's class-conditional transformer, as a plugin."""
+"""Class-conditional masked transformers, MaskGIT's and later ones, as a plugin."""

@@ -1,4 +1,4 @@
-"""Offers MaskGIT's transformer and the text encoder `class`, by which a prompt is a class; imports no torch."""
+"""Offers class-conditional transformers, and the text encoder `class` for them; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -11,5 +11,8 @@ def muse_text_encoders():
 
 @hookimpl
 def muse_transformers():
-    """Transformers that are told of a class: `maskgit` by a token in front of the grid."""
-    return {"maskgit": "muse_maskgit.transformer:MaskGIT"}
+    """`maskgit` is told of a class by a token in front of the grid, `halton-maskgit` in each layer."""
+    return {
+        "halton-maskgit": "muse_maskgit.halton:HaltonMaskGIT",
+        "maskgit": "muse_maskgit.transformer:MaskGIT",
+    }

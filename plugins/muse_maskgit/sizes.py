@@ -11,12 +11,10 @@ def check_grid(tokens: Tensor, grid: tuple[int, ...]) -> None:
         raise ValueError(f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {grid}")
 
 
-def check_sizes(sizes: dict[str, int], grid: list[int], heads: int) -> None:
+def check_sizes(sizes: dict[str, int], grid: list[int]) -> None:
     """ValueError, naming the setting, where a size can't be."""
-    for name, size in {**sizes, "heads": heads}.items():
+    for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}; give 1 or more")
     if len(grid) != 2 or min(grid) < 1:
         raise ValueError(f"grid is {grid}; give two numbers, each 1 or more")
-    if sizes["width"] % heads:
-        raise ValueError(f"heads is {heads}, which width {sizes['width']} does not divide into")

@@ -51,11 +51,10 @@ class MaskGIT(nn.Module):
     ) -> None:
         super().__init__()
         grid = grid or [16, 16]
-        check_sizes(
-            {"codebook_size": codebook_size, "classes": classes, "width": width, "layers": layers, "mlp": mlp},
-            grid,
-            heads,
-        )
+        sizes = {"codebook_size": codebook_size, "classes": classes, "width": width, "layers": layers, "heads": heads}
+        check_sizes(sizes | {"mlp": mlp}, grid)
+        if width % heads:
+            raise ValueError(f"heads is {heads}, which width {width} does not divide into")
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, classes, checkpointing
         self.grid = tuple(grid)
         self.embed = nn.Embedding(codebook_size + classes + 1, width)

@@ -9,6 +9,7 @@ from muse_weights.dialect import Dialect
 
 DONE = {
     "amused": "muse_weights.amused:AMUSED",
+    "halton-maskgit": "muse_weights.halton:HALTON_MASKGIT",
     "llamagen-vq": "muse_weights.tokenizers:LLAMAGEN_VQ",
     "maskgit-256": "muse_weights.maskgit:TORCH_256",
     "maskgit-256-flax": "muse_weights.maskgit:FLAX_256",
@@ -21,7 +22,6 @@ DONE = {
 """Where the table of each dialect is."""
 
 NOT_DONE = {
-    "halton-maskgit": "Halton-MaskGIT's class-conditional transformers",
     "maskbit": "MaskBit's tokenizers and transformers",
     "maskgen": "MaskGen's transformers",
     "meissonic": "Meissonic and Monetico",

@@ -60,11 +60,14 @@ class Piece:
         itself a file.
     kind, part: "transformer", "amused".
     rules: the first that matches counts. drop: patterns of names that are left out, and why that is right.
+    copies: names that are left out as they hold what another name holds, by that name; checked.
     expected: what config.json must say, and what all of ours say too, so that they are no settings.
     defaults: what config.json means where it says nothing.
     settings: our part's; LookupError where config.json lacks one, ValueError where ours can't be like that.
     places: where modules stand in our part, by the names that the rules give them, where that depends on its depth.
-    unwrap: under which keys of a pickled file the tensors lie; the first that is there counts.
+    home: an address of its own, where it is published apart from the rest.
+    unwrap: under which keys of a file the tensors lie; the first that is there counts.
+    prefixes: what names may begin with, one after the other, and says nothing, such as torch.compile's "_orig_mod.".
     starts: tensors of ours that no file has, and the number that they are filled with.
     made: tensors of ours that no file has, and that the dialect makes of other files.
     shapes: the tensors of ours, from config.json, where the part itself is not made to be asked.
@@ -79,10 +82,13 @@ class Piece:
     folder: str = ""
     file: str = ""
     drop: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
     expected: Settings = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
     places: Callable[[Settings], Mapping[str, str]] | None = None
+    home: str = ""
     unwrap: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
     starts: Mapping[str, float] = field(default_factory=dict)
     made: tuple[str, ...] = ()
     shapes: Callable[[Settings], dict[str, list[int]]] | None = None
@@ -115,7 +121,7 @@ def match(names: Iterable[str], piece: Piece, settings: Settings) -> Match:
     found = Match({}, [], [])
     places = None if piece.places is None else piece.places(settings)
     for name in names:
-        if any(re.fullmatch(pattern, name) for pattern in piece.drop):
+        if name in piece.copies or any(re.fullmatch(pattern, name) for pattern in piece.drop):
             found.dropped.append(name)
             continue
         rule, ours = _ours(name, piece.rules)

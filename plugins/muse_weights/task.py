@@ -41,6 +41,8 @@ class ImportWeights:
     dry_run: tell what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
     sha256: of files of the source, by their names in it; each is checked.
+    others: where pieces lie that are published apart from the source, by their names, such as {tokenizer: vq.pt}; by
+        default where the dialect knows them to be.
     """
 
     source: str
@@ -49,11 +51,12 @@ class ImportWeights:
     dry_run: bool = False
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ValueError("source is empty; give a folder, a file, or an address such as hf://owner/name")
-        dialect(self.format)
+        check_others(self.format, self.others)
 
     def __call__(self, hook: Any = None) -> Report:
         """Read, compare, write. UserError, with nothing written, where the source does not fit or `out` is taken."""
@@ -64,7 +67,7 @@ class ImportWeights:
             check_free(out)
         try:
             told = _told(chosen, source)
-            opens = [_Opened.of(piece, source, told) for piece in chosen.pieces]
+            opens = [_Opened.of(piece, self._source(piece, source), told) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
@@ -89,6 +92,19 @@ class ImportWeights:
             names = write(aside, chosen.recipes(Imported(out, settings)), self.source, self.format)
         report.recipes = [out / name for name in names]
         return report
+
+    def _source(self, piece: Piece, source: Source) -> Source:
+        """Where a piece lies."""
+        return Source(self.others.get(piece.name, piece.home), None, {}) if piece.home else source
+
+
+def check_others(format: str, others: dict[str, str]) -> None:
+    """ValueError where there is no such dialect, or where `others` names what is no piece of it published apart."""
+    apart = [piece.name for piece in dialect(format).pieces if piece.home]
+    for name in others:
+        if name not in apart:
+            has = f"these are: {', '.join(apart)}" if apart else "none is"
+            raise ValueError(f"others has {name!r}, no piece of format {format!r} that is published apart; {has}")
 
 
 def _nothing(folder: Path, settings: Tables) -> dict[str, Tensor]:
@@ -136,6 +152,7 @@ class _Opened:
                     f"knows {value!r} alone"
                 )
         tensors = opened(source.weights(f"{folder}{piece.weights}" if piece.weights else ""), piece.unwrap)
+        tensors = tensors.without(piece.prefixes)
         try:
             settings = piece.settings(Found(config, tensors.shapes, told))
         except (LookupError, TypeError, ValueError) as error:
@@ -146,6 +163,11 @@ class _Opened:
         fit.matched, fit.made = sum(map(len, found.origins.values())), len(found.origins)
         names = progress([o.name for origins in found.origins.values() for o in origins], f"reading {piece.name}")
         misfits["not finite"] = [name for name in names if not tensors.read(name).isfinite().all()]
+        misfits["no copies"] = [
+            f"{name} differs from {other}"
+            for name, other in piece.copies.items()
+            if {name, other} <= tensors.shapes.keys() and not torch.equal(tensors.read(name), tensors.read(other))
+        ]
         return cls(piece, settings, tensors, found, fit)
 
     def save(self, path: Path, further: dict[str, Tensor], source: str) -> None:

@@ -14,3 +14,14 @@ class Tensors:
 
     shapes: dict[str, list[int]]
     read: Callable[[str], Tensor]
+
+    def without(self, prefixes: tuple[str, ...]) -> Tensors:
+        """The same by names that lack these beginnings, each taken off where it is there, in their order."""
+        named = {}
+        for name in self.shapes:
+            short = name
+            for prefix in prefixes:
+                short = short.removeprefix(prefix)
+            named[short] = name
+        shapes = {short: self.shapes[name] for short, name in named.items()}
+        return Tensors(shapes, lambda short: self.read(named[short]))

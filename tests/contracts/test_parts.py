@@ -333,6 +333,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "transformer amused": small_amused,
     "transformer critic": small_muse,
     "transformer critic-superres": small_superres,
+    "transformer halton-maskgit": small_maskgit,
     "transformer maskgit": small_maskgit,
     "transformer muse": small_muse,
     "transformer superres": small_superres,

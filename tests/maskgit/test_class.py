@@ -84,7 +84,7 @@ def test_a_file_of_no_such_names_is_told(tmp_path, text, message):
 def test_what_it_is_given_must_fit(tmp_path):
     with pytest.raises(UserError, match="'tench' is no class: the text encoder 'class' was given no names; give a num"):
         Class(5)(["tench"])
-    with pytest.raises(UserError, match="there is no file of names at .*missing"):
+    with pytest.raises(UserError, match=r"there is no file of names at .*missing"):
         Class(5, str(tmp_path / "missing"))(["tench"])
     with pytest.raises(ValueError, match="classes is 0; give 1 or more"):
         Class(0)
