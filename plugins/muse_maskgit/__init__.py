@@ -1,1 +1,1 @@
-"""Class-conditional masked transformers, MaskGIT's and later ones, as a plugin."""
+"""MaskGIT's masked transformer and those of later models, most of them class-conditional, as a plugin."""

@@ -1,4 +1,4 @@
-"""Offers class-conditional transformers, and the text encoder `class` for them; imports no torch."""
+"""Offers MaskGIT's transformer and later ones, and the text encoder `class` for them; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -11,8 +11,10 @@ def muse_text_encoders():
 
 @hookimpl
 def muse_transformers():
-    """`maskgit` is told of a class by a token in front of the grid, `halton-maskgit` in each layer."""
+    """`maskgit` and `uvit-class` are told of a class by a token, `halton-maskgit` in each layer; `uvit` reads text."""
     return {
         "halton-maskgit": "muse_maskgit.halton:HaltonMaskGIT",
         "maskgit": "muse_maskgit.transformer:MaskGIT",
+        "uvit": "muse_maskgit.uvit:UViT",
+        "uvit-class": "muse_maskgit.uvit:ClassUViT",
     }

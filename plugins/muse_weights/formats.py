@@ -17,6 +17,8 @@ DONE = {
     "maskgit-512-flax": "muse_weights.maskgit:FLAX_512",
     "maskgit-vqgan": "muse_weights.tokenizers:MASKGIT_VQGAN",
     "maskgit-vqgan-flax": "muse_weights.maskgit_vqgan:FLAX_VQGAN",
+    "muse-pytorch": "muse_weights.muse_pytorch:TEXT",
+    "muse-pytorch-class": "muse_weights.muse_pytorch:CLASS",
     "taming-vqgan": "muse_weights.tokenizers:TAMING_VQGAN",
 }
 """Where the table of each dialect is."""
@@ -25,7 +27,6 @@ NOT_DONE = {
     "maskbit": "MaskBit's tokenizers and transformers",
     "maskgen": "MaskGen's transformers",
     "meissonic": "Meissonic and Monetico",
-    "muse-pytorch": "MUSE-Pytorch's transformers",
     "open-magvit2": "Open-MAGVIT2's tokenizers",
     "titok": "TiTok and TA-TiTok",
 }

@@ -41,8 +41,8 @@ class ImportWeights:
     dry_run: tell what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
     sha256: of files of the source, by their names in it; each is checked.
-    others: where pieces lie that are published apart from the source, by their names, such as {tokenizer: vq.pt}; by
-        default where the dialect knows them to be.
+    others: where that lies which is published apart from the source, by its name, such as {tokenizer: vq.pt}; by
+        default where the dialect knows it to be.
     """
 
     source: str
@@ -67,7 +67,7 @@ class ImportWeights:
             check_free(out)
         try:
             told = _told(chosen, source)
-            opens = [_Opened.of(piece, self._source(piece, source), told) for piece in chosen.pieces]
+            opens = [self._open(piece, source, told) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
@@ -85,7 +85,9 @@ class ImportWeights:
                 (aside / name).mkdir()
                 for new, file in files.items():
                     shutil.copyfile(file, aside / name / new)
-            settings = {each.piece.name: each.settings for each in opens}
+            settings = {each.piece.name: each.settings for each in opens} | {
+                name: {**given, "model": self.others.get(name, given["model"])} for name, given in chosen.given.items()
+            }
             for each in opens:
                 further = chosen.further.get(each.piece.name, _nothing)(aside, settings)
                 each.save(aside / each.piece.written, further, self.source)
@@ -93,18 +95,24 @@ class ImportWeights:
         report.recipes = [out / name for name in names]
         return report
 
-    def _source(self, piece: Piece, source: Source) -> Source:
-        """Where a piece lies."""
-        return Source(self.others.get(piece.name, piece.home), None, {}) if piece.home else source
+    def _open(self, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
+        """A piece where it lies."""
+        if not piece.home:
+            return _Opened.of(piece, source, told)
+        try:
+            return _Opened.of(piece, Source(self.others.get(piece.name, piece.home), None, {}), told)
+        except UserError as error:
+            raise UserError(f"{error}; what others.{piece.name} says is taken for it") from error
 
 
 def check_others(format: str, others: dict[str, str]) -> None:
-    """ValueError where there is no such dialect, or where `others` names what is no piece of it published apart."""
-    apart = [piece.name for piece in dialect(format).pieces if piece.home]
+    """ValueError where there is no such dialect, or where `others` names what is not published apart from it."""
+    chosen = dialect(format)
+    apart = [*(piece.name for piece in chosen.pieces if piece.home), *chosen.given]
     for name in others:
         if name not in apart:
-            has = f"these are: {', '.join(apart)}" if apart else "none is"
-            raise ValueError(f"others has {name!r}, no piece of format {format!r} that is published apart; {has}")
+            has = f"these are: {', '.join(apart)}" if apart else "nothing is"
+            raise ValueError(f"others has {name!r}, which of format {format!r} is not published apart; {has}")
 
 
 def _nothing(folder: Path, settings: Tables) -> dict[str, Tensor]:

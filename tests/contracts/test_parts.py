@@ -337,6 +337,8 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "transformer maskgit": small_maskgit,
     "transformer muse": small_muse,
     "transformer superres": small_superres,
+    "transformer uvit": lambda folder: small_muse(folder) | {"layers": 3, "text_positions": 7},
+    "transformer uvit-class": lambda folder: small_maskgit(folder) | {"layers": 3},
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from muse_weights.halton import HALTON_MASKGIT
+from muse_weights.halton import HALTON_MASKGIT, HEADS
 from muse_weights.table import Found, differences, match
 from muse_weights.task import ImportWeights
 
@@ -14,7 +14,14 @@ from muse_studio.errors import UserError
 from muse_studio.recipe import load
 from muse_studio.registry import Registry
 
-CODES, CLASSES, SIDE = 30, 9, 4
+CODES, CLASSES, SIDE, WIDTH, HEADS_OF_IT = 30, 9, 4, 26, 4
+"""26 by 4 heads leaves two numbers over, as their 512 by 6 does."""
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """A width that none of theirs has, for models that are quickly made."""
+    monkeypatch.setitem(HEADS, WIDTH, HEADS_OF_IT)
 
 
 def shapes(width, layers, heads, codes=CODES, classes=CLASSES, places=SIDE * SIDE):
@@ -41,11 +48,11 @@ def shapes(width, layers, heads, codes=CODES, classes=CLASSES, places=SIDE * SID
     return found
 
 
-def state(width=512, layers=2, heads=6, seed=0):
-    """Random numbers; 512 by 6 heads leaves two numbers over, which is how theirs are."""
+def state(layers=2, seed=0):
+    """Random numbers."""
     g = torch.Generator().manual_seed(seed)
     made = {}
-    for name, shape in shapes(width, layers, heads).items():
+    for name, shape in shapes(WIDTH, layers, HEADS_OF_IT).items():
         scale = {1: 0.1}.get(len(shape), 0.5 if "emb" in name else shape[-1] ** -0.5)
         made[name] = (".ln" in name or "norm_final.weight" in name) + scale * torch.randn(shape, generator=g)
     return made | {"head.weight": made["tok_emb.weight"]}
@@ -55,7 +62,7 @@ def rms(x, weight=1.0):
     return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight
 
 
-def logits(held, tokens, classes, heads=6):
+def logits(held, tokens, classes, heads=HEADS_OF_IT):
     """int64[B, N], K for the mask, and int64[B], the last row for none, to logits float[B, N, K + 1]."""
     y = F.silu(held["cls_emb.weight"][classes])[:, None]
     x = held["tok_emb.weight"][tokens] + held["pos_emb.weight"]
@@ -167,10 +174,10 @@ def test_one_command_draws(tmp_path, tokenizer, monkeypatch):
         (lambda held: held.pop("last_norm.norm_final.bias"), "1 missing: shift"),
         (lambda held: held.update({"in_proj.weight": torch.ones(2)}), "1 not used: in_proj.weight"),
         (lambda held: held["cls_emb.weight"][2].fill_(torch.inf), "1 not finite: cls_emb.weight"),
-        (lambda held: held.update({"reg_tokens.weight": torch.ones(2, 5)}), r"\[2, 5\], and registers is \[2, 512\]"),
-        (lambda held: held.update({"pos_emb.weight": torch.ones(15, 512)}), "positions of a square grid: it has 15"),
+        (lambda held: held.update({"reg_tokens.weight": torch.ones(2, 5)}), r"\[2, 5\], and registers is \[2, 26\]"),
+        (lambda held: held.update({"pos_emb.weight": torch.ones(15, 26)}), "positions of a square grid: it has 15"),
         (lambda held: held.update({"tok_emb.weight": torch.ones(31, 500)}), "known widths 384, .*: it has 500"),
-        (lambda held: held.update({"head.weight": torch.ones(31, 512)}), "1 no copies: head.weight differs from tok_"),
+        (lambda held: held.update({"head.weight": torch.ones(31, 26)}), "1 no copies: head.weight differs from tok_"),
         (lambda held: held.pop("tok_emb.weight"), "is another model's: its transformer lacks 'tok_emb.weight'"),
     ],
 )
@@ -184,12 +191,15 @@ def test_what_does_not_fit_is_named(tmp_path, tokenizer, edit, message):
 
 
 def test_others_names_a_piece_that_is_published_apart(tmp_path, tokenizer):
-    with pytest.raises(ValueError, match=r"others has 'vqvae', no piece of format 'halton-maskgit' .*are: tokenizer"):
+    with pytest.raises(ValueError, match=r"others has 'vqvae', which of format 'halton-maskgit' .*are: tokenizer"):
         ImportWeights("x", "halton-maskgit", others={"vqvae": "y"})
-    with pytest.raises(ValueError, match=r"others has 'vqvae', no piece of format 'amused' .*; none is"):
+    with pytest.raises(ValueError, match=r"others has 'vqvae', which of format 'amused' .*; nothing is"):
         ImportWeights("x", "amused", others={"vqvae": "y"})
     source, others = save(state(layers=1), tmp_path), {"tokenizer": str(tmp_path / "ImageNet_384_small.pth")}
-    with pytest.raises(UserError, match=r"ImageNet_384_small\.pth is another model's: its tokenizer lacks"):
+    with pytest.raises(
+        UserError,
+        match=r"ImageNet_384_small\.pth is another model's: its tokenizer lacks .*; what others.tokenizer says",
+    ):
         ImportWeights(source, "halton-maskgit", str(tmp_path / "out"), others=others)()
 
 
