@@ -19,6 +19,7 @@ DONE = {
     "maskgit-vqgan-flax": "muse_weights.maskgit_vqgan:FLAX_VQGAN",
     "muse-pytorch": "muse_weights.muse_pytorch:TEXT",
     "muse-pytorch-class": "muse_weights.muse_pytorch:CLASS",
+    "open-magvit2": "muse_weights.magvit2:OPEN_MAGVIT2",
     "taming-vqgan": "muse_weights.tokenizers:TAMING_VQGAN",
 }
 """Where the table of each dialect is."""
@@ -27,7 +28,6 @@ NOT_DONE = {
     "maskbit": "MaskBit's tokenizers and transformers",
     "maskgen": "MaskGen's transformers",
     "meissonic": "Meissonic and Monetico",
-    "open-magvit2": "Open-MAGVIT2's tokenizers",
     "titok": "TiTok and TA-TiTok",
 }
 """Dialects that are refused by name."""

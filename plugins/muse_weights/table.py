@@ -60,6 +60,8 @@ class Piece:
         itself a file.
     kind, part: "transformer", "amused".
     rules: the first that matches counts. drop: patterns of names that are left out, and why that is right.
+    averages: what the names of moving averages begin with, the rest being a tensor's name without its dots; where there
+        are any, they are taken in the tensors' places.
     copies: names that are left out as they hold what another name holds, by that name; checked.
     expected: what config.json must say, and what all of ours say too, so that they are no settings.
     defaults: what config.json means where it says nothing.
@@ -89,6 +91,7 @@ class Piece:
     home: str = ""
     unwrap: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+    averages: str = ""
     starts: Mapping[str, float] = field(default_factory=dict)
     made: tuple[str, ...] = ()
     shapes: Callable[[Settings], dict[str, list[int]]] | None = None

@@ -160,7 +160,7 @@ class _Opened:
                     f"knows {value!r} alone"
                 )
         tensors = opened(source.weights(f"{folder}{piece.weights}" if piece.weights else ""), piece.unwrap)
-        tensors = tensors.without(piece.prefixes)
+        tensors = tensors.without(piece.prefixes).averaged(piece.averages)
         try:
             settings = piece.settings(Found(config, tensors.shapes, told))
         except (LookupError, TypeError, ValueError) as error:

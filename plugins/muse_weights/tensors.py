@@ -25,3 +25,14 @@ class Tensors:
             named[short] = name
         shapes = {short: self.shapes[name] for short, name in named.items()}
         return Tensors(shapes, lambda short: self.read(named[short]))
+
+    def averaged(self, prefix: str) -> Tensors:
+        """The same with each tensor's moving average in its place, "encoder.norm.bias" being <prefix>encodernormbias.
+
+        Where there are averages, what has none is left out: it would be missed. Where there are none, nothing changes.
+        """
+        named = {name: found for name in self.shapes if (found := prefix + name.replace(".", "")) in self.shapes}
+        if not prefix or not named:
+            return self
+        shapes = {name: self.shapes[found] for name, found in named.items()}
+        return Tensors(shapes, lambda name: self.read(named[name]))

@@ -91,7 +91,7 @@ def settings(
     """
     shapes = found.shapes
     channels, latents = shapes["encoder.conv_in.weight"][0], shapes["encoder.conv_out.weight"][0]
-    levels = _count(encoder.format("{}", 0), shapes)
+    levels = count_blocks(encoder.format("{}", 0), shapes)
     wide = [shapes[f"{encoder.format(level, 0)}.conv1.weight"][0] for level in range(levels)]
     if not wide or any(each % channels for each in wide):
         raise ValueError(f"levels whose channels are multiples of {channels}")
@@ -102,8 +102,8 @@ def settings(
         "latent_width": None if latents == width else latents,
         "channels": channels,
         "multipliers": [each // channels for each in wide],
-        "blocks": _count(encoder.format(0, "{}"), shapes),
-        "decoder_blocks": _count(decoder, shapes),
+        "blocks": count_blocks(encoder.format(0, "{}"), shapes),
+        "decoder_blocks": count_blocks(decoder, shapes),
         "attention": any(".q." in name for name in shapes),
         "cosine": False,
         "ema": 0.0,
@@ -111,6 +111,6 @@ def settings(
     }
 
 
-def _count(block: str, shapes: Mapping[str, list[int]]) -> int:
+def count_blocks(block: str, shapes: Mapping[str, list[int]]) -> int:
     """How many blocks there are of that name, {} standing for 0, 1, 2 ..."""
     return next(number for number in count() if f"{block.format(number)}.conv1.weight" not in shapes)

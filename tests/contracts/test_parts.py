@@ -329,6 +329,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text-encoder clip": clip,
     "text-encoder minilm": nothing,
     "text-encoder t5": t5,
+    "tokenizer magvit2": lambda folder: {"bits": 5, "channels": 32, "multipliers": [1, 1], "blocks": 1},
     "tokenizer vqgan": small_vqgan,
     "transformer amused": small_amused,
     "transformer critic": small_muse,
