@@ -90,7 +90,8 @@ class ImportWeights:
             }
             for each in opens:
                 further = chosen.further.get(each.piece.name, _nothing)(aside, settings)
-                each.save(aside / each.piece.written, further, self.source)
+                where = self.others.get(each.piece.name, each.piece.home) if each.piece.home else self.source
+                each.save(aside / each.piece.written, further, where)
             names = write(aside, chosen.recipes(Imported(out, settings)), self.source, self.format)
         report.recipes = [out / name for name in names]
         return report
