@@ -22,6 +22,8 @@ class Magvit2(nn.Module):
     weights: an address of safetensors to start from.
     """
 
+    powers: Tensor
+
     def __init__(
         self,
         bits: int = 18,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,14 +63,20 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Self-attention, then an MLP; what the class makes of a layer is six vectors (DiT, Peebles & Xie, 2023)."""
 
+    entrances = ("tell",)
+
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()
         self.modulate = nn.Linear(width, 6 * width)
         self.norm1, self.look = Norm(width), SelfAttention(width, heads)
         self.norm2, self.think = Norm(width), SwiGLU(width, mlp)
 
+    def tell(self, told: Tensor) -> Tensor:
+        """float[B, width] of the class to its six vectors, float[B, 6, width]: shift, scale, weight of each half."""
+        return self.modulate(told).unflatten(-1, (6, -1))
+
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """float[B, N, width] to the same; told float[B, 6, width]: shift, scale, weight of each half."""
+        """float[B, N, width] to the same; told float[B, 6, width] as `tell` gives it."""
         shift1, scale1, weight1, shift2, scale2, weight2 = told[:, :, None].unbind(1)
         x = x + weight1 * self.look(self.norm1(x) * (1 + scale1) + shift1)
         return x + weight2 * self.think(self.norm2(x) * (1 + scale2) + shift2)
@@ -155,7 +164,7 @@ class HaltonMaskGIT(nn.Module):
         asked, some = class_weights(text)
         rows, nothing = self.classes.weight.split([self.text_width, 1])
         told = F.silu(torch.where(some, asked.to(rows.dtype) @ rows, nothing))
-        layers = torch.stack([block.modulate(told).unflatten(-1, (6, -1)) for block in self.blocks], 1)
+        layers = torch.stack([block.tell(told) for block in self._all()], 1)
         return layers, self.modulate(told).unflatten(-1, (2, -1))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
@@ -173,3 +182,7 @@ class HaltonMaskGIT(nn.Module):
         x = (self.norm(x[:, :count]) + self.shift) * (1 + scale) + shift
         codes = self.codebook_size
         return F.linear(x, self.embed.weight[:codes], self.bias[:codes]).unflatten(1, self.grid)
+
+    def _all(self) -> Iterator[Block]:
+        """The blocks in the order in which they act."""
+        yield from cast("Iterable[Block]", self.blocks)

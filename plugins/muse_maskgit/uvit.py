@@ -137,6 +137,8 @@ class UViT(Trunk):
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
+    empty_states: Tensor
+
     def __init__(
         self,
         codebook_size: int = 1024,
