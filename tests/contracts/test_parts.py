@@ -230,6 +230,24 @@ def small_amused(folder: Path) -> dict[str, Any]:
     return sizes | {"mlp": 40, "frequencies": 4, "halved": True}
 
 
+def small_maskgit(folder: Path) -> dict[str, Any]:
+    return {"codebook_size": 32, "classes": 8, "grid": [4, 4], "width": 32, "layers": 2, "heads": 4, "mlp": 64}
+
+
+def classes_by_name(folder: Path) -> dict[str, Any]:
+    """Every prompt that the contract asks with is a class."""
+    prompts = [
+        *testing.TextEncoderContract.prompts,
+        "apple",
+        "an apple " * 400,
+        "一只红色的苹果",
+        "🍎 🍏",
+        "naïve café",
+    ]
+    (folder / "names.txt").write_text("\n".join(prompts), encoding="utf-8")
+    return {"classes": len(prompts), "names": str(folder / "names.txt")}
+
+
 def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
@@ -302,15 +320,21 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
     "task train-tokenizer": tokenizer_training,
+    "text-encoder class": classes_by_name,
     "text-encoder clip": clip,
     "text-encoder minilm": nothing,
     "text-encoder t5": t5,
+    "tokenizer magvit2": lambda folder: {"bits": 5, "channels": 32, "multipliers": [1, 1], "blocks": 1},
     "tokenizer vqgan": small_vqgan,
     "transformer amused": small_amused,
     "transformer critic": small_muse,
     "transformer critic-superres": small_superres,
+    "transformer halton-maskgit": small_maskgit,
+    "transformer maskgit": small_maskgit,
     "transformer muse": small_muse,
     "transformer superres": small_superres,
+    "transformer uvit": lambda folder: small_muse(folder) | {"layers": 3, "text_positions": 7},
+    "transformer uvit-class": lambda folder: small_maskgit(folder) | {"layers": 3},
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 
