@@ -144,10 +144,10 @@ class Memory:
         if whole:
             self.kept = kept
             if self.cache.guidance:
-                self.first, *self.others = (each.clone() for each in logits.chunk(count))
+                first, *others = logits.chunk(count)
+                self.apart = [other - first for other in others]
         elif self.cache.guidance:
-            before = _at(self.first, wanted)
-            answers += [answers[0] + (_at(other, wanted) - before) for other in self.others]
+            answers += [answers[0] + _at(difference, wanted) for difference in self.apart]
         if self.cache.by != "changed":
             self._note(answers[0], wanted)
         return tuple(answers)
