@@ -37,11 +37,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
 """Each transformer's part, its settings, and how many text positions it looks at."""
 CACHES = {
     "exact": None,
-    "changed, every 3": Cache("changed", 3, layers=0),
-    "changed, every 3, both halves": Cache("changed", 3, layers=0, guidance=False),
+    "changed, every 3": Cache("changed", 3),
+    "changed, every 3, both halves": Cache("changed", 3, guidance=False),
     "context, every 3": Cache("context", 3),
     "max-logit, every 3": Cache("max-logit", 3),
-    "changed, every 4": Cache("changed", 4, layers=0),
+    "changed, every 4": Cache("changed", 4),
 }
 
 
