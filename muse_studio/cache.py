@@ -133,7 +133,9 @@ class Memory:
             self.texts, self.seen = texts, tokens
             self.sure = torch.zeros(tokens.shape, device=tokens.device)
             self.partial = self.cache.every if self.asked >= self.cache.full - 1 else 1
-        visit = Visit(kept, partial(self._choose, tokens), self.cache.everywhere, _repeated(wanted, count))
+        # A sampler may mask a token again: logits that later steps could reuse are computed though none asks for them.
+        needed = None if whole and self.partial > 1 else wanted
+        visit = Visit(kept, partial(self._choose, tokens), self.cache.everywhere, _repeated(needed, count))
         asked = tuple(tensor[:rows] for tensor in conditioning)
         logits, kept = self.revisit(tokens.repeat(count, 1, 1), asked, visit)
         self.asked, self.partial = self.asked + 1, self.partial - 1
