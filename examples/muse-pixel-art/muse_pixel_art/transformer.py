@@ -1,0 +1,73 @@
+"""The transformer colour-heads: a small masked model that knows what a colour is made of."""
+
+from __future__ import annotations
+
+import torch
+from muse_studio import weights as files
+from muse_studio.contracts import MASK, Conditioning, TextEmbedding
+from torch import Tensor, nn
+
+from muse_pixel_art.palette import COLOURS, LEVELS, split
+
+
+class ColourHeads(nn.Module):
+    """A transformer over art pixels, whose head says red, green and blue apart.
+
+    A colour's logit is the sum of its channels': 3 x 4 numbers a place instead of 64, so that what is learned of dark
+    red helps with light red. The price is that the channels of one place are drawn independently of each other.
+
+    The text's positions are tokens of the same attention, masked where they don't count: with no prompt, none does.
+
+    grid: [h, w], the art pixels of a picture. text_width: D of the text encoder. width: of the layers; heads must
+    divide it. weights: an address of safetensors to start from.
+    """
+
+    codebook_size = COLOURS
+    low_grid = None  # a first stage: it refines no other stage's tokens
+
+    def __init__(
+        self,
+        grid: list[int] | None = None,
+        text_width: int = 384,
+        width: int = 96,
+        layers: int = 3,
+        heads: int = 4,
+        weights: str | None = None,
+    ) -> None:
+        grid = grid or [12, 12]
+        if len(grid) != 2 or min(*grid, text_width, width, layers, heads) < 1:
+            raise ValueError(f"grid is {grid}; give two sides, and make every size 1 or more")
+        if width % heads:
+            raise ValueError(f"heads is {heads}, which does not divide the width, {width}")
+        super().__init__()
+        self.text_width, self.grid = text_width, (grid[0], grid[1])
+        self.embed = nn.ModuleList(nn.Embedding(LEVELS + 1, width) for _ in range(3))  # the last row is MASK's
+        self.positions = nn.Parameter(0.1 * torch.randn(*self.grid, width))
+        self.text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * LEVELS))
+        if weights is not None:
+            files.load(self, weights)
+
+    def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
+        """The text's positions float[B, T, width], and which of them to leave out, bool[B, T], once a picture."""
+        if low is not None:
+            raise ValueError("colour-heads takes no low-resolution tokens; make it the first stage")
+        return self.text(text.states.to(self.positions.dtype)), ~text.mask
+
+    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, 64]."""
+        text, left_out = conditioning
+        levels = torch.where((tokens == MASK)[..., None], LEVELS, split(tokens.clamp(min=0)))
+        pixels = sum(embed(level) for embed, level in zip(self.embed, levels.unbind(-1), strict=True))
+        x = torch.cat([(pixels + self.positions).flatten(1, 2), text], 1)
+        seen = torch.zeros_like(tokens, dtype=torch.bool).flatten(1)
+        x = self.layers(x, src_key_padding_mask=torch.cat([seen, left_out], 1))
+        return joined(self.head(x[:, : seen.shape[1]]).unflatten(1, self.grid))
+
+
+def joined(channels: Tensor) -> Tensor:
+    """Logits of each channel's levels, float[..., 3 * 4], to those of the colours that they make, float[..., 64]."""
+    red, green, blue = channels.chunk(3, -1)
+    return (red[..., :, None, None] + green[..., None, :, None] + blue[..., None, None, :]).flatten(-3)
