@@ -16,7 +16,7 @@ class ColourHeads(nn.Module):
     A colour's logit is the sum of its channels': 3 x 4 numbers a place instead of 64, so that what is learned of dark
     red helps with light red. The price is that the channels of one place are drawn independently of each other.
 
-    The text's positions are tokens of the same attention, masked where they don't count: with no prompt, none does.
+    The mean of the text's states is added to every place, projected without a bias: no prompt adds nothing.
 
     grid: [h, w], the art pixels of a picture. text_width: D of the text encoder. width: of the layers; heads must
     divide it. weights: an address of safetensors to start from.
@@ -42,8 +42,9 @@ class ColourHeads(nn.Module):
         super().__init__()
         self.text_width, self.grid = text_width, (grid[0], grid[1])
         self.embed = nn.ModuleList(nn.Embedding(LEVELS + 1, width) for _ in range(3))  # the last row is MASK's
-        self.positions = nn.Parameter(0.1 * torch.randn(*self.grid, width))
-        self.text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
+        self.positions = nn.Parameter(torch.randn(*self.grid, width))  # as large as what stands there
+        self.text = nn.Linear(text_width, width, bias=False)
+        nn.init.normal_(self.text.weight, std=0.2)
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * LEVELS))
@@ -51,20 +52,20 @@ class ColourHeads(nn.Module):
             files.load(self, weights)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
-        """The text's positions float[B, T, width], and which of them to leave out, bool[B, T], once a picture."""
+        """The prompt's vector float[B, width], once a picture; ValueError where low-resolution tokens are given."""
         if low is not None:
             raise ValueError("colour-heads takes no low-resolution tokens; make it the first stage")
-        return self.text(text.states.to(self.positions.dtype)), ~text.mask
+        counts = text.mask.unsqueeze(-1)
+        total = torch.where(counts, text.states, 0).sum(1).to(self.positions.dtype)
+        return (self.text(total / counts.sum(1).clamp(min=1)),)
 
     def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, 64]."""
-        text, left_out = conditioning
         levels = torch.where((tokens == MASK)[..., None], LEVELS, split(tokens.clamp(min=0)))
-        pixels = sum(embed(level) for embed, level in zip(self.embed, levels.unbind(-1), strict=True))
-        x = torch.cat([(pixels + self.positions).flatten(1, 2), text], 1)
-        seen = torch.zeros_like(tokens, dtype=torch.bool).flatten(1)
-        x = self.layers(x, src_key_padding_mask=torch.cat([seen, left_out], 1))
-        return joined(self.head(x[:, : seen.shape[1]]).unflatten(1, self.grid))
+        x = self.positions + conditioning[0][:, None, None]
+        for embed, level in zip(self.embed, levels.unbind(-1), strict=True):
+            x = x + embed(level)
+        return joined(self.head(self.layers(x.flatten(1, 2)))).unflatten(1, self.grid)
 
 
 def joined(channels: Tensor) -> Tensor:
