@@ -22,7 +22,7 @@ class FromTheMiddle:
         distance = (down[:, None] ** 2 + across**2).to(tokens.device)
         wanted = tokens == MASK
         # Of each picture's wanted places, which comes first, second, ...; the others come behind them all.
-        turn = distance.where(wanted, torch.inf).flatten(1).argsort(1, stable=True).argsort(1).view_as(tokens)
+        turn = distance.where(wanted, torch.inf).flatten(1).argsort(dim=1, stable=True).argsort(1).view_as(tokens)
         total = wanted.sum((1, 2), keepdim=True)
         for step in range(self.steps):
             progress = (step + 1) / self.steps

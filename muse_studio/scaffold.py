@@ -118,7 +118,9 @@ def _write(files: dict[str, bytes], folder: Path) -> list[Path]:
             path.write_bytes(content)
         aside.rename(folder)
     except OSError as error:
-        raise UserError(f"{folder} can't be written: {error.strerror or error}; give another folder as --out") from error
+        raise UserError(
+            f"{folder} can't be written: {error.strerror or error}; give another folder as --out"
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [folder / place for place in files]

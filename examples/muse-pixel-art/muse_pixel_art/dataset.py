@@ -53,8 +53,8 @@ class Sprites:
         rest, thing = divmod(index, len(drawings()))
         place, body = divmod(rest, len(BODIES))
         name, colour, where = list(drawings())[thing], list(BODIES)[body], list(PLACES)[place]
-        scale = self.size // SIDE
-        image = (paint(name, colour, where) * (255 // (LEVELS - 1))).byte().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        art, scale = paint(name, colour, where) * (255 // (LEVELS - 1)), self.size // SIDE
+        image = art.byte().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
         return {"image": image, "caption": f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {name} {where}"}
 
 

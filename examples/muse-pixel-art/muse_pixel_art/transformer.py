@@ -30,7 +30,7 @@ class ColourHeads(nn.Module):
         grid: list[int] | None = None,
         text_width: int = 384,
         width: int = 96,
-        layers: int = 3,
+        layers: int = 2,
         heads: int = 4,
         weights: str | None = None,
     ) -> None:
