@@ -1,0 +1,39 @@
+"""The gallery of errors: what the command says to each mistake that a test makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from docstrings import plain
+
+
+def page(path: Path) -> str:
+    """The page of the cases in `path`, which tests/cli/test_refusals.py runs."""
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+    count = sum(len(group["cases"]) for group in groups)
+    return "\n\n".join(
+        [
+            "# What can go wrong, and what is then said",
+            f"Each of these {count} mistakes is made by a test, which asserts the message that stands here. The exit code "
+            "is 2, nothing is written, and `…` stands for the rest of a list. `muse check` tells all problems of a recipe "
+            "at once.",
+            *(_group(group) for group in groups),
+            "",
+        ]
+    )
+
+
+def _group(group: dict[str, Any]) -> str:
+    return "\n\n".join([f"## {group['title']}", plain(group["about"]), *(_case(case) for case in group["cases"])])
+
+
+def _case(case: dict[str, str]) -> str:
+    files = [f"```{language}\n# {name}\n{case[key].rstrip()}\n```" for key, (name, language) in FILES.items() if key in case]
+    command = f"```sh\nmuse {case['command']}\n```"
+    return "\n\n".join([*files, command, f"```text\n{case['says'].rstrip()}\n```"])
+
+
+FILES = {"recipe": ("bad.yaml", "yaml"), "plugin": ("own.py", "python")}
+"""The files that a case may come with: their names, and what language they are in."""
