@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 from docstrings import plain
 
+FILES = {"recipe": ("bad.yaml", "yaml"), "plugin": ("own.py", "python")}
+"""The files that a case may come with: their names, and what language they are in."""
+
 
 def page(path: Path) -> str:
     """The page of the cases in `path`, which tests/cli/test_refusals.py runs."""
@@ -16,9 +19,8 @@ def page(path: Path) -> str:
     return "\n\n".join(
         [
             "# What can go wrong, and what is then said",
-            f"Each of these {count} mistakes is made by a test, which asserts the message that stands here. The exit code "
-            "is 2, nothing is written, and `…` stands for the rest of a list. `muse check` tells all problems of a recipe "
-            "at once.",
+            f"Each of these {count} mistakes is made by a test, which asserts the message that stands here. The exit "
+            "code is 2, nothing is written, and `…` stands for the rest of a list or a path.",
             *(_group(group) for group in groups),
             "",
         ]
@@ -30,10 +32,10 @@ def _group(group: dict[str, Any]) -> str:
 
 
 def _case(case: dict[str, str]) -> str:
-    files = [f"```{language}\n# {name}\n{case[key].rstrip()}\n```" for key, (name, language) in FILES.items() if key in case]
-    command = f"```sh\nmuse {case['command']}\n```"
-    return "\n\n".join([*files, command, f"```text\n{case['says'].rstrip()}\n```"])
+    files = [_code(f"# {name}\n{case[key]}", language) for key, (name, language) in FILES.items() if key in case]
+    return "\n\n".join([*files, _code(f"muse {case['command']}", "sh"), _code(case["says"], "text")])
 
 
-FILES = {"recipe": ("bad.yaml", "yaml"), "plugin": ("own.py", "python")}
-"""The files that a case may come with: their names, and what language they are in."""
+def _code(text: str, language: str) -> str:
+    # force: a recipe may well be no YAML, which the highlighter would warn of
+    return f"```{{code-block}} {language}\n:force:\n\n{text.rstrip()}\n```"

@@ -38,9 +38,9 @@ def _overview(registry: Registry, by_hook: dict[str, Kind]) -> str:
     return "\n\n".join(
         [
             "# The hook points",
-            "A plugin is a module that fills some of these, each by a function marked `@hookimpl`. A part hook takes no "
-            "argument and returns a table from names to parts; an observer is told what happens, and takes as many of "
-            "its arguments as it wants, by name.",
+            "A plugin is a module that fills some of these, each by a function marked `@hookimpl`. A part hook takes "
+            "no argument and returns a table from names to parts; an observer is told what happens, and takes as many "
+            "of its arguments as it wants, by name.",
             "\n".join(["| hook | what it is for | parts |", "| --- | --- | --- |", *rows]),
             contents,
         ]
@@ -67,8 +67,8 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
     )
     yield "## The contract"
     yield (
-        f"`muse_studio.contracts.{contract}` says what is then asked of it. Nothing has to be inherited: what has these "
-        "names and keeps these promises is one."
+        f"`muse_studio.contracts.{contract}` says what is then asked of it. Nothing has to be inherited: what has "
+        "these names and keeps these promises is one."
     )
     yield _python(inspect.getsource(kind.contract))
     yield f"`muse_studio.testing.{contract}Contract` holds a part of yours against it:"
@@ -79,7 +79,9 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
     yield from _example(kind, registry)
     yield "## The parts there are"
     parts = registry.parts(kind.name)
-    rows = [f"| [`{part.name}`](#{part.name}) | {part.plugin} | {_cell(first_sentence(part.about))} |" for part in parts]
+    rows = [
+        f"| [`{each.name}`](#{each.name}) | {each.plugin} | {_cell(first_sentence(each.about))} |" for each in parts
+    ]
     yield "\n".join(["| name | plugin | what it is |", "| --- | --- | --- |", *rows])
     tables: dict[str, type] = {}
     for part in parts:

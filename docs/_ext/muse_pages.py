@@ -1,7 +1,7 @@
 """The Sphinx extension that makes the pages which are read off the code: hooks, recipes, errors.
 
-They are written to `docs/reference/`, which is not committed, before Sphinx reads the sources; docstrings are turned into
-reStructuredText for autodoc.
+They are written to `docs/reference/`, which is not committed, before Sphinx reads the sources; docstrings are turned
+into reStructuredText for autodoc.
 """
 
 from __future__ import annotations
