@@ -1,0 +1,227 @@
+"""Every command and every block of code in README and docs is run, or checked, or says why it is not.
+
+A page's blocks are taken in their order, in one folder. A block whose first line is a comment with a file's name, as
+in `# mine.py`, is that file. `<!-- not run: why -->` before a block leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image, ImageDraw
+
+from muse_studio.cli import main
+from muse_studio.recipe import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").rglob("*.py"))]
+
+RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN = "run", "checked", "installed", "run elsewhere", "not run"
+QUICK = ("check", "parts", "show")
+"""Subcommands that are run by the default tests."""
+RUN_TASKS = ("edit", "generate", "prepare-tokens")
+"""Tasks that the slow tests run; the default ones check their recipes."""
+CHECKED_TASKS = {
+    "average": "needs the checkpoints of a run",
+    "evaluate": "takes minutes and the data set",
+    "evaluate-edits": "takes minutes and the data set",
+    "export-weights": "needs published weights",
+    "finetune-decoder": "trains for minutes at least",
+    "generate-published": "fetches gigabytes",
+    "import-weights": "needs published weights",
+    "sweep": "takes minutes and the data set",
+    "train": "trains for an hour",
+    "train-tokenizer": "trains for minutes at least",
+}
+"""Tasks whose recipes are checked with all overrides and not run, and why."""
+REFUSED = {"muse check generate stages.base.sampler.steps=0"}
+"""Commands that show how a mistake is told."""
+OTHERS = {
+    "pytest": "runs these tests",
+    "sphinx-autobuild docs build/docs": "builds what test_site.py builds",
+}
+"""Commands that are not muse's, and where they are run."""
+COUNTS = {"inline": 23, RUN: 18, CHECKED: 17, INSTALLED: 5, ELSEWHERE: 1, NOT_RUN: 4, "python": 4, "yaml": 5}
+"""How many there are: commands in prose, commands of blocks by what is done with them, marked blocks, other blocks."""
+
+
+class Block(NamedTuple):
+    """A block of code: its language, its text, and why it is not run, where the page says that."""
+
+    language: str
+    text: str
+    why_not: str | None
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """A page's blocks of code in order."""
+    pattern = r"(?:<!-- not run: ([^>]+) -->\n+)?^(`{3,})(\w*)[^\n]*\n(.*?)^\2$"
+    for found in re.finditer(pattern, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        yield Block(found[3], found[4], found[1])
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block for the shell that is not marked, split at &&, without comments."""
+    if block.language != "sh" or block.why_not is not None:
+        return []
+    found = []
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while "&&" in words:
+            found.append(words[: words.index("&&")])
+            words = words[words.index("&&") + 1 :]
+        found.append(words)
+    return [shlex.join(words) for words in found if words]
+
+
+def inline(page: Path) -> list[str]:
+    """The muse commands within a page's prose that name a recipe or a part."""
+    text = re.sub(r"^(`{3,}).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = [" ".join(each.split()) for each in re.findall(r"`(muse [^`]+)`", text)]
+    return [each for each in found if len(each.split()) > 2 and not re.search(r"\.(png|yaml|py)\b|[A-Z]{4}|…", each)]
+
+
+def runs(block: Block) -> bool:
+    """Whether a block holds something to run, which no file of examples/ holds too, whose own tests run it."""
+    if block.why_not is not None:
+        return False
+    if block.language == "python":
+        return not named(block) and not any(block.text.strip() in example for example in EXAMPLES)
+    return any(treatment(command) == RUN for command in commands(block))
+
+
+def named(block: Block) -> str | None:
+    """The file's name that a block's first line says."""
+    found = re.match(r"# ([\w-]+\.(?:py|yaml))\n", block.text)
+    return found[1] if found else None
+
+
+def treatment(command: str) -> str:
+    """What is done with a command of a block that is not marked."""
+    words = shlex.split(command)
+    if command in OTHERS:
+        return ELSEWHERE
+    if words[:2] == ["pip", "install"]:
+        return INSTALLED
+    if words[0] != "muse" and (words[0] != "torchrun" or "muse_studio" not in words):
+        pytest.fail(f"`{command}`: nothing runs it; put <!-- not run: why --> before its block")
+    if words[0] == "muse" and words[1] in QUICK:
+        return RUN
+    task = _task(words)
+    if task not in RUN_TASKS and task not in CHECKED_TASKS:
+        pytest.fail(f"`{command}`: what is done with the task {task!r}? Say so in RUN_TASKS or CHECKED_TASKS")
+    trained = re.search(r"weights[:=] *runs/", command)  # by what another command of the page trains, which is not run
+    return RUN if task in RUN_TASKS and not trained else CHECKED
+
+
+def _task(words: list[str]) -> str:
+    return "generate" if words[1] == "generate" else load(words[words.index("run") + 1]).plain()["use"]
+
+
+def to_check(command: str) -> list[str]:
+    """The arguments by which `muse check` checks what a command would run."""
+    words = shlex.split(command)
+    if words[1] == "generate":
+        settings = [word for word in words[2:] if re.match(r"[\w.]+=", word)]
+        prompts = [word for word in words[2:] if word not in settings and not word.startswith("-")]
+        return ["check", "generate", *([f"prompt={json.dumps(prompts)}"] if prompts else []), *settings]
+    return ["check", *words[words.index("run") + 1 :]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pictures that pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
+    Path("pictures").mkdir()
+    Path("docs/pictures").mkdir(parents=True)
+    for name, colour in (("cat", "orange"), ("apple", "red"), ("pictures/pear", "green"), ("pictures/fox", "brown")):
+        picture = Image.new("RGB", (128, 128), "white")
+        ImageDraw.Draw(picture).ellipse((24, 24, 104, 104), fill=colour)
+        picture.save(f"{name}.png")
+    mask = Image.new("L", (128, 128), 0)
+    ImageDraw.Draw(mask).rectangle((30, 0, 100, 40), fill=255)
+    mask.save("hat.png")
+    return tmp_path
+
+
+def test_nothing_slips() -> None:
+    found: Counter[str] = Counter()
+    for page in PAGES:
+        found["inline"] += len(inline(page))
+        for block in blocks(page):
+            if block.why_not is not None:
+                found[NOT_RUN] += 1
+            elif block.language == "sh":
+                found.update(map(treatment, commands(block)))
+            elif block.language in ("python", "yaml"):
+                found[block.language] += 1
+            else:
+                assert block.language in ("", "text"), f"{page.name}: who runs a block of {block.language}?"
+    assert found == COUNTS, f"pages have changed: say so in COUNTS, which is now {dict(found)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_s_commands_have_no_problem(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for block in blocks(page):
+        write(block)
+        if block.why_not is None and block.language == "yaml" and re.search("^(use|extends):", block.text, re.M):
+            Path("block.yaml").write_text(block.text, encoding="utf-8")
+            assert unexpected(main(["check", "block.yaml"]), capfd) == ""
+        for command in commands(block):
+            words = shlex.split(command)
+            if words[0] == "muse" and words[1] in QUICK:
+                assert main(words[1:]) == (2 if command in REFUSED else 0), capfd.readouterr().err
+            elif treatment(command) in (RUN, CHECKED):
+                assert unexpected(main(to_check(command)), capfd) == "", command
+            elif treatment(command) == INSTALLED:
+                check_extras(words)
+    for command in inline(page):
+        words = shlex.split(command)
+        assert unexpected(main(words[1:] if words[1] in QUICK else to_check(command)), capfd) == "", command
+
+
+def write(block: Block) -> None:
+    """The file that a block is, where it says so."""
+    if block.why_not is None and (name := named(block)):
+        Path(name).write_text(block.text, encoding="utf-8")
+
+
+def unexpected(code: int, capfd: pytest.CaptureFixture[str]) -> str:
+    """What a command complained of, files apart that an earlier command's long run writes."""
+    told = capfd.readouterr().err
+    if code == 0:
+        return ""
+    return "\n".join(line for line in told.splitlines() if not re.search(r"no weights at runs/", line))
+
+
+def check_extras(words: list[str]) -> None:
+    """AssertionError where `pip install` names an extra that there is not."""
+    for extra in re.findall(r"\[([\w,-]+)\]", " ".join(words)):
+        assert extra in EXTRAS, f"pyproject.toml has no extra {extra!r}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=lambda page: page.stem)
+def test_a_page_s_commands_do_what_they_say(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(blocks(page)):
+        write(block)
+        if runs(block) and block.language == "python":
+            Path(f"block{number}.py").write_text(block.text, encoding="utf-8")
+            namespace = runpy.run_path(f"block{number}.py", init_globals=namespace)
+        for command in commands(block):
+            if shlex.split(command)[0] == "muse" and treatment(command) == RUN:
+                code = main(shlex.split(command)[1:])
+                assert code == (2 if command in REFUSED else 0), f"{command}\n{capfd.readouterr().err}"
