@@ -11,7 +11,7 @@ from inspect import cleandoc
 from textwrap import dedent, indent
 from typing import NamedTuple
 
-FIELD = re.compile(r"([a-z]\w*(?:, [a-z]\w*)*): (.+)")
+FIELD = re.compile(r"([a-z]\w*(?:, [a-z]\w*)*): ")
 CODE, FIELDS, ITEMS, PROSE = "code", "fields", "items", "prose"
 
 
@@ -42,26 +42,28 @@ def _of_prose(lines: list[str]) -> Iterator[Block]:
     """A paragraph's fields, list items and prose: one may follow on the other without an empty line."""
     current: Block | None = None
     for line in lines:
-        field = FIELD.fullmatch(line)
         begins = current is None or current.sort == FIELDS  # in the midst of prose, "word: " is prose
-        sort = FIELDS if field and begins else ITEMS if line.startswith("* ") else PROSE
-        if line.startswith(" ") and current is not None:
-            if current.sort == FIELDS:
-                last = list(current.fields)[-1]
-                current.fields[last] += f" {line.strip()}"
-            else:
-                current.lines.append(line)
-            continue
-        if current is None or current.sort != sort:
-            if current is not None:
-                yield current
-            current = Block(sort, [], {})
-        if field and sort == FIELDS:
-            current.fields[field[1]] = field[2]
-        else:
+        sort = FIELDS if begins and FIELD.match(line) else ITEMS if line.startswith("* ") else PROSE
+        goes_on = line.startswith(" ") or (sort == PROSE and line[:1].islower())
+        if current is not None and (goes_on or sort == current.sort):
             current.lines.append(line)
+        else:
+            if current is not None:
+                yield _split(current)
+            current = Block(sort, [line])
     if current is not None:
-        yield current
+        yield _split(current)
+
+
+def _split(block: Block) -> Block:
+    """The block; of fields, each with its text: a line may hold several, each after a full stop or a semicolon."""
+    if block.sort != FIELDS:
+        return block
+    text = " ".join(line.strip() for line in block.lines)
+    _, *found = re.split(rf"(?:^|(?<=[.;] )){FIELD.pattern}", text)
+    return Block(
+        FIELDS, [], {name: said.strip().rstrip(";") for name, said in zip(found[::2], found[1::2], strict=True)}
+    )
 
 
 def first_sentence(docstring: str) -> str:
