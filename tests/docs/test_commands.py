@@ -10,6 +10,8 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from muse_studio.cli import main
 from muse_studio.recipe import load
+from muse_studio.recipe_files import shipped
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +55,7 @@ OTHERS = {
     "sphinx-autobuild docs build/docs": "builds what test_site.py builds",
 }
 """Commands that are not muse's, and where they are run."""
-COUNTS = {"inline": 23, RUN: 18, CHECKED: 17, INSTALLED: 5, ELSEWHERE: 1, NOT_RUN: 4, "python": 4, "yaml": 5}
+COUNTS = {"inline": 23, RUN: 34, CHECKED: 17, INSTALLED: 6, ELSEWHERE: 1, NOT_RUN: 4, "python": 7, "yaml": 6}
 """How many there are: commands in prose, commands of blocks by what is done with them, marked blocks, other blocks."""
 
 
@@ -114,6 +117,8 @@ def treatment(command: str) -> str:
         return ELSEWHERE
     if words[:2] == ["pip", "install"]:
         return INSTALLED
+    if words[0] == "pytest":
+        return RUN
     if words[0] != "muse" and (words[0] != "torchrun" or "muse_studio" not in words):
         pytest.fail(f"`{command}`: nothing runs it; put <!-- not run: why --> before its block")
     if words[0] == "muse" and words[1] in QUICK:
@@ -126,16 +131,19 @@ def treatment(command: str) -> str:
 
 
 def _task(words: list[str]) -> str:
-    return "generate" if words[1] == "generate" else load(words[words.index("run") + 1]).plain()["use"]
+    """The task that a command runs; a file of the page, or a picture, is taken to draw."""
+    recipe = "generate" if words[1] == "generate" else words[words.index("run") + 1]
+    return load(recipe).plain()["use"] if recipe in shipped() else "generate"
 
 
 def to_check(command: str) -> list[str]:
     """The arguments by which `muse check` checks what a command would run."""
     words = shlex.split(command)
     if words[1] == "generate":
-        settings = [word for word in words[2:] if re.match(r"[\w.]+=", word)]
-        prompts = [word for word in words[2:] if word not in settings and not word.startswith("-")]
-        return ["check", "generate", *([f"prompt={json.dumps(prompts)}"] if prompts else []), *settings]
+        end = words.index("--plugin") if "--plugin" in words else len(words)
+        settings = [word for word in words[2:end] if re.match(r"[\w.]+=", word)]
+        prompts = [word for word in words[2:end] if word not in settings]
+        return ["check", "generate", *settings, f"prompt={json.dumps(prompts)}", *words[end:]]
     return ["check", *words[words.index("run") + 1 :]]
 
 
@@ -183,7 +191,7 @@ def test_a_page_s_commands_have_no_problem(page: Path, here: Path, capfd: pytest
             words = shlex.split(command)
             if words[0] == "muse" and words[1] in QUICK:
                 assert main(words[1:]) == (2 if command in REFUSED else 0), capfd.readouterr().err
-            elif treatment(command) in (RUN, CHECKED):
+            elif treatment(command) in (RUN, CHECKED) and words[0] != "pytest":
                 assert unexpected(main(to_check(command)), capfd) == "", command
             elif treatment(command) == INSTALLED:
                 check_extras(words)
@@ -199,11 +207,13 @@ def write(block: Block) -> None:
 
 
 def unexpected(code: int, capfd: pytest.CaptureFixture[str]) -> str:
-    """What a command complained of, files apart that an earlier command's long run writes."""
+    """What a command complained of, files apart that an earlier command of the page writes when it is run."""
     told = capfd.readouterr().err
     if code == 0:
         return ""
-    return "\n".join(line for line in told.splitlines() if not re.search(r"no weights at runs/", line))
+    return "\n".join(
+        line for line in told.splitlines() if not re.search(r"no weights at runs/|there is no recipe 'out/", line)
+    )
 
 
 def check_extras(words: list[str]) -> None:
@@ -222,6 +232,7 @@ def test_a_page_s_commands_do_what_they_say(page: Path, here: Path, capfd: pytes
             Path(f"block{number}.py").write_text(block.text, encoding="utf-8")
             namespace = runpy.run_path(f"block{number}.py", init_globals=namespace)
         for command in commands(block):
-            if shlex.split(command)[0] == "muse" and treatment(command) == RUN:
-                code = main(shlex.split(command)[1:])
+            words = shlex.split(command)
+            if treatment(command) == RUN:
+                code = subprocess.call([sys.executable, "-m", *words]) if words[0] == "pytest" else main(words[1:])
                 assert code == (2 if command in REFUSED else 0), f"{command}\n{capfd.readouterr().err}"
