@@ -23,3 +23,14 @@ def test_how_muse_works_is_drawn_by_its_script(tmp_path: Path) -> None:
             Image.open(ROOT / "docs" / "pictures" / f"how-{name}.png") as shown,
         ):
             assert made.size == shown.size
+
+
+def test_the_losses_are_drawn_from_the_logs(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "figures" / "losses.py"))
+    script["draw"](tmp_path / "losses.png")
+    with Image.open(tmp_path / "losses.png") as made, Image.open(ROOT / "docs" / "pictures" / "losses.png") as shown:
+        assert made.size == shown.size
+    for curve in script["CURVES"]:
+        for log in curve.logs:
+            steps, values = script["read"](log, curve.number)
+            assert steps == sorted(steps) and len(values) == len(steps) > 100
