@@ -196,7 +196,7 @@ class Canvas:
     def save(self, path: str | Path) -> Path:
         """Write the whole history, what was undone too, to a safetensors file, which `load` reads."""
         path = path_of(str(path))
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for number, moment in enumerate(self._history):
             for what in ("codes", "erased", "frozen"):
                 tensors |= {

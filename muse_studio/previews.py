@@ -29,11 +29,11 @@ def previews(stage: Stage, grids: Sequence[Tensor], before: Tensor | None = None
     than at the step before: for most samplers once.
     """
     cover = _cover(stage, before).to(grids[-1].device)
-    drawn, decoded = None, None
-    for tokens in grids:
+    drawn = decoded = grids[-1]  # of no step yet
+    for number, tokens in enumerate(grids):
         masked = tokens == MASK
         filled = torch.where(masked, grids[-1], tokens)
-        if decoded is None or not torch.equal(filled, decoded):
+        if number == 0 or not torch.equal(filled, decoded):
             drawn, decoded = to_bytes(decode(stage, filled)), filled
         cells = F.interpolate(masked[:, None].float(), drawn.shape[-2:]).bool()
         yield torch.where(cells, cover, drawn)

@@ -100,12 +100,14 @@ class Evaluate:
         batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
         judges = Judges(self.metrics, self.reconstruction_metrics, device)
         judges.check({split: len(indices) for split, indices in chosen.items()})
-        tallies, seconds = {}, []
+        tallies: dict[str, Tally] = {}
+        seconds: list[float] = []
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
                 judges.start(split)
-                real = Real(self.stages, self.mask_ratios, *self._streams(split, "mask", "refine"), device)
+                noise, refining = self._streams(split, "mask", "refine")
+                real = Real(self.stages, self.mask_ratios, noise, refining, device)
                 (drawing,) = self._streams(split, "draw")
 
                 def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
