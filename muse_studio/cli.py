@@ -199,6 +199,20 @@ def parts(kind: str | None, name: str | None, plugins: tuple[str, ...]) -> None:
     click.echo(table(registry, kind) if name is None else describe(registry.find(kind, name)))
 
 
+@muse.command()
+@click.argument("name")
+@click.option("--kind", required=True, help="What it is: sampler, tokenizer, ... (muse parts lists them).")
+@click.option("--out", metavar="FOLDER", help="Where to write it; ./NAME by default.")
+def new(name: str, kind: str, out: str | None) -> None:
+    """Write a small package with a working part, its tests and a recipe, to be made into your own."""
+    from muse_studio import scaffold
+
+    for path in scaffold.new(name, kind, out):
+        click.echo(path)
+    folder = out or name
+    click.echo(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
+
+
 def _show(result: Any) -> None:
     """What a task's result says of itself, in one process of a team."""
     if not launch.leads():
