@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import dedent
 from typing import get_args
 
@@ -13,10 +15,11 @@ from muse_studio import testing
 from muse_studio.kinds import Kind, hook_points, kinds
 from muse_studio.part import Part
 from muse_studio.registry import Registry
+from muse_studio.scaffold import new
 from muse_studio.signature import Setting, is_table, settings, spelled
 
-LONGEST_EXAMPLE = 80
-"""Lines of a part that is shown whole."""
+EXAMPLE = "my-part"
+"""The name of the part that each example offers."""
 
 
 def pages(registry: Registry) -> dict[str, str]:
@@ -55,7 +58,7 @@ def _opening(specification: object) -> Iterator[str]:
     yield markdown(inspect.getdoc(specification) or "")
     source = dedent(inspect.getsource(specification)).removeprefix("@hookspec\n")
     yield "## Its arguments"
-    yield _python(source)
+    yield _code(source)
 
 
 def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
@@ -70,13 +73,11 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
         f"`muse_studio.contracts.{contract}` says what is then asked of it. Nothing has to be inherited: what has "
         "these names and keeps these promises is one."
     )
-    yield _python(inspect.getsource(kind.contract))
-    yield f"`muse_studio.testing.{contract}Contract` holds a part of yours against it:"
-    yield _python(
-        f"from muse_studio import testing\n\n\nclass TestMine(testing.{contract}Contract):\n"
-        f"    def make(self):\n        return Mine()\n"
-    )
-    yield from _example(kind, registry)
+    yield _code(inspect.getsource(kind.contract))
+    tests = sorted(name for name in dir(getattr(testing, f"{contract}Contract")) if name.startswith("test_"))
+    yield f"`muse_studio.testing.{contract}Contract` holds a part against it, by a test each:"
+    yield "\n".join(f"* {plain(name.removeprefix('test_').replace('_', ' '))}" for name in tests)
+    yield from _example(kind)
     yield "## The parts there are"
     parts = registry.parts(kind.name)
     rows = [
@@ -92,25 +93,30 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
         yield from _of_table(tables[name])
 
 
-def _example(kind: Kind, registry: Registry) -> Iterator[str]:
-    """The plainest part of that kind: the one that tests are made with, else the shortest that there is."""
-    name = f"Fake{kind.contract.__name__}"
-    found = getattr(testing, name, None)
-    if found is not None:
-        said = f"`muse_studio.testing.{name}` does its job in the plainest way, and keeps the whole contract:"
-    else:
-        part = min(registry.parts(kind.name), key=lambda part: len(inspect.getsource(part.load())))
-        found, said = part.load(), f"The shortest one that there is, `{part.name}` of `{part.plugin}`:"
-    source = dedent(inspect.getsource(found))
+def _example(kind: Kind) -> Iterator[str]:
+    """The package that `muse new` writes: the part, how it is offered, how a recipe uses it."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder, EXAMPLE)
+        new(EXAMPLE, kind.name, str(root))
+        package, module = EXAMPLE.replace("-", "_"), kind.name.replace("-", "_")
+        part, entry, test, recipe = (
+            (root / each).read_text(encoding="utf-8")
+            for each in (
+                f"{package}/{module}.py",
+                f"{package}/plugin.py",
+                f"tests/test_{module}.py",
+                "recipe.yaml",
+            )
+        )
     yield "## An example"
-    if len(source.splitlines()) <= LONGEST_EXAMPLE:
-        yield said
-        yield _python(source)
-    yield "A plugin offers it by the hook, and a recipe uses it by its name:"
-    yield _python(
-        f"from muse_studio import hookimpl\n\n\n@hookimpl\ndef {kind.hook}():\n"
-        f'    return {{"mine": "my_package.parts:{found.__name__.removeprefix("Fake")}"}}\n'
-    )
+    yield f"`muse new {EXAMPLE} --kind {kind}` writes a package with this part, which works as it is:"
+    yield _code(part)
+    yield "Its entry module offers it by the hook:"
+    yield _code(entry)
+    yield f"Its tests inherit `muse_studio.testing.{kind.contract.__name__}Contract`:"
+    yield _code(test)
+    yield "And a recipe uses it:"
+    yield _code(recipe, "yaml")
 
 
 def _of_part(part: Part) -> Iterator[str]:
@@ -171,8 +177,8 @@ def _bars(code: str) -> str:
     return code.replace("|", "\\|")
 
 
-def _python(source: str) -> str:
-    return f"```python\n{source.rstrip()}\n```"
+def _code(source: str, language: str = "python") -> str:
+    return f"```{language}\n{source.rstrip()}\n```"
 
 
 def _of_observer(hook: str, specification: object, registry: Registry) -> Iterator[str]:
@@ -181,7 +187,7 @@ def _of_observer(hook: str, specification: object, registry: Registry) -> Iterat
     yield "## An example"
     yield "An observer takes those of the arguments that it wants, by these names:"
     shown = ", ".join(f"{{{name}}}" for name in takes if name in ("task", "stage", "step", "steps", "loss"))
-    yield _python(
+    yield _code(
         f"from muse_studio import hookimpl\n\n\n@hookimpl\ndef {hook}({', '.join(takes)}):\n"
         f'    print(f"{hook.removeprefix("muse_")}: {shown}")\n'
     )

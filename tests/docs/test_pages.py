@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import muse_studio
 from muse_studio.kinds import hook_points, kinds
 from muse_studio.recipe_files import shipped
 from muse_studio.registry import Registry
+from muse_studio.scaffold import new
 
 ROOT = Path(__file__).parents[2]
 HOOKS = 14
@@ -86,6 +88,22 @@ def test_a_part_hook_s_page_has_the_contract_and_every_part(pages: dict[str, str
         for setting in part.settings:
             assert f"| `{setting}` |" in described
     assert f"| {len(parts)} |" in next(line for line in pages["hooks"].splitlines() if f"`{kind.hook}`" in line)
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=str)
+def test_a_part_hook_s_example_is_what_muse_new_writes(pages: dict[str, str], kind, tmp_path: Path) -> None:
+    new("my-part", kind.name, str(tmp_path / "my-part"))
+    written = {path.read_text(encoding="utf-8").strip() for path in (tmp_path / "my-part").rglob("*.py")}
+    shown = python(section(pages[kind.hook], "## An example"))
+    assert len(shown) == 3 and {each.strip() for each in shown} <= written
+    assert f"def {kind.hook}()" in shown[1] and f"testing.{kind.contract.__name__}Contract" in shown[2]
+
+
+def test_the_api_page_names_all_that_is_public() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (\w+)$", page, re.MULTILINE)
+    described = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(described) == sorted(muse_studio.__all__)
 
 
 def test_every_recipe_is_on_their_page_with_its_command(pages: dict[str, str]) -> None:
