@@ -31,7 +31,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").rglob("*.py"))]
 
 RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN = "run", "checked", "installed", "run elsewhere", "not run"
-QUICK = ("check", "parts", "show")
+QUICK = ("check", "new", "parts", "show")
 """Subcommands that are run by the default tests."""
 RUN_TASKS = ("edit", "generate", "prepare-tokens")
 """Tasks that the slow tests run; the default ones check their recipes."""
@@ -55,7 +55,7 @@ OTHERS = {
     "sphinx-autobuild docs build/docs": "builds what test_site.py builds",
 }
 """Commands that are not muse's, and where they are run."""
-COUNTS = {"inline": 25, RUN: 45, CHECKED: 17, INSTALLED: 6, ELSEWHERE: 1, NOT_RUN: 4, "python": 8, "yaml": 10}
+COUNTS = {"inline": 26, RUN: 45, CHECKED: 17, INSTALLED: 6, ELSEWHERE: 1, NOT_RUN: 4, "python": 8, "yaml": 10}
 """How many there are: commands in prose, commands of blocks by what is done with them, marked blocks, other blocks."""
 
 
