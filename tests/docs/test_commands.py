@@ -31,8 +31,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").rglob("*.py"))]
 
 RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN = "run", "checked", "installed", "run elsewhere", "not run"
-QUICK = ("check", "new", "parts", "show")
-"""Subcommands that are run by the default tests."""
+QUICK = ("--help", "--version", "check", "new", "parts", "show")
+"""What is run by the default tests too."""
 RUN_TASKS = ("edit", "generate", "prepare-tokens")
 """Tasks that the slow tests run; the default ones check their recipes."""
 CHECKED_TASKS = {
@@ -74,7 +74,24 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(found[3], found[4], found[1])
 
 
-def commands(block: Block) -> list[str]:
+class Command(NamedTuple):
+    """A command for the shell: its words, and the variables that are set for it; those of `export` go without words."""
+
+    words: list[str]
+    variables: dict[str, str]
+
+    def __str__(self) -> str:
+        return shlex.join([*(f"{name}={value}" for name, value in self.variables.items()), *self.words])
+
+    def muse(self, words: list[str]) -> int:
+        """The exit code of muse with these words, and with this command's variables."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            return main(words)
+
+
+def commands(block: Block) -> list[Command]:
     """The commands of a block for the shell that is not marked, split at &&, without comments."""
     if block.language != "sh" or block.why_not is not None:
         return []
@@ -85,7 +102,13 @@ def commands(block: Block) -> list[str]:
             found.append(words[: words.index("&&")])
             words = words[words.index("&&") + 1 :]
         found.append(words)
-    return [shlex.join(words) for words in found if words]
+    return [_command(words) for words in found if words]
+
+
+def _command(words: list[str]) -> Command:
+    words = words[1:] if words[0] == "export" else words
+    count = next((place for place, word in enumerate(words) if not re.match(r"[A-Z_]+=", word)), len(words))
+    return Command(words[count:], dict(word.split("=", 1) for word in words[:count]))
 
 
 def inline(page: Path) -> list[str]:
@@ -110,23 +133,22 @@ def named(block: Block) -> str | None:
     return found[1] if found else None
 
 
-def treatment(command: str) -> str:
+def treatment(command: Command) -> str:
     """What is done with a command of a block that is not marked."""
-    words = shlex.split(command)
-    if command in OTHERS:
+    words = command.words
+    if not words or (words[0] == "pytest" and len(words) > 1) or (words[0] == "muse" and words[1] in QUICK):
+        return RUN
+    if str(command) in OTHERS:
         return ELSEWHERE
     if words[:2] == ["pip", "install"]:
         return INSTALLED
-    if words[0] == "pytest":
-        return RUN
     if words[0] != "muse" and (words[0] != "torchrun" or "muse_studio" not in words):
         pytest.fail(f"`{command}`: nothing runs it; put <!-- not run: why --> before its block")
-    if words[0] == "muse" and words[1] in QUICK:
-        return RUN
     task = _task(words)
     if task not in RUN_TASKS and task not in CHECKED_TASKS:
         pytest.fail(f"`{command}`: what is done with the task {task!r}? Say so in RUN_TASKS or CHECKED_TASKS")
-    trained = re.search(r"weights[:=] *runs/", command)  # by what another command of the page trains, which is not run
+    # By what another command of the page trains, which is not run.
+    trained = any(re.search(r"weights[:=] *runs/", word) for word in words)
     return RUN if task in RUN_TASKS and not trained else CHECKED
 
 
@@ -136,9 +158,10 @@ def _task(words: list[str]) -> str:
     return load(recipe).plain()["use"] if recipe in shipped() else "generate"
 
 
-def to_check(command: str) -> list[str]:
-    """The arguments by which `muse check` checks what a command would run."""
-    words = shlex.split(command)
+def to_check(words: list[str]) -> list[str]:
+    """The arguments by which `muse check` checks what a command would run; those of a quick one as they are."""
+    if words[1] in QUICK:
+        return words[1:]
     if words[1] == "generate":
         end = words.index("--plugin") if "--plugin" in words else len(words)
         settings = [word for word in words[2:end] if re.match(r"[\w.]+=", word)]
@@ -181,23 +204,30 @@ def test_nothing_slips() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_s_commands_have_no_problem(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_page_s_commands_have_no_problem(
+    page: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for block in blocks(page):
         write(block)
         if block.why_not is None and block.language == "yaml" and re.search("^(use|extends):", block.text, re.M):
             Path("block.yaml").write_text(block.text, encoding="utf-8")
             assert unexpected(main(["check", "block.yaml"]), capfd) == ""
         for command in commands(block):
-            words = shlex.split(command)
-            if words[0] == "muse" and words[1] in QUICK:
-                assert main(words[1:]) == (2 if command in REFUSED else 0), capfd.readouterr().err
-            elif treatment(command) in (RUN, CHECKED) and words[0] != "pytest":
-                assert unexpected(main(to_check(command)), capfd) == "", command
+            if not command.words:
+                export(command, monkeypatch)
             elif treatment(command) == INSTALLED:
-                check_extras(words)
-    for command in inline(page):
-        words = shlex.split(command)
-        assert unexpected(main(words[1:] if words[1] in QUICK else to_check(command)), capfd) == "", command
+                check_extras(command.words)
+            elif command.words[0] in ("muse", "torchrun"):
+                told = unexpected(command.muse(to_check(command.words)), capfd)
+                assert (told != "") == (str(command) in REFUSED), f"{command}\n{told}"
+    for command in map(shlex.split, inline(page)):
+        assert unexpected(main(to_check(command)), capfd) == "", command
+
+
+def export(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set variables for the rest of the page."""
+    for name, value in command.variables.items():
+        monkeypatch.setenv(name, value)
 
 
 def write(block: Block) -> None:
@@ -224,7 +254,9 @@ def check_extras(words: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs, blocks(page)))], ids=lambda page: page.stem)
-def test_a_page_s_commands_do_what_they_say(page: Path, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_page_s_commands_do_what_they_say(
+    page: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     namespace: dict[str, object] = {}
     for number, block in enumerate(blocks(page)):
         write(block)
@@ -232,7 +264,11 @@ def test_a_page_s_commands_do_what_they_say(page: Path, here: Path, capfd: pytes
             Path(f"block{number}.py").write_text(block.text, encoding="utf-8")
             namespace = runpy.run_path(f"block{number}.py", init_globals=namespace)
         for command in commands(block):
-            words = shlex.split(command)
-            if treatment(command) == RUN:
-                code = subprocess.call([sys.executable, "-m", *words]) if words[0] == "pytest" else main(words[1:])
-                assert code == (2 if command in REFUSED else 0), f"{command}\n{capfd.readouterr().err}"
+            if not command.words:
+                export(command, monkeypatch)
+            elif treatment(command) == RUN:
+                words = command.words
+                code = (
+                    subprocess.call([sys.executable, "-m", *words]) if words[0] == "pytest" else command.muse(words[1:])
+                )
+                assert code == (2 if str(command) in REFUSED else 0), f"{command}\n{capfd.readouterr().err}"
