@@ -28,14 +28,16 @@ def page(path: Path) -> str:
 
 
 def _group(group: dict[str, Any]) -> str:
-    return "\n\n".join([f"## {group['title']}", plain(group["about"]), *(_case(case) for case in group["cases"])])
+    cases = "\n\n---\n\n".join(map(_case, group["cases"]))
+    return "\n\n".join([f"## {group['title']}", plain(group["about"]), cases])
 
 
 def _case(case: dict[str, str]) -> str:
-    files = [_code(f"# {name}\n{case[key]}", language) for key, (name, language) in FILES.items() if key in case]
+    files = [_code(case[key], language, name) for key, (name, language) in FILES.items() if key in case]
     return "\n\n".join([*files, _code(f"muse {case['command']}", "sh"), _code(case["says"], "text")])
 
 
-def _code(text: str, language: str) -> str:
+def _code(text: str, language: str, caption: str = "") -> str:
     # force: a recipe may well be no YAML, which the highlighter would warn of
-    return f"```{{code-block}} {language}\n:force:\n\n{text.rstrip()}\n```"
+    options = [":force:", *([f":caption: {caption}"] if caption else [])]
+    return "\n".join([f"```{{code-block}} {language}", *options, "", text.rstrip(), "```"])

@@ -183,7 +183,7 @@ def _code(source: str, language: str = "python") -> str:
 
 def _of_observer(hook: str, specification: object, registry: Registry) -> Iterator[str]:
     takes = list(inspect.signature(specification).parameters)
-    yield "It returns nothing. Every plugin that fills it is called, the one that was registered last first."
+    yield "It returns nothing. Every plugin that fills it is called."
     yield "## An example"
     yield "An observer takes those of the arguments that it wants, by these names:"
     shown = ", ".join(f"{{{name}}}" for name in takes if name in ("task", "stage", "step", "steps", "loss"))
