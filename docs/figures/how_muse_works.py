@@ -81,7 +81,7 @@ def tokens(model: Model) -> None:
     figure = Figure((9.6, 3.3), layout="constrained")
     whole, codes, back = figure.subplots(1, 3)
     show(whole, boat, "128 x 128 pixels")
-    codes.imshow(grid[0] % 40, cmap="tab20", alpha=0.45)
+    codes.imshow(grid[0].numpy() % 40, cmap="tab20", alpha=0.45)
     for (row, column), code in np.ndenumerate(grid[0].numpy()):
         codes.text(column, row, str(code), ha="center", va="center", fontsize=4.6)
     codes.set(xticks=[], yticks=[])
