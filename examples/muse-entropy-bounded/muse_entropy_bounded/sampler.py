@@ -27,8 +27,8 @@ class EntropyBounded:
     temperature: of the codes and of H: the logits are divided by it.
     """
 
-    gamma: float = 4.0
-    steps: int = 24
+    gamma: float = 8.0
+    steps: int = 32
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
