@@ -1,7 +1,8 @@
 """Every command and every block of code in README and docs is run, or checked, or says why it is not.
 
 A page's blocks are taken in their order, in one folder. A block whose first line is a comment with a file's name, as
-in `# mine.py`, is that file. `<!-- not run: why -->` before a block leaves it out.
+in `# mine.py`, is that file, and so is one behind a line such as "`examples/one_file.py`:". A comment before a block,
+`<!-- not run: why -->`, leaves it out.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from muse_studio.recipe_files import shipped
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").rglob("*.py"))]
 
 RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN = "run", "checked", "installed", "run elsewhere", "not run"
+SHOWN = "shown"
 QUICK = ("--help", "--version", "check", "new", "parts", "show")
 """What is run by the default tests too."""
 RUN_TASKS = ("edit", "generate", "prepare-tokens")
@@ -55,23 +56,45 @@ OTHERS = {
     "sphinx-autobuild docs build/docs": "builds what test_site.py builds",
 }
 """Commands that are not muse's, and where they are run."""
-COUNTS = {"inline": 26, RUN: 45, CHECKED: 17, INSTALLED: 7, ELSEWHERE: 2, NOT_RUN: 4, "python": 8, "yaml": 10}
+COUNTS = {
+    "inline": 26,
+    RUN: 47,
+    CHECKED: 17,
+    INSTALLED: 7,
+    ELSEWHERE: 2,
+    NOT_RUN: 7,
+    SHOWN: 9,
+    "python": 8,
+    "yaml": 10,
+    "toml": 1,
+}
 """How many there are: commands in prose, commands of blocks by what is done with them, marked blocks, other blocks."""
 
 
 class Block(NamedTuple):
-    """A block of code: its language, its text, and why it is not run, where the page says that."""
+    """A block of code: its language, its text, the file that it is, and why it is not run, where the page says that.
+
+    One of a package's files, `spiral/plugin.py`, is shown alone: what runs it are that package's tests.
+    """
 
     language: str
     text: str
+    file: str | None
     why_not: str | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is a file of a package."""
+        return "/" in (self.file or "")
 
 
 def blocks(page: Path) -> Iterator[Block]:
     """A page's blocks of code in order."""
-    pattern = r"(?:<!-- not run: ([^>]+) -->\n+)?^(`{3,})(\w*)[^\n]*\n(.*?)^\2$"
+    before = r"(?:^`([\w./-]+)`:\n\n)?(?:<!-- not run: ([^>]+) -->\n+)?"
+    pattern = before + r"^(`{3,})(\w*)[^\n]*\n(.*?)^\3$"
     for found in re.finditer(pattern, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        yield Block(found[3], found[4], found[1])
+        first = re.match(r"# ([\w-]+\.(?:py|yaml))\n", found[5])
+        yield Block(found[4], found[5], found[1] or (first and first[1]), found[2])
 
 
 class Command(NamedTuple):
@@ -119,18 +142,18 @@ def inline(page: Path) -> list[str]:
 
 
 def runs(block: Block) -> bool:
-    """Whether a block holds something to run, which no file of examples/ holds too, whose own tests run it."""
+    """Whether a block holds something to run."""
     if block.why_not is not None:
         return False
     if block.language == "python":
-        return not named(block) and not any(block.text.strip() in example for example in EXAMPLES)
+        return block.file is None
     return any(treatment(command) == RUN for command in commands(block))
 
 
-def named(block: Block) -> str | None:
-    """The file's name that a block's first line says."""
-    found = re.match(r"# ([\w-]+\.(?:py|yaml))\n", block.text)
-    return found[1] if found else None
+def is_recipe(block: Block) -> bool:
+    """Whether a block is a whole recipe, to be checked."""
+    whole = re.search("^(use|extends):", block.text, re.MULTILINE)
+    return block.language == "yaml" and block.why_not is None and not block.shown and whole is not None
 
 
 def treatment(command: Command) -> str:
@@ -196,7 +219,9 @@ def test_nothing_slips() -> None:
                 found[NOT_RUN] += 1
             elif block.language == "sh":
                 found.update(map(treatment, commands(block)))
-            elif block.language in ("python", "yaml"):
+            elif block.shown:
+                found[SHOWN] += 1
+            elif block.language in ("python", "toml", "yaml"):
                 found[block.language] += 1
             else:
                 assert block.language in ("", "text"), f"{page.name}: who runs a block of {block.language}?"
@@ -209,7 +234,9 @@ def test_a_page_s_commands_have_no_problem(
 ) -> None:
     for block in blocks(page):
         write(block)
-        if block.why_not is None and block.language == "yaml" and re.search("^(use|extends):", block.text, re.M):
+        if block.language == "toml" and block.why_not is None:
+            assert tomllib.loads(block.text)
+        if is_recipe(block):
             Path("block.yaml").write_text(block.text, encoding="utf-8")
             assert unexpected(main(["check", "block.yaml"]), capfd) == ""
         for command in commands(block):
@@ -232,8 +259,8 @@ def export(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(block: Block) -> None:
     """The file that a block is, where it says so."""
-    if block.why_not is None and (name := named(block)):
-        Path(name).write_text(block.text, encoding="utf-8")
+    if block.why_not is None and block.file is not None:
+        Path(Path(block.file).name).write_text(block.text, encoding="utf-8")
 
 
 def unexpected(code: int, capfd: pytest.CaptureFixture[str]) -> str:
