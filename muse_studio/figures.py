@@ -129,7 +129,7 @@ def _panels(
     columns = min(columns, count)
     rows = -(-count // columns)
     lines = max((title.count("\n") + 1 for title in titles), default=0)
-    above = TITLE * (0.25 + 0.6 * lines)
+    above = TITLE * (0.3 + 0.65 * lines)
     width = columns * (side + 0.12) + (0.0 if label is None else 0.75)
     figure = Figure(figsize=(width, rows * (side + above) + TITLE * bool(heading)), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)

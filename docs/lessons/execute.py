@@ -1,0 +1,79 @@
+"""Runs the lessons, each in a fresh kernel and an empty folder, and keeps their outputs in the notebooks.
+
+    python docs/lessons/execute.py          # all of them
+    python docs/lessons/execute.py 3 7      # the third and the seventh
+
+It needs `pip install -e '.[test]'`. What changes from run to run without meaning anything is left out of what is kept,
+so that a notebook's diff shows what a lesson says or draws differently.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+HERE = Path(__file__).parent
+LESSONS = sorted(HERE.glob("*.ipynb"))
+LIMIT = 600
+"""Seconds after which a cell is given up, so that a lesson that hangs says so."""
+
+
+def read(path: Path) -> NotebookNode:
+    """A lesson as it is kept."""
+    return nbformat.read(path, as_version=4)
+
+
+def execute(lesson: NotebookNode) -> float:
+    """Run every cell, outputs going into the notebook, and give the seconds that it took, the kernel's start with it.
+
+    Raises nbclient.exceptions.CellExecutionError at the first error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            lesson,
+            timeout=LIMIT,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+        )
+        began = time.monotonic()
+        client.execute()
+        return time.monotonic() - began
+
+
+def settle(lesson: NotebookNode) -> None:
+    """Leave out what says nothing: versions of the kernel, a picture's second format, what went to standard error."""
+    lesson.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for number, cell in enumerate(lesson.cells):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                output.data = {"image/png": output.data["image/png"]}
+                output.metadata = {}
+
+
+def main(numbers: list[str]) -> None:
+    """Run the lessons of these numbers, or all, and write them."""
+    for path in LESSONS:
+        if numbers and path.name.split("-")[0].lstrip("0") not in numbers:
+            continue
+        lesson = read(path)
+        seconds = execute(lesson)
+        settle(lesson)
+        nbformat.validate(lesson)
+        nbformat.write(lesson, path)
+        print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
