@@ -154,7 +154,7 @@ def _panels(
     if heading:
         figure.suptitle(heading, fontsize=9, color=INK, x=0.01, ha="left", weight="bold")
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.04, metadata={"Software": None})
     return Image.open(file).convert("RGB")
 
 
