@@ -9,6 +9,8 @@ so that a notebook's diff shows what a lesson says or draws differently.
 
 from __future__ import annotations
 
+import base64
+import io
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from PIL import Image
 
 HERE = Path(__file__).parent
 LESSONS = sorted(HERE.glob("*.ipynb"))
@@ -48,18 +51,34 @@ def execute(lesson: NotebookNode) -> float:
 
 
 def settle(lesson: NotebookNode) -> None:
-    """Leave out what says nothing: versions of the kernel, a picture's second format, what went to standard error."""
+    """Leave out what says nothing: versions, bars and warnings of the moment, a picture's second format and bulk."""
     lesson.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for number, cell in enumerate(lesson.cells):
         cell.id = f"cell-{number:02}"
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        for output in cell.outputs:
-            if "image/png" in output.get("data", {}):
-                output.data = {"image/png": output.data["image/png"]}
-                output.metadata = {}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _says_something(output)]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data = {"image/png": lean(output.data["image/png"])}
+                    output.metadata = {}
+
+
+def _says_something(output: NotebookNode) -> bool:
+    """Neither standard error nor a display without a picture, which is a progress bar."""
+    bar = output.output_type == "display_data" and "image/png" not in output.data
+    return output.get("name") != "stderr" and not bar
+
+
+def lean(picture: str) -> str:
+    """A PNG in base64 as one of 256 colours, which takes a third of the room; one that is so already stays."""
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+        if opened.mode == "P":
+            return picture
+        few = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def main(numbers: list[str]) -> None:
