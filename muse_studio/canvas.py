@@ -16,14 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from muse_studio import recipe
-from muse_studio.build import construct
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import make_ready
 from muse_studio.errors import UserError
 from muse_studio.files import path_of, replacing
 from muse_studio.filtering import ask_picture, ask_prompts
+from muse_studio.model import Model, load
 from muse_studio.naming import check_prompt
 from muse_studio.pixels import to_images
 from muse_studio.plane import Plane, fill
@@ -32,22 +31,10 @@ from muse_studio.progress import ProgressBar
 from muse_studio.provenance import Provenance, write_png
 from muse_studio.reading import on_white, open_picture, upright
 from muse_studio.region import Region, as_region, to_cells
-from muse_studio.registry import Registry
-from muse_studio.stage import Stage, check_fit
+from muse_studio.stage import Stage
 
 CANVAS = "muse_canvas"
 """The metadata key of a saved canvas; its value is JSON."""
-
-
-@dataclass
-class Model:
-    """What a canvas draws with: the two tables of a model's recipe."""
-
-    stages: dict[str, Stage]
-    text_encoder: TextEncoder
-
-    def __post_init__(self) -> None:
-        check_fit(self.stages, self.text_encoder)
 
 
 @dataclass(frozen=True)
@@ -113,12 +100,9 @@ class Canvas:
         Filters of the environment and of plugins are asked before anything is drawn. Raises RecipeError with every
         problem of the recipe.
         """
-        node = recipe.load(model, recipe.overrides(overrides))
-        registry = Registry(plugins)
-        built = construct(node, registry, Model)
-        registry.observe(built.observers)
-        canvas = cls(built.thing.stages, built.thing.text_encoder, **settings)
-        canvas.recipe, canvas.hook = node.plain(), registry.hook
+        made = load(model, overrides, plugins, settings.get("device", "auto"))
+        canvas = cls(made.stages, made.text_encoder, **settings)
+        canvas.recipe, canvas.hook = made.recipe, made.hook
         return canvas
 
     @property

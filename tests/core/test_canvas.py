@@ -7,9 +7,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import muse_studio
-from muse_studio.canvas import Canvas, Model
+from muse_studio.canvas import Canvas
 from muse_studio.contracts import MASK
 from muse_studio.errors import Refused, UserError
+from muse_studio.model import Model
 from muse_studio.previews import GREYS
 from muse_studio.problems import RecipeError
 from muse_studio.registry import Registry
