@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, Conditioning, Transformer
-
-if TYPE_CHECKING:
-    from muse_studio.stage import Stage
 
 Kept: TypeAlias = "list[Tensor]"
 """What a transformer keeps of its last evaluation. Every tensor leads with B, and is changed in place later."""
@@ -112,10 +109,10 @@ class Cache:
 
 
 class Memory:
-    """What the steps of filling one grid hand on to each other."""
+    """What the steps of filling one grid hand on to each other. revisit: the transformer's, in a stage's precision."""
 
-    def __init__(self, cache: Cache, stage: Stage) -> None:
-        self.cache, self.stage = cache, stage
+    def __init__(self, cache: Cache, revisit: Callable[[Tensor, Conditioning, Visit], tuple[Tensor, Kept]]) -> None:
+        self.cache, self.revisit = cache, revisit
         self.asked, self.partial = 0, 0  # evaluations so far, and how many of the next ones need not be full
         self.texts: tuple[int, ...] = ()
         self.kept: Kept = []
@@ -136,18 +133,20 @@ class Memory:
             self.texts, self.seen = texts, tokens
             self.sure = torch.zeros(tokens.shape, device=tokens.device)
             self.partial = self.cache.every if self.asked >= self.cache.full - 1 else 1
-        visit = Visit(kept, partial(self._choose, tokens), self.cache.everywhere, _repeated(wanted, count))
+        # A sampler may mask a token again: logits that later steps could reuse are computed though none asks for them.
+        needed = None if whole and self.partial > 1 else wanted
+        visit = Visit(kept, partial(self._choose, tokens), self.cache.everywhere, _repeated(needed, count))
         asked = tuple(tensor[:rows] for tensor in conditioning)
-        logits, kept = self.stage.revisit(tokens.repeat(count, 1, 1), asked, visit)
+        logits, kept = self.revisit(tokens.repeat(count, 1, 1), asked, visit)
         self.asked, self.partial = self.asked + 1, self.partial - 1
         answers = [_at(each, wanted) for each in logits.chunk(count)]
         if whole:
             self.kept = kept
             if self.cache.guidance:
-                self.first, *self.others = (each.clone() for each in logits.chunk(count))
+                first, *others = logits.chunk(count)
+                self.apart = [other - first for other in others]
         elif self.cache.guidance:
-            before = _at(self.first, wanted)
-            answers += [answers[0] + (_at(other, wanted) - before) for other in self.others]
+            answers += [answers[0] + _at(difference, wanted) for difference in self.apart]
         if self.cache.by != "changed":
             self._note(answers[0], wanted)
         return tuple(answers)

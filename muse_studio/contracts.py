@@ -92,6 +92,7 @@ class Transformer(Protocol):
     Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
     of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
     makes one batch of what `condition` gave for several texts; "no prompt" then has no positions, and is the last.
+    One that a stage's cache can use has a method `revisit` too (see `muse_studio.cache.Revisiting`).
     """
 
     codebook_size: int

@@ -274,7 +274,7 @@ class Predictor:
         self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
-        self._memory = None if stage.cache is None else Memory(stage.cache, stage)
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage.revisit)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:

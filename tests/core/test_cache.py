@@ -191,6 +191,16 @@ def test_what_is_known_stays_and_rows_know_nothing_of_each_other(kind, sampler):
         torch.testing.assert_close(one[[0, 2]], other[[0, 2]], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_place_that_is_asked_for_later_alone_has_its_logits(kind):
+    first, later = torch.tensor([[0, 1]] * 2), torch.tensor([[9, 14]] * 2)
+    made = stage(kind, cache=Cache("context", every=2, share=0.01))
+    predict, exact = (Predictor(made, embedding(2), None, low(kind)) for _ in range(2))
+    tokens = made.blank(2)
+    predict(tokens, 0.5, first)
+    torch.testing.assert_close(predict(tokens, 0.5, later), exact(tokens, 0.5, later), atol=1e-4, rtol=1e-4)
+
+
 def test_half_precision_is_cached_too():
     made, plain = stage("muse", cache=Cache(every=1), precision="bfloat16"), stage("muse", precision="bfloat16")
     assert torch.equal(draw(made, "muse"), draw(plain, "muse"))
