@@ -226,6 +226,14 @@ class Metric(Protocol):
         """The measure over all that was taken in, float[M]: one number for each meaning."""
 
 
+class Observer(Protocol):
+    """Hears of a run, and may refuse a prompt or a picture, by methods that are hooks.
+
+    Each is marked by `@hookimpl` and called as its hook point, with those of its arguments that it wants: muse_started,
+    muse_step, muse_finished, muse_failed, muse_prompt, muse_picture. It changes nothing that it is given.
+    """
+
+
 class Task(Protocol):
     """What a recipe runs. Its constructor keeps settings and does nothing costly."""
 
