@@ -1,7 +1,8 @@
 """An open home of masked generative image models (Muse): parts from plugins, put together by recipes.
 
-`run`, `check` and `parts` do what the muse command does, `Canvas` is a picture to draw on and change, `hookimpl` marks
-what a plugin offers. Each is imported when it is first asked for, so that `import muse_studio` loads nothing else.
+`run`, `check` and `parts` do what the muse command does, `load` gives a model's own parts, `Canvas` is a picture to
+draw on and change, `hookimpl` marks what a plugin offers, `API` is the version of what it may rest on. Each is imported
+when it is first asked for, so that `import muse_studio` loads nothing else.
 """
 
 from __future__ import annotations
@@ -13,16 +14,30 @@ if TYPE_CHECKING:
     from muse_studio.api import check, parts, run
     from muse_studio.canvas import Canvas
     from muse_studio.errors import UserError
-    from muse_studio.hookspecs import hookimpl
+    from muse_studio.hookspecs import API, hookimpl
+    from muse_studio.model import load
     from muse_studio.problems import PluginError, Problem, RecipeError
 
-__all__ = ["Canvas", "PluginError", "Problem", "RecipeError", "UserError", "check", "hookimpl", "parts", "run"]
+__all__ = [
+    "API",
+    "Canvas",
+    "PluginError",
+    "Problem",
+    "RecipeError",
+    "UserError",
+    "check",
+    "hookimpl",
+    "load",
+    "parts",
+    "run",
+]
 
 _HOMES = {
     "api": ("check", "parts", "run"),
     "canvas": ("Canvas",),
     "errors": ("UserError",),
-    "hookspecs": ("hookimpl",),
+    "hookspecs": ("API", "hookimpl"),
+    "model": ("load",),
     "problems": ("PluginError", "Problem", "RecipeError"),
 }
 

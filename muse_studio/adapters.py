@@ -113,7 +113,7 @@ def _ranks(address: str, layers: Mapping[str, nn.Linear]) -> dict[str, int]:
             f"adapters: {address} holds no adapter, it has {next(iter(shapes), 'nothing')}; whole weights are given "
             "as `weights`"
         )
-    wanted = {}
+    wanted: dict[str, list[int]] = {}
     for name, rank in found.items():
         if (layer := layers.get(name)) is not None:
             wanted |= {name + DOWN: [rank, layer.in_features], name + UP: [layer.out_features, rank]}
@@ -129,7 +129,7 @@ def _ranks(address: str, layers: Mapping[str, nn.Linear]) -> dict[str, int]:
 
 def _alpha(address: str) -> float:
     alpha = _said(address).get("alpha")
-    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
         raise UserError(
             f"adapters: {address} does not say its alpha, by which its matrices count; give the adapter.safetensors "
             "that its training wrote at its end"

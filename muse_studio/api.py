@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from muse_studio import build, machine, recipe
+from muse_studio import build, launch, machine, recipe
 from muse_studio.errors import UserError
+from muse_studio.observing import OBSERVERS, Named, heard_by, hearing
 from muse_studio.part import Part
 from muse_studio.problems import Problem, RecipeError
 from muse_studio.registry import Registry
@@ -25,17 +26,21 @@ class Prepared:
 
     task: Any
     registry: Registry = field(repr=False)
+    observers: Named = field(default_factory=list, repr=False)
 
     def __call__(self) -> Any:
         """Call the task and tell the observers. Raises UserError where the machine refuses."""
-        self.registry.hook.muse_started(task=self.task)
+        hook = self.registry.hook
+        hook.muse_started(task=self.task)
         try:
-            result = self.task(self.registry.hook)
-        except Exception as error:
-            if (refusal := machine.refusal(error)) is None:
+            with heard_by(self.observers):
+                result = self.task(hook)
+        except BaseException as error:
+            hook.muse_failed(task=self.task, error=error)
+            if not isinstance(error, Exception) or (refusal := machine.refusal(error)) is None:
                 raise
             raise UserError(refusal) from error
-        self.registry.hook.muse_finished(task=self.task, result=result)
+        hook.muse_finished(task=self.task, result=result)
         return result
 
 
@@ -58,17 +63,19 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     The task is given three attributes, which it may keep beside what it makes: `recipe`, a dict of the resolved recipe
     (parents and overrides merged in, defaults left out); `plugins`, a dict from each plugin that it took part of to its
     version; and `plugin_files`, the `plugins` of this call, for a task that runs further recipes. A task that takes no
-    attributes goes without.
+    attributes goes without. Observers are no part of it: neither in its `recipe` nor in its `plugins`.
     """
     registry = Registry(plugins)
     node = recipe.load(source, recipe.overrides(overrides))
     built = build.construct(node, registry)
     task = built.thing
+    observers = [*hearing(), *built.observers] if launch.leads() else []  # one process of a team speaks for all
+    registry.observe(observers)
     with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
-        task.recipe = node.plain()
+        task.recipe = {key: each for key, each in node.plain().items() if key != OBSERVERS}
         task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
         task.plugin_files = tuple(plugins)
-    return Prepared(task, registry)
+    return Prepared(task, registry, observers)
 
 
 def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from muse_studio import machine, memory
+from muse_studio import gpu, machine, memory
 from muse_studio.contracts import Task
 from muse_studio.errors import UserError
 from muse_studio.kinds import kind_named
+from muse_studio.observing import Named, apart, name_of, planned
 from muse_studio.part import Part
 from muse_studio.plan import BROKEN, Call, Planner
 from muse_studio.problems import PluginError, Problem, RecipeError, told
@@ -21,10 +24,11 @@ from muse_studio.tree import Node
 
 @dataclass
 class Built:
-    """What a recipe says, built. `parts`: all that it took part in it."""
+    """What a recipe says, built. `parts`: all that it took part in it. `observers`: the run's, each with its name."""
 
     thing: Any
     parts: list[Part]
+    observers: Named
 
 
 def check(node: Node, registry: Registry, expect: type | None = None) -> list[Problem]:
@@ -33,10 +37,11 @@ def check(node: Node, registry: Registry, expect: type | None = None) -> list[Pr
     expect: the contract of the whole; by default a task, or what the recipe names where that is another kind of part.
     Parts are made too, so that their own checks run, but on torch's meta device, where tensors hold no memory.
     """
+    expect = expect or _kind_named_by(node, registry)
+    node, watching = apart(node)
     planner = Planner(registry)
-    plan = planner.value(expect or _kind_named_by(node, registry), node, "")
     maker = _Maker(_meta)
-    maker.make(plan)
+    maker.make([planner.value(expect, node, ""), *planned(watching, planner)])
     return planner.problems + maker.problems
 
 
@@ -50,13 +55,15 @@ def build(node: Node, registry: Registry, expect: type = Task) -> Any:
 
 def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     """As `build`, and says which parts were used. Nothing is made for real while a problem is known."""
-    planner = Planner(registry)
-    plan = planner.value(expect, node, "")
-    maker = _Maker(_meta if planner.problems else _sown)
-    thing = maker.make(plan)
-    if problems := planner.problems + maker.problems:
+    node, watching = apart(node)
+    planner, listener = Planner(registry), Planner(registry)
+    plan, plans = planner.value(expect, node, ""), planned(watching, listener)
+    problems = planner.problems + listener.problems
+    maker = _Maker(_meta if problems else _sown)
+    thing, *observers = [maker.make(each) for each in (plan, *plans)]
+    if problems := problems + maker.problems:
         raise RecipeError(problems) from maker.cause
-    return Built(thing, planner.used)
+    return Built(thing, planner.used, list(zip(map(name_of, watching), observers, strict=True)))
 
 
 def _kind_named_by(node: Node, registry: Registry) -> type:
@@ -121,11 +128,12 @@ class _Maker:
         arguments = self.make(plan.arguments)
         if arguments is BROKEN or plan.broken:
             return BROKEN
+        held = gpu.held()
         try:
             if self.context is _sown:
                 _check_memory(plan, arguments)
             with self.context():
-                return plan.target(**arguments)
+                made = plan.target(**arguments)
         except Exception as error:
             said = machine.refusal(error)
             if said is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
@@ -133,3 +141,17 @@ class _Maker:
             self.cause = self.cause or error
             self.problems.append(plan.refusal(said or str(error) or type(error).__name__))
             return BROKEN
+        if plan.contract is not None:
+            _check_made(made, plan.contract, plan.what)
+        if taken := gpu.taken(held):
+            warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)
+        return made
+
+
+def _check_made(made: Any, contract: type, what: str) -> None:
+    """PluginError where what a part's target gave has not the methods of its contract, such as None."""
+    promised = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
+    missing = [name for name in promised if not callable(getattr(made, name, None))]
+    if missing:
+        lacks = f"it has no {' and no '.join(missing)}"
+        raise PluginError(f"{what} gave {type(made).__name__}, which is no {contract.__name__}: {lacks}")

@@ -16,36 +16,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from muse_studio import recipe
-from muse_studio.build import build
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import make_ready
 from muse_studio.errors import UserError
 from muse_studio.files import path_of, replacing
+from muse_studio.filtering import ask_picture, ask_prompts
+from muse_studio.model import Model, load
 from muse_studio.naming import check_prompt
 from muse_studio.pixels import to_images
 from muse_studio.plane import Plane, fill
 from muse_studio.previews import previews
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance, write_png
 from muse_studio.reading import on_white, open_picture, upright
 from muse_studio.region import Region, as_region, to_cells
-from muse_studio.registry import Registry
-from muse_studio.stage import Stage, check_fit
+from muse_studio.stage import Stage
 
 CANVAS = "muse_canvas"
 """The metadata key of a saved canvas; its value is JSON."""
-
-
-@dataclass
-class Model:
-    """What a canvas draws with: the two tables of a model's recipe."""
-
-    stages: dict[str, Stage]
-    text_encoder: TextEncoder
-
-    def __post_init__(self) -> None:
-        check_fit(self.stages, self.text_encoder)
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class Canvas:
         canvas = Canvas.open("models/emoji", seed=1)
         canvas.generate("a red apple, noto style").freeze("0,0,128,40").reroll("20,50,60,60", prompt="a pear")
         canvas.undo()
-        canvas.image.save("apple.png")
+        canvas.save_picture("apple.png")
 
     A region is a box "x,y,w,h" or (x, y, w, h) in pixels, a mask (a file, a picture, or an array bool[H, W]), or a list
     of boxes and files; None is all of the picture. Tokens that are erased are drawn anew by `fill`, given all others.
@@ -88,6 +77,7 @@ class Canvas:
     ) -> None:
         self.model, self.seed, self.dilate = Model(stages, text_encoder), seed, dilate
         self.recipe: dict[str, Any] | None = None
+        self.hook: Any = None
         self.device = pick(device)
         make_ready(stages, text_encoder, self.device)
         self._last = list(stages.values())[-1]
@@ -107,12 +97,12 @@ class Canvas:
     ) -> Canvas:
         """A blank canvas for a model's recipe; overrides and plugins as in `muse_studio.run`, settings as in `Canvas`.
 
-        Raises RecipeError with every problem of the recipe.
+        Filters of the environment and of plugins are asked before anything is drawn. Raises RecipeError with every
+        problem of the recipe.
         """
-        node = recipe.load(model, recipe.overrides(overrides))
-        made = build(node, Registry(plugins), Model)
+        made = load(model, overrides, plugins, settings.get("device", "auto"))
         canvas = cls(made.stages, made.text_encoder, **settings)
-        canvas.recipe = node.plain()
+        canvas.recipe, canvas.hook = made.recipe, made.hook
         return canvas
 
     @property
@@ -193,10 +183,18 @@ class Canvas:
         self._place = min(len(self._history) - 1, self._place + 1)
         return self
 
+    def save_picture(self, path: str | Path) -> Path:
+        """Write the picture as a PNG that says where it comes from; UserError where a filter or the disk refuses it."""
+        path, image = path_of(str(path)), self.image
+        ask_picture(self.hook, image, self.prompt, self.seed)
+        placed = any(did["do"] == "place" for did in self.history)
+        write_png(image, path, Provenance(self.recipe, edited=placed, prompt=self.prompt))
+        return path
+
     def save(self, path: str | Path) -> Path:
         """Write the whole history, what was undone too, to a safetensors file, which `load` reads."""
         path = path_of(str(path))
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for number, moment in enumerate(self._history):
             for what in ("codes", "erased", "frozen"):
                 tensors |= {
@@ -287,6 +285,7 @@ class Canvas:
         prompt = self.prompt if prompt is None else prompt
         check_prompt(prompt)
         check_prompt(negative)
+        ask_prompts(self.hook, [prompt])
         did = {"do": do, "prompt": prompt}
         if do == "reroll":
             did["region"] = _told(region)

@@ -34,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    from muse_studio.problems import PluginError, RecipeError, told
-
     try:
         with muse.make_context("muse", arguments) as context:
             muse.invoke(context)
@@ -45,23 +43,29 @@ def _invoke(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return THEIRS
-    except Followed:
-        return THEIRS
-    except UserError as error:
-        _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
-        return THEIRS
     except Terminated:
         return TERMINATED
     except KeyboardInterrupt:
         _tell("interrupted")
         return INTERRUPTED
-    except PluginError as error:
-        return _confess(error, f"error in a plugin: {error}")
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
-            return PIPE_CLOSED
-        return _confess(error, f"error that is not yours: {told(error)}")
+        return _fail(error)
     return OK
+
+
+def _fail(error: Exception) -> int:
+    """Tell what went wrong, and give the exit code."""
+    from muse_studio.problems import PluginError, RecipeError, told  # here: what goes well needs none of it
+
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        return PIPE_CLOSED
+    if isinstance(error, UserError):
+        if not isinstance(error, Followed):
+            _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
+        return THEIRS
+    if isinstance(error, PluginError):
+        return _confess(error, f"error in a plugin: {error}")
+    return _confess(error, f"error that is not yours: {told(error)}")
 
 
 def _tell(message: str) -> None:
@@ -189,14 +193,29 @@ def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> N
 @muse.command()
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Also list the plugins, and what loading each cost.")
 @_plugins
-def parts(kind: str | None, name: str | None, plugins: tuple[str, ...]) -> None:
+def parts(kind: str | None, name: str | None, verbose: bool, plugins: tuple[str, ...]) -> None:
     """List the parts there are: all, of one KIND, or what the one called NAME is and takes."""
     from muse_studio.listing import describe, table
     from muse_studio.registry import Registry
 
     registry = Registry(plugins)
-    click.echo(table(registry, kind) if name is None else describe(registry.find(kind, name)))
+    click.echo(table(registry, kind, verbose) if name is None else describe(registry.find(kind, name)))
+
+
+@muse.command()
+@click.argument("name")
+@click.option("--kind", required=True, help="What it is: sampler, tokenizer, ... (muse parts lists them).")
+@click.option("--out", metavar="FOLDER", help="Where to write it; ./NAME by default.")
+def new(name: str, kind: str, out: str | None) -> None:
+    """Write a small package with a working part, its tests and a recipe, to be made into your own."""
+    from muse_studio import scaffold
+
+    for path in scaffold.new(name, kind, out):
+        click.echo(path)
+    folder = out or name
+    click.echo(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
 
 
 def _show(result: Any) -> None:

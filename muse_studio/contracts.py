@@ -91,7 +91,7 @@ class Transformer(Protocol):
 
     Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
     of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
-    makes one batch of what `condition` gave for several texts; "no prompt" is then a text of no positions, and the last.
+    makes one batch of what `condition` gave for several texts; "no prompt" then has no positions, and is the last.
     One that a stage's cache can use has a method `revisit` too (see `muse_studio.cache.Revisiting`).
     """
 
@@ -224,6 +224,14 @@ class Metric(Protocol):
 
     def compute(self) -> Tensor:
         """The measure over all that was taken in, float[M]: one number for each meaning."""
+
+
+class Observer(Protocol):
+    """Hears of a run, and may refuse a prompt or a picture, by methods that are hooks.
+
+    Each is marked by `@hookimpl` and called as its hook point, with those of its arguments that it wants: muse_started,
+    muse_step, muse_finished, muse_failed, muse_prompt, muse_picture. It changes nothing that it is given.
+    """
 
 
 class Task(Protocol):

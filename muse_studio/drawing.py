@@ -83,4 +83,4 @@ def decode(stage: Stage, tokens: Tensor) -> Tensor:
 def tell(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:
     """One step to the observers; a task that is called from Python may have none (`hook` is None)."""
     if hook is not None:
-        hook.muse_step(stage=stage, step=step, steps=steps, tokens=tokens, loss=None, image=None)
+        hook.muse_step(stage=stage, step=step, steps=steps, tokens=tokens, loss=None, image=None, numbers=None)

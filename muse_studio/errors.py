@@ -7,6 +7,10 @@ class UserError(Exception):
     """Something the user gave does not work; the message names the place and the cure."""
 
 
+class Refused(UserError):
+    """A filter refuses a prompt or a picture; the message names the filter and its reason."""
+
+
 class Followed(UserError):
     """Another process of the same run failed, and tells why; this one ends in silence."""
 

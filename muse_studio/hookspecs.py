@@ -1,8 +1,10 @@
-"""The hook points that a plugin may fill: one a kind of part, and three observers.
+"""The hook points that a plugin may fill: one a kind of part, what observers hear, and what a filter is asked.
 
 A part hook takes no arguments and returns `{name: target}`, a target being a callable or, better, "module:attribute",
 which is imported when it is first used. Names are lower case, words joined by hyphens. The hook's name gives the kind's
 (`muse_text_encoders` offers each `text-encoder`), and its return annotation the contract that such parts fulfil.
+
+The other hooks are filled by a plugin, for every run, or by an observer's methods, for a run whose recipe names it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from muse_studio.contracts import (
     Guidance,
     MaskSchedule,
     Metric,
+    Observer,
     Optimizer,
     Sampler,
     Task,
@@ -27,7 +30,11 @@ from muse_studio.contracts import (
 )
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
+
+API = "1.0"
+"""The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
 
 PROJECT = "muse_studio"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -88,6 +95,11 @@ def muse_metrics() -> Parts[Metric]:
 
 
 @hookspec
+def muse_observers() -> Parts[Observer]:
+    """Observers: what hears of a run, and may refuse prompts and pictures (`contracts.Observer`)."""
+
+
+@hookspec
 def muse_tasks() -> Parts[Task]:
     """Tasks: what a recipe can run (`contracts.Task`)."""
 
@@ -99,11 +111,36 @@ def muse_started(task: object) -> None:
 
 @hookspec
 def muse_step(
-    stage: str, step: int, steps: int, tokens: Tensor | None, loss: float | None, image: Tensor | None
+    stage: str,
+    step: int,
+    steps: int,
+    tokens: Tensor | None,
+    loss: float | None,
+    image: Tensor | None,
+    numbers: Mapping[str, float] | None,
 ) -> None:
-    """Step `step` (from 1) of `steps` is done, in sampling (tokens int64[B, h, w]) or in training (loss)."""
+    """Step `step` (from 1) of `steps` is done.
+
+    In sampling with `tokens` int64[B, h, w]. In training with `loss` and all `numbers` of the log's row, by name; and
+    once more where samples were drawn at that step, with `image` alone, uint8[3, H, W].
+    """
 
 
 @hookspec
 def muse_finished(task: object, result: object) -> None:
     """A task ended well, with this result."""
+
+
+@hookspec
+def muse_failed(task: object, error: BaseException) -> None:
+    """A task was ended by this exception, Ctrl-C among them, which goes on when all have heard of it."""
+
+
+@hookspec
+def muse_prompt(prompt: str) -> str | None:
+    """Why this prompt must not be drawn, None where it may; asked before anything is. Any reason ends the run."""
+
+
+@hookspec
+def muse_picture(image: Image.Image, prompt: str) -> str | None:
+    """Why this finished RGB picture must not be written, None where it may. Any reason ends the run."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from muse_studio import hookspecs
 from muse_studio.errors import UserError
@@ -41,13 +42,13 @@ def kinds() -> MappingProxyType[str, Kind]:
             offered = get_type_hints(specification)["return"]  # Mapping[str, Callable[..., Contract] | str]
             making = get_args(get_args(offered)[1])[0]
             name = hook.removeprefix("muse_").removesuffix("s").replace("_", "-")
-            about = inspect.getdoc(specification).splitlines()[0]
+            about = (inspect.getdoc(specification) or "").partition("\n")[0]
             found[name] = Kind(name, hook, get_args(making)[1], about)
     return MappingProxyType(found)
 
 
 @cache
-def hook_points() -> MappingProxyType[str, object]:
+def hook_points() -> MappingProxyType[str, Callable[..., Any]]:
     """Every hook point's specification by its name, the observers among them."""
     marker = f"{hookspecs.PROJECT}_spec"
     return MappingProxyType({name: each for name, each in vars(hookspecs).items() if hasattr(each, marker)})

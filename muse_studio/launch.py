@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from datetime import timedelta
 
@@ -25,6 +24,8 @@ def first_to_say(text: str) -> bool:
     rank, size = processes()
     if size == 1:
         return True
+    import hashlib
+
     from torch import distributed
 
     key = f"muse_studio/said/{hashlib.sha256(text.encode()).hexdigest()}"

@@ -92,8 +92,16 @@ class Monitor:
         if self.board is not None:
             self.board.append(shown)
         if self.team.leads:
-            loss = next(value for key, value in row.items() if key != "step")
-            self.hook.muse_step(stage=self.name, step=done, steps=self.fit.steps, tokens=None, loss=loss, image=None)
+            numbers = {key: value for key, value in shown.items() if key != "step"}
+            self.hook.muse_step(
+                stage=self.name,
+                step=done,
+                steps=self.fit.steps,
+                tokens=None,
+                loss=next(iter(numbers.values())),
+                image=None,
+                numbers=numbers,
+            )
         if self.trend.follow(row):
             trend = self.trend
             raise UserError(

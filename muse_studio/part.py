@@ -37,7 +37,7 @@ class Part:
             module, _, attribute = found.partition(":")
             try:
                 found = reduce(getattr, attribute.split("."), importlib.import_module(module))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PluginError(
                     f"plugin {self.plugin} offers {self} as {self.target}, which can't be imported: {told(error)}"
                 ) from error

@@ -45,7 +45,8 @@ class Plane:
         would be larger than a machine can decode.
         """
         last = list(stages.values())[-1]
-        window = tuple(math.gcd(*(stage.grid[axis] for stage in stages.values())) for axis in (0, 1))
+        rows, columns = (math.gcd(*(stage.grid[axis] for stage in stages.values())) for axis in (0, 1))
+        window = (rows, columns)
         sides = (last.height, last.width)
         scale = max(side / given for side, given in zip(sides, anchor or picture, strict=True))
         # Pixels of the last stage over the window's become cells; a thousandth forgives what rounding adds.

@@ -28,22 +28,23 @@ def previews(stage: Stage, grids: Sequence[Tensor], before: Tensor | None = None
     picture, unless the sampler takes its token back. And the decoder runs only where it would be given other tokens
     than at the step before: for most samplers once.
     """
-    cover = _cover(stage, before).to(grids[-1].device)
-    drawn, decoded = None, None
-    for tokens in grids:
+    cover = _cover(stage, grids[-1].shape[-2:], before).to(grids[-1].device)
+    drawn = decoded = grids[-1]  # of no step yet
+    for number, tokens in enumerate(grids):
         masked = tokens == MASK
         filled = torch.where(masked, grids[-1], tokens)
-        if decoded is None or not torch.equal(filled, decoded):
+        if number == 0 or not torch.equal(filled, decoded):
             drawn, decoded = to_bytes(decode(stage, filled)), filled
         cells = F.interpolate(masked[:, None].float(), drawn.shape[-2:]).bool()
         yield torch.where(cells, cover, drawn)
 
 
-def _cover(stage: Stage, before: Tensor | None) -> Tensor:
-    """uint8[B or 1, 3, H, W]: what masked cells show."""
-    rows, columns = (torch.arange(cells) for cells in stage.grid)
+def _cover(stage: Stage, grid: Sequence[int], before: Tensor | None) -> Tensor:
+    """uint8[B or 1, 3, H, W]: what masked cells of a grid show, which may be larger than the stage's own."""
+    rows, columns = (torch.arange(cells) for cells in grid)
     shades = torch.tensor(GREYS)[(rows[:, None] + columns) % 2]
-    grey = F.interpolate(shades[None, None].float(), (stage.height, stage.width)).expand(1, 3, -1, -1)
+    size = stage.height * grid[0] // stage.grid[0], stage.width * grid[1] // stage.grid[1]
+    grey = F.interpolate(shades[None, None].float(), size).expand(1, 3, -1, -1)
     if before is not None:
         grey = VEIL * grey + (1 - VEIL) * F.interpolate(before.cpu().float(), grey.shape[-2:])
     return grey.round().byte()

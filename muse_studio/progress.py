@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -81,7 +82,7 @@ def _bar() -> Progress:
         console=console,
         transient=True,
         speed_estimate_period=3600.0,  # seconds; of pieces that take a minute, rich's 30 would hold none
-        disable=not (console.is_terminal or console.is_jupyter),
+        disable=not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets"))),  # rich warns without
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -115,7 +115,7 @@ def feathered(region: Tensor, width: int) -> Tensor:
     return region.float() if half == 0 else _slide(F.avg_pool2d, grow(region, half).float(), half)
 
 
-def _slide(pool: object, plane: Tensor, reach: int) -> Tensor:
+def _slide(pool: Callable[..., Tensor], plane: Tensor, reach: int) -> Tensor:
     """Pooling over squares that reach so far to each side; a picture's border goes on beyond it. One side at a time."""
     flat = plane.reshape(-1, 1, *plane.shape[-2:])
     reach = min(reach, max(plane.shape[-2:]))  # from side to side is as far as anything is

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
+import itertools
 import os
-import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pluggy
 
-from muse_studio import hookspecs
+from muse_studio import hookspecs, loading, tracing
+from muse_studio.admission import check_api, check_filled, reason
 from muse_studio.errors import UserError
+from muse_studio.guarding import guarded
 from muse_studio.kinds import Kind, hook_points, kind_named, kinds
 from muse_studio.part import Part, offered
 from muse_studio.problems import PluginError, listed, near, told
@@ -27,39 +28,80 @@ WITHOUT = "MUSE_WITHOUT"
 """The environment variable that leaves plugins out, separated by commas."""
 
 
+OURS = "muse-studio"
+"""The distribution of the default parts, whose plugins keep their names where another takes one of them."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was let in: its entry point, or "sha256:..." where it is a file, and what loading it cost."""
+
+    source: EntryPoint | str
+    cost: loading.Cost
+
+    @property
+    def release(self) -> str:
+        """Where it came from, "muse-dots 1.2" of a distribution; read when it is asked for, which takes a while."""
+        return self.source if isinstance(self.source, str) else loading.release(self.source)
+
+
 class Registry:
     """All plugins that are installed (or only those of `entries`), and those in `files`.
 
     hook: pluggy's caller of the observers, as in `registry.hook.muse_step(...)`.
-    versions: each plugin's version by its name; that of a file begins "sha256:".
-    failed: why each plugin that was set aside could not be loaded, by its name.
+    plugins: each plugin that was let in, by its name.
+    failed: why each plugin that was set aside could not be loaded, and whose it is, by its name.
     left_out: the plugins that MUSE_WITHOUT leaves out.
 
-    Raises UserError where a file of `files` is no plugin: the user has asked for that one.
+    Raises UserError where a file of `files` is no plugin: the user has asked for that one. Warns of a plugin that takes
+    hold of a GPU.
     """
 
     def __init__(self, files: Sequence[str | Path] = (), entries: Iterable[EntryPoint] | None = None) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        self._trace = tracing.wanted()
         self.hook = self._manager.hook
-        self.versions: dict[str, str] = {}
+        self.plugins: dict[str, Plugin] = {}
         self.failed: dict[str, str] = {}
         self._parts: list[Part] = []
-        entries = sorted(entry_points(group=GROUP) if entries is None else entries, key=lambda entry: entry.name)
+        entries = _in_order(entry_points(group=GROUP) if entries is None else entries)
         self.left_out = _left_out({entry.name for entry in entries})
         for entry in entries:
             if entry.name not in self.left_out:
                 try:
-                    self._add(entry.name, entry.load(), entry.dist.version if entry.dist else "unknown")
-                except (Exception, SystemExit) as error:
-                    self.failed[entry.name] = str(error) if isinstance(error, PluginError) else told(error)
+                    with loading.Cost() as cost:
+                        self._add(entry.name, loading.installed(entry))
+                    self._note(entry.name, entry.module, Plugin(entry, cost))
+                except PluginError as error:
+                    self._set_aside(entry, f"{error}; and it {cost.gpu}" if cost.gpu else str(error))
         for file in map(Path, files):
-            module = _execute(file)
+            with loading.Cost() as cost:
+                module = loading.executed(file)
+                try:
+                    self._add(file.stem, module)
+                except PluginError as error:
+                    del sys.modules[module.__name__]
+                    raise UserError(f"--plugin {file}: {error}") from error
+            self._note(file.stem, str(file), Plugin(loading.digest(file), cost))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Each plugin's version by its name."""
+        return {name: plugin.release.rpartition(" ")[2] for name, plugin in self.plugins.items()}
+
+    def observe(self, observers: Iterable[tuple[str, object]]) -> None:
+        """Let observers' methods be called from now on, each under its name, or that numbered where it is taken.
+
+        Raises PluginError where one has no method that is a hook, or one that is misspelt.
+        """
+        for name, observer in observers:
+            title = next(each for each in _numbered(name) if not self._manager.has_plugin(each))
             try:
-                self._add(file.stem, module, f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}")
-            except PluginError as error:
-                del sys.modules[module.__name__]
-                raise UserError(f"--plugin {file}: {error}") from error
+                cure = "leave it out of the recipe's observers"
+                self._register(observer, title, f"observer {title}", cure)
+            except Exception as error:
+                raise PluginError(f"observer {name!r}: {reason(error)}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:
         """The parts of one kind, or all, by kind, name and plugin; UserError where there is no such kind."""
@@ -76,7 +118,8 @@ class Registry:
             return found[0]
         if found:
             choices = " or ".join(repr(f"{part.plugin}/{part.name}") for part in found)
-            raise UserError(f"{len(found)} plugins offer a {kind} {short!r}; say whose you want: {choices}")
+            cure = f"say whose you want: {choices}, or leave one out by {WITHOUT}"
+            raise UserError(f"{len(found)} plugins offer a {kind} {short!r}; {cure}")
         raise UserError(self._unknown(kind, name, parts))
 
     def _unknown(self, kind: str, name: str, parts: list[Part]) -> str:
@@ -85,33 +128,63 @@ class Registry:
         others = sorted({part.kind for part in self._parts if part.name == name and part.kind != kind})
         if others:
             text += f"; {name!r} is a {' and a '.join(others)}"
-        for plugin, reason in self.failed.items():
-            text += f"; plugin {plugin} could not be loaded and may have it: {reason}"
+        for plugin, why in self.failed.items():
+            text += f"; plugin {plugin} could not be loaded and may have it: {why}"
         if self.left_out:
             text += f"; left out by {WITHOUT}: {listed(self.left_out)}"
         return text
 
-    def _add(self, name: str, plugin: object, version: str) -> None:
+    def _add(self, name: str, plugin: Any) -> None:
         """Register one plugin and read its parts; PluginError where anything is amiss, and then nothing of it stays."""
         if self._manager.has_plugin(name):
             raise PluginError(f"there is another plugin called {name!r}; rename one of them")
         try:
-            self._manager.register(plugin, name)
-            self._manager.check_pending()
-            parts = [part for kind in kinds().values() for part in self._offered(kind, name, plugin)]
-            _check_filled(plugin, {caller.name for caller in self._manager.get_hookcallers(plugin) or ()})
+            check_api(getattr(plugin, "requires_api", None))
+            hooks = self._register(plugin, name, f"plugin {name}", f"{WITHOUT}={name} runs without it")
+            parts = [part for kind in kinds().values() for part in self._offered(kind, name, hooks)]
         except Exception as error:
-            self._manager.unregister(name=name)
-            raise PluginError(_misspelt(error)) from error
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginError(reason(error)) from error
         self._parts += parts
-        self.versions[name] = version
+
+    def _register(self, plugin: object, name: str, who: str, cure: str) -> object:
+        """The hooks of `plugin`, registered under `name`, or nothing of it; `who` and `cure` are what failures say."""
+        observing = set(hook_points()) - {kind.hook for kind in kinds().values()}
+        hooks = guarded(plugin, name, who, cure, observing, self._trace)
+        self._manager.register(hooks, name)
+        try:
+            self._manager.check_pending()
+            check_filled(plugin, {caller.name for caller in self._manager.get_hookcallers(hooks) or ()})
+        except Exception:
+            self._manager.unregister(name=name)
+            raise
+        return hooks
+
+    def _note(self, name: str, module: str, plugin: Plugin) -> None:
+        """Keep what a plugin that was let in is and costs, and say so where that is more than it may."""
+        self.plugins[name] = plugin
+        cost = plugin.cost
+        if cost.gpu:
+            cure = f"its parts should do so when they are called; {WITHOUT}={name} leaves it out"
+            warnings.warn(f"plugin {name}, {plugin.release}, {cost.gpu} as soon as it is loaded; {cure}", stacklevel=3)
+        if self._trace is not None:
+            heavy = f" imports {', '.join(cost.heavy)}" if cost.heavy else ""
+            self._trace.note(name, f"loaded from {module}{heavy}", cost.seconds)
+
+    def _set_aside(self, entry: EntryPoint, why: str) -> None:
+        whose = f", in {loading.release(entry)}" if entry.dist else ""
+        before = f"{self.failed[entry.name]}; " if entry.name in self.failed else ""
+        self.failed[entry.name] = f"{before}{why}{whose}"
+        if self._trace is not None:
+            self._trace.note(entry.name, f"set aside: {why}", 0.0)
 
     def _offered(self, kind: Kind, name: str, plugin: object) -> Iterable[Part]:
         for hook in getattr(self.hook, kind.hook).get_hookimpls():
             if hook.plugin is plugin:
                 try:
                     answer = hook.function()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise PluginError(f"{kind.hook} raised {told(error)}") from error
                 if not isinstance(answer, Mapping):
                     raise PluginError(f"{kind.hook} gave {answer!r}; it must return a dict of name to part")
@@ -119,22 +192,21 @@ class Registry:
                     yield offered(kind, key, name, target)
 
 
-def _check_filled(plugin: object, filled: set[str]) -> None:
-    """PluginError where a hook is written but not marked, which pluggy passes over, or where there is none at all."""
-    for name, specification in hook_points().items():
-        written = getattr(plugin, name, None)
-        if callable(written) and written is not specification and name not in filled:
-            raise PluginError(f"{name} has no @hookimpl above it, so it would not be seen; add it")
-    if not filled:
-        raise PluginError(f"it fills no hook; mark a function such as {next(iter(hook_points()))} by @hookimpl")
+def _numbered(name: str) -> Iterator[str]:
+    """The name, then name-2, name-3 and so on."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
-def _misspelt(error: Exception) -> str:
-    """What went wrong, with the name that is near where pluggy knows a hook not."""
-    unknown = re.search(r"unknown hook '(\w+)'", str(error))
-    if unknown:
-        return f"there is no hook {unknown[1]!r};{near(unknown[1], hook_points())} hooks: {', '.join(hook_points())}"
-    return " ".join(str(error).split())
+def _in_order(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """By name; of those called alike, the default plugin first, so that it is there whatever else is installed."""
+    alike: dict[str, list[EntryPoint]] = {}
+    for entry in entries:
+        alike.setdefault(entry.name, []).append(entry)
+    for several in alike.values():
+        if len(several) > 1:  # only then: a distribution's name is read from a file
+            several.sort(key=lambda entry: (entry.dist is None or entry.dist.name != OURS, loading.release(entry)))
+    return [entry for name in sorted(alike) for entry in alike[name]]
 
 
 def _left_out(known: set[str]) -> set[str]:
@@ -143,22 +215,3 @@ def _left_out(known: set[str]) -> set[str]:
         said = f"{WITHOUT} names {name!r}, which is no plugin;{near(name, known)} plugins: {listed(known)}"
         warnings.warn(said, stacklevel=2)
     return wanted & known
-
-
-def _execute(file: Path) -> ModuleType:
-    """Run a user's plugin file as a module with a name of its own; UserError where that fails."""
-    if not file.is_file():
-        raise UserError(f"--plugin {file}: there is no such file")
-    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-    name = f"muse_plugin_{re.sub(r'[^0-9a-zA-Z]', '_', file.stem)}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--plugin {file}: this is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses and type hints look their module up
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise UserError(f"--plugin {file}: it can't be run: {told(error)}") from error
-    return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,6 +13,7 @@ from muse_studio.naming import spell
 MARGIN, GAP, TEXT, LINE, TITLE = 10, 3, 13, 16, 18
 """Pixels: between tiles, within a tile; the height of a caption's letters, of its lines, and of a title's letters."""
 PAPER, INK, GREY = "white", "black", "dimgray"
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass
@@ -83,7 +85,7 @@ def side_of(image: Image.Image) -> int:
     return min(256, max(128, *image.size))
 
 
-def wrap(caption: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 3) -> list[str]:
+def wrap(caption: str, font: Font, width: int, lines: int = 3) -> list[str]:
     """The caption in at most so many lines of at most `width` pixels; a word that is too long is cut."""
     wrapped: list[str] = []
     rest = spell(caption.encode(errors="replace").decode()) or "(no prompt)"
@@ -99,7 +101,7 @@ def wrap(caption: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 3)
     return wrapped
 
 
-def cut(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def cut(line: str, font: Font, width: int) -> str:
     """The line, shortened to at most `width` pixels by dots at its end."""
     if font.getlength(line) <= width:
         return line

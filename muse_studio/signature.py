@@ -104,7 +104,8 @@ def _hints(target: Callable[..., Any], parameters: Mapping[str, inspect.Paramete
     try:
         if dataclasses.is_dataclass(target):  # its fields may come from parents in other modules
             return get_type_hints(target)
-        written = inspect.unwrap(_constructor(target) if inspect.isclass(target) else target) if parameters else target
+        made = _constructor(target) if inspect.isclass(target) and parameters else target
+        written = inspect.unwrap(made or target)
         annotated = {key: parameter.annotation for key, parameter in parameters.items()}
         return get_type_hints(SimpleNamespace(__annotations__=annotated), getattr(written, "__globals__", {}))
     except (NameError, TypeError, AttributeError, SyntaxError) as error:

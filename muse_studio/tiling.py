@@ -15,31 +15,27 @@ def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int | None) 
     """decode(tokens) of int64[B, h, w], by tiles of `tile` x `tile` tokens where the grid is larger: float[B, 3, H, W].
 
     Neighbours share a quarter of a tile's side or more. There the one fades into the other, evenly over the middle
-    half: what a decoder makes of a place is as untiled where it looks no further than a sixteenth of the tile, and where
-    it looks further, such as by a norm over the whole picture, no edge shows.
+    half: what a decoder makes of a place is as untiled where it looks no further than a sixteenth of the tile; where it
+    looks further, such as by a norm over the whole picture, no edge shows.
     """
     height, width = tokens.shape[1:]
     if tile is None or max(height, width) <= tile:
         return decode(tokens)
-    total: Tensor | None = None
+    down, right = min(tile, height), min(tile, width)
+    total = weights = tokens.new_zeros(())
     for top in starts(height, tile):
         for left in starts(width, tile):
-            images = decode(tokens[:, top : top + tile, left : left + tile])
-            down, right = (min(tile, side) for side in (height, width))
+            images = decode(tokens[:, top : top + down, left : left + right])
             stride = images.shape[-1] // right
-            if total is None:
-                total = images.new_zeros(len(images), 3, height * stride, width * stride)
-                weights = images.new_zeros(height * stride, width * stride)
-            rows = fade(down, tile, stride, top > 0, top + down < height).to(images)
-            columns = fade(right, tile, stride, left > 0, left + right < width).to(images)
-            weight = rows[:, None] * columns
-            area = (
-                slice(top * stride, (top + down) * stride),
-                slice(left * stride, (left + right) * stride),
-            )
-            total[..., *area] += images * weight
+            if total.ndim == 0:
+                total = images.new_zeros(*images.shape[:2], height * stride, width * stride)
+                weights = torch.zeros_like(total[0, 0])
+            rows = fade(down, tile, stride, top > 0, top + down < height)
+            columns = fade(right, tile, stride, left > 0, left + right < width)
+            weight = (rows[:, None] * columns).to(images)
+            area = (..., slice(top * stride, (top + down) * stride), slice(left * stride, (left + right) * stride))
+            total[area] += images * weight
             weights[area] += weight
-    assert total is not None
     return total / weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -83,7 +84,7 @@ class _Dumper(yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer
     """PyYAML's safe dumper, quoting what the resolver above would read as anything but text."""
 
     def __init__(self, stream: Any, **_: Any) -> None:
-        yaml.emitter.Emitter.__init__(self, stream, allow_unicode=True, width=float("inf"))
+        yaml.emitter.Emitter.__init__(self, stream, allow_unicode=True, width=sys.maxsize)
         yaml.serializer.Serializer.__init__(self)
         yaml.representer.SafeRepresenter.__init__(self, default_flow_style=False, sort_keys=False)
         _Resolver.__init__(self)
@@ -130,7 +131,9 @@ def parse(text: str, source: str, *, override: bool = False) -> Node | None:
 
 def _mended(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
+    assert mark is not None  # the scanner and the parser always say where
     if error.problem and r"'\t'" in error.problem:
+        assert mark.buffer is not None  # of a text, not of a stream
         before = mark.buffer[mark.pointer - mark.column : mark.pointer]
         where = "a tab stands here" if before.strip() else "indented by a tab"
         return mark.line, f"{where}; YAML knows spaces only: put spaces in its place"
@@ -178,6 +181,7 @@ class _Reader:
         elif isinstance(raw, yaml.SequenceNode):
             value = [self.node(each) for each in raw.value]
         else:
+            assert isinstance(raw, yaml.ScalarNode)
             value = self.scalar(raw)
         self.open.pop()
         return Node(value, self.place(start if line is None else line))

@@ -95,8 +95,24 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
     """
     if said := difference(module, address, only):
         raise UserError(f"{address} does not fit here: {said}")
-    if not any(tensor.is_meta for tensor in module.state_dict().values()):
-        module.load_state_dict(read(address, only), strict=False)  # the names were compared
+    own = module.state_dict()
+    if any(tensor.is_meta for tensor in own.values()):
+        return
+    path = local(address)
+    for name in own:
+        if name.startswith(only):
+            own[name].copy_(_tensor(path, name))  # one by one: the file's own never all take memory beside the module's
+
+
+def _tensor(path: Path, name: str) -> Any:
+    """One tensor of a safetensors file, which is mapped for as long as the tensor lives; UserError as `read`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor(name)
+    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
 
 
 def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:

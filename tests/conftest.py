@@ -1,4 +1,4 @@
-"""What all tests share: no model hub is asked, and property tests take the time they need."""
+"""What all tests share: no model hub is asked, nobody else listens, and property tests take the time they need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported, which reads it then
+os.environ.pop("MUSE_OBSERVERS", None)  # of whoever runs the tests
 
 settings.register_profile("muse_studio", deadline=None, derandomize=True)
 settings.load_profile("muse_studio")

@@ -1,4 +1,4 @@
-"""Contract tests that a plugin author inherits, tiny parts to test with, and `check_light` for entry modules.
+"""Contract tests that a plugin author inherits, a tiny model to test with, and an observer that remembers.
 
     from muse_studio import testing
 
@@ -6,7 +6,9 @@
         def make(self):
             return MySampler(steps=4)
 
-pytest then runs every promise of that kind of part against it.
+pytest then runs every promise of that kind of part against it; one that is broken is told with what happened, and at
+which line of the part. `PluginContract` examines a plugin as a whole; `muse_studio.testing.fixtures` has fixtures for
+pytest.
 """
 
 from muse_studio.testing.contract import Contract, check_settings
@@ -15,7 +17,6 @@ from muse_studio.testing.fakes import (
     FakeDataset,
     FakeEditor,
     FakeGuidance,
-    FakeObserver,
     FakePredict,
     FakeSampler,
     FakeSchedule,
@@ -26,20 +27,25 @@ from muse_studio.testing.fakes import (
 )
 from muse_studio.testing.filling import EditorContract, SamplerContract
 from muse_studio.testing.light import HEAVY, check_light
+from muse_studio.testing.observing import ObserverContract
+from muse_studio.testing.plugin import PluginContract
+from muse_studio.testing.promise import BrokenPromise, promise, promises
+from muse_studio.testing.recording import Heard, RecordingObserver
 from muse_studio.testing.refusal import refuses
 from muse_studio.testing.running import DatasetContract, MetricContract, OptimizerContract, TaskContract
 from muse_studio.testing.steering import GuidanceContract, MaskScheduleContract
+from muse_studio.testing.tiny import TinyModel, tiny_stage
 from muse_studio.testing.transformer import TransformerContract
 
 __all__ = [
     "HEAVY",
+    "BrokenPromise",
     "Contract",
     "DatasetContract",
     "EditorContract",
     "FakeDataset",
     "FakeEditor",
     "FakeGuidance",
-    "FakeObserver",
     "FakePredict",
     "FakeSampler",
     "FakeSchedule",
@@ -47,16 +53,24 @@ __all__ = [
     "FakeTokenizer",
     "FakeTransformer",
     "GuidanceContract",
+    "Heard",
     "MaskScheduleContract",
     "MetricContract",
+    "ObserverContract",
     "OptimizerContract",
+    "PluginContract",
+    "RecordingObserver",
     "SamplerContract",
     "TaskContract",
     "TextEncoderContract",
+    "TinyModel",
     "TokenizerContract",
     "TransformerContract",
     "check_light",
     "check_settings",
     "embedding",
+    "promise",
+    "promises",
     "refuses",
+    "tiny_stage",
 ]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from muse_studio import gpu
 from muse_studio.problems import PluginError
 from muse_studio.signature import settings
+from muse_studio.testing.promise import ANNOTATED, CHEAP, DOCUMENTED, promise
 
 
 class Contract:
@@ -22,14 +24,18 @@ class Contract:
         """What the plugin's hook names: the part's class, or the function that makes it (then override this)."""
         return type(self.make())
 
+    @promise(ANNOTATED)
     def test_its_settings_can_be_given_by_a_recipe_and_checked(self) -> None:
         check_settings(self.target())
 
+    @promise(CHEAP)
     def test_its_constructor_is_cheap(self) -> None:
-        self.make()  # the modules that it imports are imported now: their caches may be written and are not its doing
-        with _nothing_costly():
-            self.make()
+        with _no_gpu():
+            self.make()  # the modules that it imports are imported now: their caches may be written, not by its doing
+            with _nothing_costly():
+                self.make()
 
+    @promise(DOCUMENTED)
     def test_it_says_what_it_is(self) -> None:
         target = self.target()
         said = target.__doc__ or ""  # not inspect.getdoc, which would show a parent's
@@ -53,28 +59,37 @@ def check_settings(target: Callable[..., Any]) -> None:
 def _nothing_costly() -> Iterator[None]:
     """AssertionError, at the line that does it, where the body writes a file, calls a server or starts a process."""
 
-    def refuse(what: str) -> Callable[..., None]:
-        def refused(*args: Any, **kwargs: Any) -> None:
-            raise AssertionError(
-                f"a constructor may keep settings and build modules, but it {what}; do that when called"
-            )
-
-        return refused
-
     def reading(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if set(mode) & set("wax+"):
-            refuse(f"writes {file}")()
+            _refuse(f"writes {file}")()
         return opened(file, mode, *args, **kwargs)
 
     opened = open
     with (
         mock.patch("builtins.open", reading),
         mock.patch("io.open", reading),
-        mock.patch("os.mkdir", refuse("makes a folder")),
-        mock.patch("socket.socket.connect", refuse("calls a server")),
-        mock.patch("subprocess.Popen.__init__", refuse("starts a process")),
+        mock.patch("os.mkdir", _refuse("makes a folder")),
+        mock.patch("socket.socket.connect", _refuse("calls a server")),
+        mock.patch("subprocess.Popen.__init__", _refuse("starts a process")),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _no_gpu() -> Iterator[None]:
+    """AssertionError, at the line that does it, where the body begins to use a GPU, or keeps memory of one in use."""
+    held, begins = gpu.held(), _refuse("begins to use a GPU")
+    with mock.patch("torch.cuda._lazy_init", begins), mock.patch("torch.xpu._lazy_init", begins):
+        yield
+    if taken := gpu.taken(held):
+        _refuse(taken)()
+
+
+def _refuse(what: str) -> Callable[..., None]:
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"a constructor may keep settings and build modules, but it {what}; do that when called")
+
+    return refused
 
 
 def _name(target: Callable[..., Any]) -> str:

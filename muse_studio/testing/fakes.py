@@ -173,15 +173,3 @@ class FakeDataset:
         if not 0 <= index < self.count:
             raise IndexError(f"there are {self.count} records, asked for {index}")
         return {"image": torch.full((3, self.size, self.size), index, dtype=torch.uint8), "caption": f"grey {index}"}
-
-
-class FakeObserver:
-    """The observers' caller, for a training task; at step `dies_at` it stops the run, as a power cut would."""
-
-    def __init__(self, *, dies_at: int | None = None) -> None:
-        self.dies_at = dies_at
-
-    def muse_step(self, **told: Any) -> None:
-        """RuntimeError at the step that it dies at, counted from 1."""
-        if told["step"] == self.dies_at:
-            raise RuntimeError("the power is gone")

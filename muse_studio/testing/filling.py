@@ -10,6 +10,8 @@ from torch import Tensor
 from muse_studio.contracts import MASK, Editor, Sampler
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import FakePredict
+from muse_studio.testing.promise import KNOWN_STAYS, SEED_DECIDES, UNCHANGED, promise
+from muse_studio.testing.watching import nothing_drawn_globally, unchanged
 
 CODES = 16
 """How many codes the grids of these tests have."""
@@ -29,8 +31,7 @@ class SamplerContract(Contract):
 
     def predict(self, batch: int = 2, sharpness: float = 0.3) -> FakePredict:
         """Random logits float[batch, 6, 8, 16], all but flat: much is left to the seed."""
-        generator = torch.Generator().manual_seed(0)
-        return FakePredict(sharpness * torch.randn(batch, 6, 8, CODES, generator=generator))
+        return FakePredict(sharpness * random_logits(batch))
 
     def sample(self, tokens: Tensor, seed: int = 0, predict: FakePredict | None = None) -> list[Tensor]:
         """All the grids that filling `tokens` yields, by a cosine schedule."""
@@ -38,17 +39,20 @@ class SamplerContract(Contract):
         predict = self.predict(len(tokens)) if predict is None else predict
         return list(self.make()(predict, tokens, lambda progress: torch.cos(progress * torch.pi / 2), generator))
 
+    @promise("the last grid is full of codes")
     def test_the_last_grid_is_full_of_codes(self) -> None:
         for batch in (1, 3):
             last = self.sample(blank(batch))[-1]
             check_grid(last, (batch, 6, 8))
 
+    @promise("every step is shown")
     def test_every_step_is_shown(self) -> None:
         sampler = self.make()
         assert isinstance(sampler.steps, int) and sampler.steps > 0, f"steps is a positive int, got {sampler.steps!r}"
         grids = self.sample(blank())
         assert len(grids) == sampler.steps, f"steps is {sampler.steps}, but {len(grids)} grids were yielded"
 
+    @promise("what was shown stays as it was shown")
     def test_a_grid_that_was_shown_is_not_changed_afterwards(self) -> None:
         generator = torch.Generator().manual_seed(0)
         steps = self.make()(self.predict(), blank(), lambda progress: torch.cos(progress * torch.pi / 2), generator)
@@ -56,18 +60,21 @@ class SamplerContract(Contract):
         for step, (grid, copy) in enumerate(shown, 1):
             assert torch.equal(grid, copy), f"the grid of step {step} changed after it was yielded; yield a new tensor"
 
+    @promise(KNOWN_STAYS)
     def test_known_tokens_stay(self) -> None:
         tokens = partly_known()
         for step, grid in enumerate(self.sample(tokens), 1):
             kept = grid[tokens != MASK] == tokens[tokens != MASK]
             assert kept.all(), f"step {step} changed {int((~kept).sum())} tokens that were known at the start"
 
+    @promise(KNOWN_STAYS)
     def test_a_grid_without_mask_stays_as_it_is(self) -> None:
         tokens = torch.randint(CODES, (2, 6, 8), generator=torch.Generator().manual_seed(3))
         grids = self.sample(tokens)
         assert grids, "nothing was yielded; yield the finished grid at least once"
         assert torch.equal(grids[-1], tokens), "a grid in which every token was known came back changed"
 
+    @promise("the logits decide")
     def test_the_logits_decide(self) -> None:
         predict = self.predict()
         wanted = torch.randint(CODES, (2, 6, 8), generator=torch.Generator().manual_seed(4))
@@ -75,16 +82,17 @@ class SamplerContract(Contract):
         last = self.sample(blank(), predict=predict)[-1]
         assert torch.equal(last, wanted), "where one code is certain, another was drawn"
 
+    @promise(SEED_DECIDES)
     def test_the_seed_decides_and_nothing_else(self) -> None:
         torch.manual_seed(1)
-        before = torch.get_rng_state()
-        first = self.sample(blank(), seed=7)
-        assert torch.equal(torch.get_rng_state(), before), "torch's global generator was used; draw from the one given"
+        with nothing_drawn_globally():
+            first = self.sample(blank(), seed=7)
         torch.manual_seed(2)
         assert all(map(torch.equal, self.sample(blank(), seed=7), first)), "the same seed gave other tokens"
         if self.draws:
             assert not torch.equal(self.sample(blank(), seed=8)[-1], first[-1]), "another seed gave the same tokens"
 
+    @promise("progress goes from 0 towards 1")
     def test_progress_goes_from_0_towards_1(self) -> None:
         predict = self.predict()
         self.sample(blank(), predict=predict)
@@ -94,12 +102,11 @@ class SamplerContract(Contract):
             f"progress is the share of steps done, rising within 0..1; got {progress}"
         )
 
+    @promise(UNCHANGED)
     def test_inputs_are_not_changed(self) -> None:
         tokens, predict = partly_known(), self.predict()
-        before, logits = tokens.clone(), predict.logits.clone()
-        self.sample(tokens, predict=predict)
-        assert torch.equal(tokens, before), "the sampler changed the grid that it was given"
-        assert torch.equal(predict.logits, logits), "the sampler changed the logits that it was given"
+        with unchanged({"the grid that it was given": tokens}):
+            self.sample(tokens, predict=predict)
 
 
 class EditorContract(Contract):
@@ -123,11 +130,13 @@ class EditorContract(Contract):
 
         return list(self.make()(tokens, region, resample, generator))
 
+    @promise(KNOWN_STAYS)
     def test_what_is_outside_the_region_stays(self) -> None:
         tokens, region = finished(), box()
         for step, grid in enumerate(self.edit(tokens, region), 1):
             assert torch.equal(grid[~region], tokens[~region]), f"step {step} changed a token outside the region"
 
+    @promise("the last grid is full of codes")
     def test_the_last_grid_is_full_of_codes_and_the_region_has_changed(self) -> None:
         tokens, region = finished(), box()
         grids = self.edit(tokens, region)
@@ -135,23 +144,30 @@ class EditorContract(Contract):
         check_grid(grids[-1], tuple(tokens.shape))
         assert not torch.equal(grids[-1][region], tokens[region]), "nothing changed inside the region"
 
+    @promise(KNOWN_STAYS)
     def test_an_empty_region_changes_nothing(self) -> None:
         tokens = finished()
         for grid in self.edit(tokens, torch.zeros_like(tokens, dtype=torch.bool)):
             assert torch.equal(grid, tokens), "the region was empty, and a token changed"
 
+    @promise(SEED_DECIDES)
     def test_the_seed_decides_and_nothing_else(self) -> None:
         torch.manual_seed(1)
-        first = self.edit(finished(), box(), seed=7)
+        with nothing_drawn_globally():
+            first = self.edit(finished(), box(), seed=7)
         torch.manual_seed(2)
         assert all(map(torch.equal, self.edit(finished(), box(), seed=7), first)), "the same seed gave another edit"
 
+    @promise(UNCHANGED)
     def test_inputs_are_not_changed(self) -> None:
         tokens, region = finished(), box()
-        before, where = tokens.clone(), region.clone()
-        self.edit(tokens, region)
-        assert torch.equal(tokens, before), "the editor changed the grid that it was given"
-        assert torch.equal(region, where), "the editor changed the region that it was given"
+        with unchanged({"the grid that it was given": tokens, "the region that it was given": region}):
+            self.edit(tokens, region)
+
+
+def random_logits(batch: int) -> Tensor:
+    """float32[batch, 6, 8, 16] of a normal distribution, the same always."""
+    return torch.randn(batch, 6, 8, CODES, generator=torch.Generator().manual_seed(0))
 
 
 def blank(batch: int = 2) -> Tensor:

@@ -8,8 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-HEAVY = ("torch", "transformers", "diffusers", "PIL", "numpy", "yaml")
-"""What `muse parts` must not wait for."""
+from muse_studio.loading import HEAVY
 
 _PROBE = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from muse_studio.contracts import Guidance, MaskSchedule, TextEmbedding
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import embedding
+from muse_studio.testing.promise import SHAPES, UNCHANGED, promise
+from muse_studio.testing.watching import unchanged
 
 
 class MaskScheduleContract(Contract):
@@ -17,11 +19,13 @@ class MaskScheduleContract(Contract):
         """The schedule."""
         return super().make()
 
+    @promise("all is masked at progress 0, and nothing at 1")
     def test_all_is_masked_at_the_beginning_and_nothing_at_the_end(self) -> None:
         start, end = self.make()(torch.tensor([0.0, 1.0])).tolist()
         assert abs(start - 1) < 1e-5, f"the masked share at progress 0 is 1, got {start}"
         assert abs(end) < 1e-5, f"the masked share at progress 1 is 0, got {end}"
 
+    @promise("the masked share never rises, and stays within 0 and 1")
     def test_the_masked_share_never_rises_and_stays_within_0_and_1(self) -> None:
         shares = self.make()(torch.linspace(0, 1, 1001))
         assert shares.isfinite().all(), "a share is not finite"
@@ -29,6 +33,7 @@ class MaskScheduleContract(Contract):
         rise = float(shares.diff().max())
         assert rise <= 1e-6, f"the masked share rises by {rise} somewhere: known tokens would be masked again"
 
+    @promise(SHAPES)
     def test_shape_and_dtype_are_those_of_the_progress(self) -> None:
         schedule = self.make()
         for progress in (torch.tensor(0.3), torch.rand(2, 3), torch.rand(4, dtype=torch.float64)):
@@ -37,11 +42,12 @@ class MaskScheduleContract(Contract):
                 f"expected {progress.dtype}{list(progress.shape)}, got {shares.dtype}{list(shares.shape)}"
             )
 
+    @promise(UNCHANGED)
     def test_inputs_are_not_changed(self) -> None:
         progress = torch.rand(7)
-        before = progress.clone()
-        self.make()(progress)
-        assert torch.equal(progress, before), "the schedule changed the progress that it was given"
+        schedule = self.make()
+        with unchanged({"the progress that it was given": progress}):
+            schedule(progress)
 
 
 class GuidanceContract(Contract):
@@ -69,6 +75,7 @@ class GuidanceContract(Contract):
 
         return self.make()(ask, text, negative, progress), asked
 
+    @promise(SHAPES)
     def test_logits_keep_their_shape_at_every_progress(self) -> None:
         prompted, unprompted = _logits(0), _logits(1)
         for progress in (0.0, 0.5, 1.0):
@@ -77,12 +84,14 @@ class GuidanceContract(Contract):
             assert guided.shape == prompted.shape, f"expected {tuple(prompted.shape)}, got {tuple(guided.shape)}"
             assert guided.isfinite().all(), f"guided logits at progress {progress} are not finite"
 
+    @promise("the prompt matters")
     def test_the_prompt_matters(self) -> None:
         unprompted = _logits(1)
         one, _ = self.guide(0.5, _logits(0), unprompted)
         other, _ = self.guide(0.5, _logits(2), unprompted)
         assert not torch.allclose(one, other), "two different prompts give the same guided logits"
 
+    @promise("where prompt and no prompt agree, nothing changes")
     def test_where_prompt_and_no_prompt_agree_nothing_changes(self) -> None:
         same = _logits(0)
         for progress in (0.0, 0.5, 1.0):
@@ -93,11 +102,12 @@ class GuidanceContract(Contract):
                 msg=lambda detail: f"guidance changes logits on which prompt and no prompt agree\n{detail}",
             )
 
+    @promise(UNCHANGED)
     def test_texts_are_not_changed(self) -> None:
         text = embedding()
-        before = [part.clone() for part in text]
-        self.make()(lambda *texts: tuple(_logits(0) for _ in texts), text, text.null(), 0.5)
-        assert all(map(torch.equal, text, before)), "guidance changed the text that it was given"
+        guidance = self.make()
+        with unchanged({f"the text's {name} that it was given": part for name, part in text._asdict().items()}):
+            guidance(lambda *texts: tuple(_logits(0) for _ in texts), text, text.null(), 0.5)
 
 
 def _logits(seed: int) -> Tensor:

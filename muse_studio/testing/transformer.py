@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from muse_studio.contracts import MASK, Conditioning, TextEmbedding, Transformer
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import embedding
+from muse_studio.testing.promise import ALONE, SHAPES, UNCHANGED, promise
+from muse_studio.testing.watching import unchanged
 
 
 class TransformerContract(Contract):
@@ -62,6 +64,7 @@ class TransformerContract(Contract):
         tokens = self.tokens(model, len(text.mask)) if tokens is None else tokens
         return model(tokens, model.condition(text, self.low(model, len(text.mask))))
 
+    @promise(SHAPES)
     @torch.no_grad()
     def test_a_grid_becomes_logits_over_the_codebook(self) -> None:
         model = self.awake()
@@ -71,6 +74,7 @@ class TransformerContract(Contract):
         assert tuple(logits.shape) == expected, f"logits are float[B, h, w, K] = {expected}, got {tuple(logits.shape)}"
         assert logits.isfinite().all(), "logits are not finite"
 
+    @promise(SHAPES)
     @torch.no_grad()
     def test_conditioning_is_a_tuple_of_tensors_that_lead_with_b(self) -> None:
         model = self.awake()
@@ -82,6 +86,7 @@ class TransformerContract(Contract):
                     f"conditioning[{place}] is {tuple(tensor.shape)}; it must lead with {batch}"
                 )
 
+    @promise(ALONE)
     @torch.no_grad()
     def test_guidance_can_batch_two_texts_in_one_forward(self) -> None:
         model = self.awake()
@@ -92,6 +97,7 @@ class TransformerContract(Contract):
         for text, logits in zip(texts, together, strict=True):
             _close(logits, self.logits(model, text), "two texts in one batch give other logits than each by itself")
 
+    @promise(ALONE)
     @torch.no_grad()
     def test_logits_of_one_row_do_not_depend_on_other_rows(self) -> None:
         model = self.awake()
@@ -103,6 +109,7 @@ class TransformerContract(Contract):
         changed[1] = MASK
         _close(self.logits(model, other, changed)[0], before[0], "row 0's logits changed with row 1's text and tokens")
 
+    @promise("the prompt and the known tokens matter")
     @torch.no_grad()
     def test_the_prompt_and_the_known_tokens_matter(self) -> None:
         model = self.awake()
@@ -113,6 +120,7 @@ class TransformerContract(Contract):
         known = torch.where(tokens == MASK, MASK, (tokens + 1) % model.codebook_size)
         assert not torch.allclose(before, self.logits(model, text, known)), "known tokens don't change the logits"
 
+    @promise("no prompt says nothing")
     @torch.no_grad()
     def test_a_text_whose_mask_is_all_false_equals_any_other_null_text(self) -> None:
         model = self.awake()
@@ -124,6 +132,7 @@ class TransformerContract(Contract):
         _close(self.logits(model, noise), expected, "with no position that counts, the states still change the logits")
         _close(self.logits(model, longer), expected, "the null text's length changes the logits")
 
+    @promise("no prompt says nothing")
     def test_cross_attention_contributes_nothing_then(self) -> None:
         model = self.awake()
         null = self.text(model).null()
@@ -131,6 +140,7 @@ class TransformerContract(Contract):
         self.logits(model, TextEmbedding(states, null.mask, null.pooled)).square().sum().backward()
         assert states.grad is None or not states.grad.any(), "the null text's states receive a gradient"
 
+    @promise("padding does not count")
     @torch.no_grad()
     def test_padding_does_not_count(self) -> None:
         model = self.awake()
@@ -141,6 +151,7 @@ class TransformerContract(Contract):
             self.logits(model, padded), self.logits(model, text), "a position whose mask is False changes the logits"
         )
 
+    @promise("low-resolution tokens matter, known or not")
     @torch.no_grad()
     def test_low_tokens_matter_and_unknown_ones_are_taken(self) -> None:
         model = self.awake()
@@ -154,18 +165,19 @@ class TransformerContract(Contract):
         assert not torch.allclose(right, another), "two different low-resolution pictures give the same logits"
         assert not torch.allclose(right, none), "low-resolution tokens give the same logits as none"
 
+    @promise(UNCHANGED)
     @torch.no_grad()
     def test_inputs_are_not_changed(self) -> None:
         model = self.awake()
         text, tokens, low = self.text(model), self.tokens(model), self.low(model)
-        given = [tensor for tensor in (tokens, *text, low) if tensor is not None]
-        before = [tensor.clone() for tensor in given]
-        conditioning = model.condition(text, low)
-        kept = [tensor.clone() for tensor in conditioning]
-        model(tokens, conditioning)
-        assert all(map(torch.equal, given, before)), "the transformer changed tokens, text or low-resolution tokens"
-        assert all(map(torch.equal, conditioning, kept)), "a forward changed the conditioning, which every step shares"
+        given = {f"the text's {name}": each for name, each in text._asdict().items()} | {"the low tokens": low}
+        with unchanged(given):
+            conditioning = model.condition(text, low)
+        shared = {f"conditioning[{place}], which every step shares": each for place, each in enumerate(conditioning)}
+        with unchanged({"the tokens": tokens} | given | shared):
+            model(tokens, conditioning)
 
+    @promise("no shape depends on data")
     def test_no_shape_depends_on_data(self) -> None:
         model = self.awake()
         if not isinstance(model, nn.Module):
@@ -183,6 +195,7 @@ class TransformerContract(Contract):
             ) from problem
         assert tuple(logits.shape) == (2, *self.grid, outputs_of(model))
 
+    @promise("every weight that can learn receives a gradient")
     def test_every_weight_that_can_learn_receives_a_gradient(self) -> None:
         model = self.awake()
         if not isinstance(model, nn.Module):

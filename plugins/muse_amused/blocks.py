@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_amused.attention import CrossAttention, SelfAttention
+from muse_studio.norms import rms_norm
 
 EPS = 1e-6
 """Of every norm."""
@@ -19,8 +20,8 @@ class Norm(nn.RMSNorm):
         super().__init__(width, eps=EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[..., width] to the same; the gain follows the input's type, as the fused kernel asks for."""
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        """float[..., width] to the same."""
+        return rms_norm(x, self.eps, self.weight)
 
 
 class ResponseNorm(nn.Module):
@@ -32,9 +33,10 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, h, w, width] to the same."""
-        norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
+        wide = x.float()
+        norm = wide.square().sum((1, 2), keepdim=True).sqrt()
         share = norm / (norm.mean(-1, keepdim=True) + 1e-6)
-        return x + self.gain * (x * share.to(x.dtype)) + self.bias
+        return torch.addcmul(self.bias.float(), wide, 1 + self.gain * share).to(x.dtype)
 
 
 class ConvBlock(nn.Module):
@@ -63,14 +65,15 @@ class ConvBlock(nn.Module):
         """float[B, T, width], float[B, width] to scale and shift float[B, 2, channels], and both looks' memories."""
         scale, shift = self.modulate(F.silu(vector)).chunk(2, -1)
         seen = self.read_text(F.silu(text))
-        return torch.stack([1 + scale, shift], 1), *self.read1.remember(seen), *self.read2.remember(seen)
+        modulation = torch.stack([1 + scale, shift], 1).to(self.norm.weight.dtype)
+        return modulation, *self.read1.remember(seen), *self.read2.remember(seen)
 
     def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, *memory: Tensor) -> Tensor:
         """float[B, h, w, channels] to the same."""
         y = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         x = x + self.narrow(self.compete(F.gelu(self.widen(y))))
         scale, shift = modulation[:, :, None, None].unbind(1)
-        flat = (x * scale + shift).flatten(1, 2)
+        flat = torch.addcmul(shift, x, scale).flatten(1, 2)
         flat = flat + self.read1(self.norm1(flat), *memory[:2], mask)
         flat = flat + self.read2(self.norm2(flat), *memory[2:], mask)
         return flat.view_as(x)
@@ -120,12 +123,11 @@ class Block(nn.Module):
     def divide(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, ...]:
         """float[B, N, width] to the queries, keys and values of its self-attention float[B, heads, N, d]."""
         scale, shift = modulation[:, 0, :, None].unbind(1)
-        return self.look.divide(F.rms_norm(x, x.shape[-1:], eps=EPS) * scale + shift)
+        return self.look.divide(torch.addcmul(shift, rms_norm(x, EPS), scale))
 
     def after(self, x: Tensor, seen: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, N, width], and what its places saw of each other, to what the block makes of them."""
         (scale2, shift2), (scale3, shift3) = (each.unbind(1) for each in modulation[:, 1:, :, None].unbind(1))
-        width = x.shape[-1:]
         x = x + seen
-        x = x + self.read(F.rms_norm(x, width, eps=EPS) * scale2 + shift2, key, value, mask)
-        return x + self.think(F.layer_norm(x, width, eps=EPS) * scale3 + shift3)
+        x = x + self.read(torch.addcmul(shift2, rms_norm(x, EPS), scale2), key, value, mask)
+        return x + self.think(torch.addcmul(shift3, F.layer_norm(x, x.shape[-1:], eps=EPS), scale3))

@@ -111,7 +111,7 @@ class Amused(nn.Module):
 
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        for module in self.modules():
+        for module in self.modules() if weights is None else ():
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.02)
         fill(self, weights, adapters)

@@ -49,8 +49,8 @@ def _draw(modules: Path, sets: dict[str, dict], style: str, name: str, size: int
     if style not in sets:
         sets[style] = json.loads((package / "icons.json").read_text(encoding="utf-8"))
     png = resvg_py.svg_to_bytes(svg_string=svg(sets[style], name), width=size, height=size, skip_system_fonts=True)
-    with Image.open(io.BytesIO(bytes(png))) as picture:
-        picture = picture.convert("RGBA")
+    with Image.open(io.BytesIO(bytes(png))) as opened:
+        picture = opened.convert("RGBA")
         if picture.size != (size, size):  # a drawing that is not square keeps its shape
             square = Image.new("RGBA", (size, size))
             square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from muse_studio import memory
 from muse_studio.contracts import TextEmbedding
 from muse_studio.machine import lacks_memory
 from muse_studio.noise import Rows
@@ -38,8 +39,8 @@ def generator(seeds: list[int]) -> torch.Generator | Rows:
 def in_batches(jobs: list[Job], most: int, draw: Callable[[list[Job]], Drawn]) -> Iterator[tuple[list[Job], Drawn]]:
     """The jobs in their order, `most` at once, and what `draw` made of each batch.
 
-    Where the memory does not suffice for one, it is drawn again in halves, and so is what follows; a single job's lack of
-    memory is raised.
+    Where the memory does not suffice for one, it is drawn again in halves, and so is what follows; a single job's lack
+    of memory is raised.
     """
     while jobs:
         batch = jobs[:most]
@@ -59,7 +60,7 @@ def fitting(most: int, stages: dict[str, Stage], device: torch.device) -> int:
 
     Elsewhere lack of memory is an error that can be caught, see `in_batches`; a process on a CPU may be killed for it.
     """
-    free = free_memory() if device.type == "cpu" else None
+    free = memory.free() if device.type == "cpu" else None
     return most if free is None else max(1, min(most, free // bytes_a_picture(stages)))
 
 
@@ -73,16 +74,6 @@ def bytes_a_picture(stages: dict[str, Stage]) -> int:
         max(LOGITS * stage.grid[0] * stage.grid[1] * stage.tokenizer.codebook_size, PIXEL * stage.height * stage.width)
         for stage in stages.values()
     )
-
-
-def free_memory() -> int | None:
-    """Bytes that the system could give out; None where it does not say, as elsewhere than on Linux."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            fields = dict(line.split(":") for line in lines)
-    except OSError:
-        return None
-    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def together(texts: list[TextEmbedding]) -> TextEmbedding:

@@ -17,17 +17,19 @@ from muse_studio.device import pick
 from muse_studio.drawing import make_ready, tell
 from muse_studio.errors import UserError
 from muse_studio.files import path_of
+from muse_studio.filtering import ask_picture, ask_prompts
 from muse_studio.naming import slug, spell
 from muse_studio.pixels import to_images
 from muse_studio.plane import Plane
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance
 from muse_studio.reading import open_picture
 from muse_studio.region import read_region
 from muse_studio.retouch import Retouch
 from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.drawn import Pictures
-from muse_tasks.pictures import beside, provenance, save_new
+from muse_tasks.pictures import beside, save_new
 from muse_tasks.request import check_request, names_a_file, open_out
 from muse_tasks.watching import STRIP
 
@@ -119,9 +121,11 @@ class Edit:
     def __call__(self, hook: Any = None) -> Pictures:
         """Draw and write them all; `hook` hears of each step.
 
-        Raises UserError where the picture or the region can't be read, `out` can't be written or the device is
-        missing, before anything is drawn.
+        Raises UserError where a filter refuses the prompt, the picture or the region can't be read, `out` can't be
+        written or the device is missing, before anything is drawn; and where a filter refuses a picture, before that
+        is written.
         """
+        ask_prompts(hook, [self.prompt])
         picture = open_picture(self.picture)
         pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
         region = self._region(picture)
@@ -158,7 +162,10 @@ class Edit:
                         told = retouch.finish(tokens, text, aside, negative=negative, watch=lambda *told: None)
                         between.append((step, _image(retouch.paste(told))))
                 finished = retouch.finish(tokens, text, generator, negative=negative, watch=watch)
-                self._write(_image(retouch.paste(finished)), between, path, seed, result)
+                image = _image(retouch.paste(finished))
+                for shown in (image, *(each for _, each in between)):
+                    ask_picture(hook, shown, self.prompt, seed)
+                self._write(image, between, path, seed, result)
         if self.count > 1:
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", self._provenance(self.seed, self.count))
         return result
@@ -215,12 +222,12 @@ class Edit:
     def _encode(self, prompt: str, device: torch.device) -> TextEmbedding:
         return self.text_encoder([prompt]).to(device)
 
-    def _provenance(self, seed: int, count: int) -> Any:
+    def _provenance(self, seed: int, count: int) -> Provenance:
         recipe = self.recipe
         if recipe is not None:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device")}
             recipe |= {"seed": seed, "count": count}
-        return provenance(recipe, self.plugins)
+        return Provenance(recipe, self.plugins, edited=True)
 
 
 def _image(pixels: Tensor) -> Image.Image:

@@ -56,12 +56,13 @@ class EditEvaluation:
 
     def summary(self) -> str:
         """A table of each measure, and the files."""
-        console = Console(file=io.StringIO(), width=88)
+        text = io.StringIO()
+        console = Console(file=text, width=88)
         if "refilled" in self.metrics:
             console.print(_refilled(self.metrics["refilled"]))
         if "edited" in self.metrics:
             console.print(_edited(self.metrics["edited"]))
-        return "\n".join([console.file.getvalue().rstrip(), *map(str, self.paths)])
+        return "\n".join([text.getvalue().rstrip(), *map(str, self.paths)])
 
 
 def _refilled(found: dict[str, Any]) -> Table:

@@ -17,6 +17,7 @@ from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
 from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.pixels import to_bytes
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance, write_png
 from muse_studio.sheet import Section, contact_sheet
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.judges import Judges
@@ -69,6 +70,10 @@ class Evaluate:
     collection: Collection | None = field(default=None, init=False, repr=False)
     """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
     it may be set to that one's."""
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    """The resolved recipe, which the sheet then carries; set by the runner."""
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    """Plugins and their versions, which the sheet then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
@@ -100,12 +105,14 @@ class Evaluate:
         batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
         judges = Judges(self.metrics, self.reconstruction_metrics, device)
         judges.check({split: len(indices) for split, indices in chosen.items()})
-        tallies, seconds = {}, []
+        tallies: dict[str, Tally] = {}
+        seconds: list[float] = []
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
                 judges.start(split)
-                real = Real(self.stages, self.mask_ratios, *self._streams(split, "mask", "refine"), device)
+                noise, refining = self._streams(split, "mask", "refine")
+                real = Real(self.stages, self.mask_ratios, noise, refining, device)
                 (drawing,) = self._streams(split, "draw")
 
                 def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
@@ -130,7 +137,7 @@ class Evaluate:
                 judges.finish()
         metrics = self._metrics(tallies, gallery) | judges.found
         result = Evaluation(metrics, _sheet(tallies, list(self.stages)), seconds, judges.meanings)
-        result.paths = _write(result, out)
+        result.paths = _write(result, out, Provenance(self.recipe, self.plugins, edited=True))
         return result
 
     def _choose(self, split: str, total: int) -> list[int]:
@@ -196,11 +203,10 @@ def _sheet(tallies: dict[str, Tally], stages: list[str]) -> Image.Image:
     return contact_sheet(sections, side=96)
 
 
-def _write(result: Evaluation, out: Path) -> list[Path]:
+def _write(result: Evaluation, out: Path, said: Provenance) -> list[Path]:
     """metrics.json and sheet.png, each whole or not at all."""
     sheet, metrics = out / "sheet.png", out / "metrics.json"
-    with replacing(sheet) as aside:
-        result.sheet.save(aside, "PNG")
+    write_png(result.sheet, sheet, said)
     with replacing(metrics) as aside:
         aside.write_text(result.to_json(), encoding="utf-8")
     return [metrics, sheet]

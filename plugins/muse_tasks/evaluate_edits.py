@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from muse_studio.device import pick
 from muse_studio.drawing import make_ready
 from muse_studio.errors import UserError
 from muse_studio.files import open_folder, path_of, replacing
+from muse_studio.provenance import Provenance, write_png
 from muse_studio.sheet import contact_sheet
 from muse_tasks.edit import Edit
 from muse_tasks.edit_report import EditEvaluation
@@ -49,6 +50,10 @@ class EvaluateEdits:
     device: str = "auto"
     batch: int = 32
     shown: int = 24
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    """The resolved recipe, which the sheet then carries; set by the runner."""
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    """Plugins and their versions, which the sheet then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         for name in ("inpaint", "mask_free"):
@@ -87,8 +92,7 @@ class EvaluateEdits:
         result.paths = [out / "metrics.json", out / "sheet.png"]
         with replacing(result.paths[0]) as aside:
             aside.write_text(result.to_json(), encoding="utf-8")
-        with replacing(result.paths[1]) as aside:
-            result.sheet.save(aside, "PNG")
+        write_png(result.sheet, result.paths[1], Provenance(self.recipe, self.plugins, edited=True))
         return result
 
     def _ready(self, task: Edit | None, device: torch.device, hook: Any) -> Reworking | None:

@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
+from muse_studio.filtering import ask_picture, ask_prompts
 from muse_studio.naming import slug
 from muse_studio.pixels import to_images
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance
 from muse_studio.stage import Stage, check_fit
 from muse_tasks.batching import check_batch, fitting, generator, in_batches, together
 from muse_tasks.drawn import Pictures
-from muse_tasks.pictures import beside, provenance, save_new
+from muse_tasks.pictures import beside, save_new
 from muse_tasks.request import check_request, names_a_file, open_out
 from muse_tasks.timing import timed
 from muse_tasks.watching import ANIMATION, STRIP, Film, Frame, animate, strip
@@ -42,8 +43,8 @@ class Generate:
         32 bits alone.
     out: a folder, made where missing; or, for one picture, a name that ends in .png. No file is ever overwritten: a
         taken name is numbered.
-    batch: pictures that are drawn at once, for which each stage's sampler must be `rowwise`; fewer where the memory does
-        not suffice. It saves much time on a GPU, and little on a CPU.
+    batch: pictures that are drawn at once, for which each stage's sampler must be `rowwise`; fewer where the memory
+        does not suffice. It saves much time on a GPU, and little on a CPU.
     device: auto, cpu, cuda, cuda:1, mps, ...
     animate: beside each picture, also write name.webp, in which its tokens are filled in step by step.
     previews: beside each picture, also write name-steps.png, a strip of some of its steps.
@@ -76,8 +77,10 @@ class Generate:
     def __call__(self, hook: Any = None) -> Pictures:
         """Draw and write them all; `hook` hears of each step.
 
-        Raises UserError where `out` can't be written or the device is missing, before anything is drawn.
+        Raises UserError where a filter refuses a prompt, `out` can't be written or the device is missing, before
+        anything is drawn; and where a filter refuses a picture, before that is written.
         """
+        ask_prompts(hook, self.prompts)
         out = open_out(self.out)
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
@@ -116,44 +119,41 @@ class Generate:
 
             for batch, (drawn, films) in in_batches(jobs, most, draw):
                 for (prompt, seed), image, film in zip(batch, drawn, films, strict=True):
+                    ask_picture(hook, image, prompt, seed)
                     path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
-                    path = save_new(image, path, self._provenance(prompt, seed, 1), endings=endings)
+                    said = self._provenance(prompt, seed, 1)
+                    path = save_new(image, path, said, endings=endings)
                     if endings:
                         frames = []
                         for frame in film.frames(image):
                             frames.append(frame)
                             bar.advance(label("its steps"))
-                        self._show(frames, path, prompt, seed, result)
+                        self._show(frames, path, prompt, said, result)
                     result.paths.append(path)
                     result.images.append(image)
                     result.prompts.append(prompt)
                     result.seeds.append(seed)
         if total > 1:
-            inside = self._provenance(self.prompts, self.seed, self.count)
-            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", inside)
+            said = self._provenance(self.prompts, self.seed, self.count)
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", said)
         return result
 
-    def _show(self, frames: list[Frame], path: Path, prompt: str, seed: int, result: Pictures) -> None:
+    def _show(self, frames: list[Frame], path: Path, prompt: str, said: Provenance, result: Pictures) -> None:
         """Write what is asked for beside the picture at `path`."""
         if self.animate:
-            animation = animate(frames, beside(path, ANIMATION), self._recipe(prompt, seed, 1))
-            result.animations.append(animation)
+            result.animations.append(animate(frames, beside(path, ANIMATION), said))
         if self.previews:
-            inside = self._provenance(prompt, seed, 1)
-            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), inside))
+            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), said))
 
     @torch.inference_mode()
     def _encode(self, prompt: str, device: torch.device) -> TextEmbedding:
         return self.text_encoder([prompt]).to(device)
 
-    def _recipe(self, prompt: str | list[str], seed: int, count: int) -> dict[str, Any] | None:
-        """The recipe of just these pictures; where they were written, how many at once, and on what device is
-        nobody else's concern."""
-        if self.recipe is None:
-            return None
-        kept = {key: value for key, value in self.recipe.items() if key not in ("out", "device", "batch")}
-        return {**kept, "prompt": prompt, "seed": seed, "count": count}
-
-    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> PngInfo:
-        return provenance(self._recipe(prompt, seed, count), self.plugins)
+    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
+        """Of just these pictures; where they were written, and how they were computed, is not in it."""
+        recipe = self.recipe
+        if recipe is not None:
+            recipe = {key: value for key, value in recipe.items() if key not in ("out", "device", "batch")}
+            recipe |= {"prompt": prompt, "seed": seed, "count": count}
+        return Provenance(recipe, self.plugins)

@@ -1,4 +1,4 @@
-"""Pictures to PNG and WebP files: whole or not at all, never over another file, each with its recipe inside."""
+"""Pictures to PNG and WebP files: whole or not at all, never over another file, each saying where it comes from."""
 
 from __future__ import annotations
 
@@ -6,48 +6,27 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from muse_studio.errors import UserError
-from muse_studio.picture import PICTURE_KEY, webp_exif
-from muse_studio.tree import to_yaml
-
-PLUGINS_KEY = "muse_plugins"
-SOFTWARE = "muse_studio"
-"""PNG text keys: the plugins and their versions, and what the standard keyword "Software" holds."""
+from muse_studio.provenance import Provenance
 
 
-def provenance(recipe: dict[str, Any] | None, plugins: dict[str, str] | None) -> PngInfo:
-    """PNG text from which `muse run picture.png` draws the picture again; without a recipe, the software alone."""
-    text = PngInfo()
-    text.add_text("Software", SOFTWARE)
-    if recipe is not None:
-        text.add_itxt(PICTURE_KEY, to_yaml(recipe))
-    if plugins is not None:
-        text.add_itxt(PLUGINS_KEY, "\n".join(f"{name} {version}" for name, version in sorted(plugins.items())))
-    return text
-
-
-def save_new(image: Image.Image, path: Path, text: PngInfo | None = None, *, endings: Sequence[str] = ()) -> Path:
+def save_new(image: Image.Image, path: Path, said: Provenance, *, endings: Sequence[str] = ()) -> Path:
     """Write a PNG to `path`, or to `path` numbered from 2 where that exists: apple.png, apple-2.png.
 
     endings: of the files that are to stand `beside` it; a number at which one of them exists is passed over.
     Returns the path that it took. Raises UserError where the disk refuses.
     """
-    return _save_new(path, endings, lambda aside: image.save(aside, "PNG", pnginfo=text))
+    return _save_new(path, endings, lambda aside: image.save(aside, "PNG", pnginfo=said.png()))
 
 
-def save_animation(
-    images: Sequence[Image.Image], milliseconds: Sequence[int], path: Path, recipe: dict[str, Any] | None = None
-) -> Path:
+def save_animation(images: Sequence[Image.Image], milliseconds: Sequence[int], path: Path, said: Provenance) -> Path:
     """Write pictures of one size, each to be seen for so long, to a WebP that loops for ever and loses no pixel.
 
-    Numbered, returned and refused as in `save_new`. `muse run` of it draws by the `recipe`, where there is one.
+    Numbered, returned and refused as in `save_new`.
     """
-    exif = b"" if recipe is None else webp_exif(to_yaml(recipe))
     return _save_new(
         path,
         (),
@@ -63,7 +42,7 @@ def save_animation(
             # 747 KiB, pillow's default of 80 and 4 takes 5 s for 652 KiB.
             quality=0,
             method=0,
-            exif=exif,
+            **said.webp(),
         ),
     )
 

@@ -41,7 +41,8 @@ class Real:
     @torch.inference_mode()
     def measure(self, tally: Tally, records: list[Record], text: TextEmbedding) -> Tensor:
         """One batch, whose captions are `text`, into the tally; returns it, uint8, as the last tokenizer gives it."""
-        low, smaller = None, {}
+        low: Tensor | None = None
+        smaller: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             images = torch.stack([stage.resize(record["image"]) for record in records])
             tokens = stage.tokenizer.encode((images.float() / 255).to(self.device))

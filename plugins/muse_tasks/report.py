@@ -85,9 +85,10 @@ class Evaluation:
 
     def summary(self) -> str:
         """One table, a column a split, and the files."""
-        console = Console(file=io.StringIO(), width=88)
+        text = io.StringIO()
+        console = Console(file=text, width=88)
         console.print(self._table())
-        return "\n".join([console.file.getvalue().rstrip(), *map(str, self.paths)])
+        return "\n".join([text.getvalue().rstrip(), *map(str, self.paths)])
 
     def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Of each metric its name, and of each of its numbers the name and the value by split."""

@@ -13,6 +13,7 @@ from muse_studio.files import open_folder, path_of, replacing
 from muse_studio.grid import Block, grid_sheet
 from muse_studio.naming import check_prompt
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance, write_png
 from muse_studio.sheet import side_of
 from muse_tasks.combinations import combine, name_of
 from muse_tasks.kept import Kept
@@ -135,8 +136,7 @@ class Sweep:
         written = [out / TABLE, out / MARKDOWN]
         if found := blocks(table, self.shown):
             first = next(cell for row in found[0].cells for cell in row if isinstance(cell, Image.Image))
-            with replacing(out / SHEET) as aside:
-                grid_sheet(found, side=side_of(first)).save(aside, "PNG")
+            write_png(grid_sheet(found, side=side_of(first)), out / SHEET, Provenance())
             written.append(out / SHEET)
         if table.scores:
             draw_plot(table, out / PLOT)

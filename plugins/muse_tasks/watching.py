@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -14,6 +13,7 @@ from muse_studio.drawing import count_steps
 from muse_studio.naming import spell
 from muse_studio.pixels import to_images
 from muse_studio.previews import previews
+from muse_studio.provenance import Provenance
 from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage
 from muse_tasks.pictures import save_animation
@@ -69,10 +69,10 @@ class Film:
             before = shown
 
 
-def animate(frames: Sequence[Frame], path: Path, recipe: dict[str, Any] | None) -> Path:
+def animate(frames: Sequence[Frame], path: Path, said: Provenance) -> Path:
     """Write the frames as an animation that rests on the last one; see `save_animation`."""
     milliseconds = [STEP] * (len(frames) - 1) + [REST]
-    return save_animation([frame.image for frame in frames], milliseconds, path, recipe)
+    return save_animation([frame.image for frame in frames], milliseconds, path, said)
 
 
 def strip(frames: Sequence[Frame], prompt: str) -> Image.Image:

@@ -25,6 +25,8 @@ class CLIP(PretrainedEncoder):
     layer: whose states, from the end: -1 the last with the final norm, -2 the penultimate without it (as aMUSEd).
     padded: every prompt is filled up to `length` by the tokenizer's padding, which then counts like words, as aMUSEd
         and Stable Diffusion were trained.
+    padding: the id that fills up, where it is another than the tokenizer's own: open_clip's is 0, which counts where
+        `padded` is set.
     dtype: of the weights.
     offline: never ask the hub. Otherwise it is asked only for what the local cache (HF_HOME) lacks.
     width: D, so that a recipe can be checked where the model is not; by default its configuration is asked. What is
@@ -37,6 +39,7 @@ class CLIP(PretrainedEncoder):
         length: int = 77,
         layer: int = -1,
         padded: bool = False,
+        padding: int | None = None,
         dtype: Precision = "float32",
         offline: bool = False,
         width: int | None = None,
@@ -46,12 +49,22 @@ class CLIP(PretrainedEncoder):
             raise ValueError(f"layer is {layer}; it counts from the end: -1 is the last, -2 the one before it")
         if width is not None and width < 1:
             raise ValueError(f"width is {width}; give the model's hidden_size, or leave it out")
-        self.layer, self.padded, self.told = layer, padded, width
+        if padding is not None and padding < 0:
+            raise ValueError(
+                f"padding is {padding}; give the id of a token, 0 or more, or null for the tokenizer's own"
+            )
+        self.layer, self.padded, self.padding, self.told = layer, padded, padding, width
 
     @property
     def identity(self) -> str:
         """As any pretrained encoder's, and whether the padding counts."""
-        return f"{super().identity}{' padded' * self.padded}"
+        by = "" if self.padding is None else f" by {self.padding}"
+        return f"{super().identity}{f' padded{by}' * self.padded}"
+
+    def tokenize(self, prompts: list[str]) -> tuple[list[list[int]], int]:
+        """Ids with the tokenizer's own special tokens, and the padding's."""
+        rows, own = super().tokenize(prompts)
+        return rows, own if self.padding is None else self.padding
 
     @cached_property
     def text_config(self) -> Any:

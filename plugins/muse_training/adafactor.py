@@ -40,7 +40,7 @@ class FactoredOptimizer(torch.optim.Optimizer):
         super().__init__(params, {"lr": settings.rate, "betas": tuple(settings.betas), "clip": settings.clip})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no step here takes a closure
         """One step for every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:

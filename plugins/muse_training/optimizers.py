@@ -55,7 +55,8 @@ class AdamW:
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the model's learning parameters."""
-        return torch.optim.AdamW(groups(model, self.weight_decay), self.rate, tuple(self.betas), fused=fused(model))
+        betas = (self.betas[0], self.betas[1])
+        return torch.optim.AdamW(groups(model, self.weight_decay), self.rate, betas, fused=fused(model))
 
 
 @dataclass
@@ -97,9 +98,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.muon = torch.optim.Muon(
             hidden, settings.rate, settings.weight_decay, settings.momentum, adjust_lr_fn="match_rms_adamw"
         )
-        self.adamw = torch.optim.AdamW(
-            [matrices | {"params": rest}, others], settings.rate, tuple(settings.betas), fused=fused(model)
-        )
+        all_else, betas = [matrices | {"params": rest}, others], (settings.betas[0], settings.betas[1])
+        self.adamw = torch.optim.AdamW(all_else, settings.rate, betas, fused=fused(model))
         super().__init__([*self.muon.param_groups, *self.adamw.param_groups], {})
         self._share()
 
@@ -107,7 +107,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.muon.param_groups, self.adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no step here takes a closure
         """One step of each."""
         self.muon.step()
         self.adamw.step()

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.files import replacing
 from muse_studio.naming import check_prompt
 from muse_studio.pixels import to_images
+from muse_studio.provenance import Provenance, write_png
 from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_training.records import Encoder, stack
 
@@ -52,13 +53,22 @@ class Sheets:
 
     encoder: the stage, and what is frozen. dataset: read at once, its first records alone. steps: of the whole run.
     writes: whether this process is the one to write; all of a team draw, as each may hold a share of the weights.
+    hook: the observers, who are shown each sheet.
     """
 
     def __init__(
-        self, samples: Samples, encoder: Encoder, dataset: Any, folder: Path, steps: int, writes: bool = True
+        self,
+        samples: Samples,
+        encoder: Encoder,
+        dataset: Any,
+        folder: Path,
+        steps: int,
+        writes: bool = True,
+        hook: Any = None,
     ) -> None:
         self.samples, self.folder, self.steps, self.writes = samples, folder, steps, writes
-        stages = list(encoder.stages.values())
+        self.hook = hook
+        self.name, stages = list(encoder.stages)[-1], list(encoder.stages.values())
         self.stage, self.low, self.given = stages[-1], None, []
         prompts, seen = samples.prompts, None
         if not prompts or len(stages) > 1:
@@ -90,8 +100,12 @@ class Sheets:
             return
         labels = ["given", "drawn"] if self.given else []
         sheet = contact_sheet([Section(f"step {done}", tiles, labels)], side=side_of(tiles[0].images[-1]))
-        with replacing(self.folder / f"step-{done:07d}.png") as aside:
-            sheet.save(aside, "PNG")
+        write_png(sheet, self.folder / f"step-{done:07d}.png", Provenance(edited=bool(self.given)))
+        if self.hook is not None:
+            image = torch.from_numpy(np.array(sheet).transpose(2, 0, 1).copy())
+            self.hook.muse_step(
+                stage=self.name, step=done, steps=self.steps, tokens=None, loss=None, image=image, numbers=None
+            )
 
     @torch.no_grad()
     def _decode(self, tokenizer: Any, tokens: Tensor) -> Tensor:

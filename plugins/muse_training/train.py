@@ -122,7 +122,7 @@ class Train:
                 check_size(loop.first(data)["image"], self.name, self.stage)
         after = None
         if self.samples is not None:
-            after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, team.leads)
+            after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, team.leads, hook)
         name, settings = self.name, self.recipe
         if self.adapter is not None:
             name, settings = KEY, settings | {KEY: self.adapter.settings(self.stage.transformer)}

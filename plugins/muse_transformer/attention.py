@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muse_studio.norms import rms_norm
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention. float[B, heads, N, d] to float[B, heads, N, d]; mask: bool[B, 1, 1, M].
@@ -31,17 +33,14 @@ def merge(x: Tensor) -> Tensor:
 
 
 class HeadNorm(nn.RMSNorm):
-    """Root-mean-square norm of each head's queries or keys: attention's logits stay small (Dehghani et al., 2023).
-
-    The gain follows the input's type: with both alike, the fused kernel serves under autocast too.
-    """
+    """Root-mean-square norm of each head's queries or keys: attention's logits stay small (Dehghani et al., 2023)."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, heads, N, width] to the same."""
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.eps, self.weight)
 
 
 class SelfAttention(nn.Module):

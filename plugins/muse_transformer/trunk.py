@@ -104,7 +104,8 @@ class Trunk(nn.Module):
 
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        self.start()
+        if weights is None:
+            self.start()
         fill(self, weights, adapters)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:

@@ -60,6 +60,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(
             *layers, nn.Conv2d(now, now, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(now, 1, 3, 1, 1)
         )
+        self.means: Tensor
         self.register_buffer("means", torch.zeros(2))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -37,6 +37,10 @@ class VQ(nn.Module):
     cosine: latents and codes are compared as unit vectors (ViT-VQGAN, Yu et al., 2022).
     """
 
+    counts: Tensor
+    sums: Tensor
+    idle: Tensor
+
     def __init__(self, size: int, width: int, cosine: bool, ema: float, revive_after: int) -> None:
         super().__init__()
         self.size, self.width, self.cosine, self.ema, self.revive_after = size, width, cosine, ema, revive_after
@@ -118,6 +122,8 @@ class VQ(nn.Module):
 class LFQ(nn.Module):
     """Lookup-free quantization: each of log2(K) latents becomes its sign (MAGVIT-v2, Yu et al., 2024, section 3.1)."""
 
+    powers: Tensor
+
     def __init__(self, size: int) -> None:
         super().__init__()
         bits = size.bit_length() - 1
@@ -148,6 +154,9 @@ class LFQ(nn.Module):
 
 class FSQ(nn.Module):
     """Finite scalar quantization: each latent is bounded and rounded to a few levels (Mentzer et al., 2024)."""
+
+    levels: Tensor
+    basis: Tensor
 
     def __init__(self, size: int, levels: list[int]) -> None:
         super().__init__()

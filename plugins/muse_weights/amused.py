@@ -169,6 +169,7 @@ def recipes(imported: Imported) -> Recipes:
     settings = imported.settings
     base = {
         "size": settings["transformer"]["grid"][0] * settings["transformer"]["stride"],
+        "precision": "auto",
         "tokenizer": {"use": "vqgan", **settings["vqvae"], "weights": imported.weights("vqvae")},
         "transformer": {"use": "amused", **settings["transformer"], "weights": imported.weights("transformer")},
         "schedule": "cosine",

@@ -31,7 +31,7 @@ class Copied:
 class Imported:
     """What the recipes of an imported model are made of.
 
-    folder: where it all will lie. settings: of each piece's part, by the piece's name.
+    folder: where it all will lie. settings: of each piece's part, and of those that are given, by name.
     """
 
     folder: Path
@@ -48,6 +48,7 @@ class Dialect:
 
     about: what has it. told: JSON files that must say these things, else it is another model's.
     recipes: the recipes to write beside the weights, by their files' names; the first one is the model.
+    given: parts that are taken as they are published, and not imported: their settings by name, `model` being where.
     further: tensors of a piece that no file has, made of what was written before it, which lies in the given folder,
         and of the settings of all pieces.
     """
@@ -57,4 +58,5 @@ class Dialect:
     recipes: Callable[[Imported], Recipes]
     told: Tables = field(default_factory=dict)
     copied: tuple[Copied, ...] = ()
+    given: Tables = field(default_factory=dict)
     further: Mapping[str, Callable[[Path, Tables], dict[str, Tensor]]] = field(default_factory=dict)

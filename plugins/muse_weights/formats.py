@@ -9,21 +9,25 @@ from muse_weights.dialect import Dialect
 
 DONE = {
     "amused": "muse_weights.amused:AMUSED",
+    "halton-maskgit": "muse_weights.halton:HALTON_MASKGIT",
     "llamagen-vq": "muse_weights.tokenizers:LLAMAGEN_VQ",
+    "maskgit-256": "muse_weights.maskgit:TORCH_256",
+    "maskgit-256-flax": "muse_weights.maskgit:FLAX_256",
+    "maskgit-512": "muse_weights.maskgit:TORCH_512",
+    "maskgit-512-flax": "muse_weights.maskgit:FLAX_512",
     "maskgit-vqgan": "muse_weights.tokenizers:MASKGIT_VQGAN",
+    "maskgit-vqgan-flax": "muse_weights.maskgit_vqgan:FLAX_VQGAN",
+    "muse-pytorch": "muse_weights.muse_pytorch:TEXT",
+    "muse-pytorch-class": "muse_weights.muse_pytorch:CLASS",
+    "open-magvit2": "muse_weights.magvit2:OPEN_MAGVIT2",
     "taming-vqgan": "muse_weights.tokenizers:TAMING_VQGAN",
 }
 """Where the table of each dialect is."""
 
 NOT_DONE = {
-    "halton-maskgit": "Halton-MaskGIT's class-conditional transformers",
     "maskbit": "MaskBit's tokenizers and transformers",
     "maskgen": "MaskGen's transformers",
-    "maskgit": "MaskGIT's class-conditional transformer",
-    "maskgit-flax": "MaskGIT's checkpoints as flax trees",
     "meissonic": "Meissonic and Monetico",
-    "muse-pytorch": "MUSE-Pytorch's transformers",
-    "open-magvit2": "Open-MAGVIT2's tokenizers",
     "titok": "TiTok and TA-TiTok",
 }
 """Dialects that are refused by name."""

@@ -18,7 +18,7 @@ UNDONE: dict[Change, Callable[[Tensor], Tensor]] = {
     "flat": lambda tensor: tensor[None, None, None],
     "transposed": lambda tensor: tensor.transpose(0, 1),
 }
-"""What CHANGES did, undone; what was flat had four axes, as diffusers' response norm has."""
+"""What CHANGES did, undone, in dialects that are exported; what was flat had four axes, as diffusers' response norm."""
 
 
 def published(name: str, tensor: Tensor, piece: Piece, settings: Settings) -> dict[str, Tensor]:

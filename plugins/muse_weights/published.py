@@ -9,16 +9,15 @@ from typing import Any
 
 from muse_studio import run
 from muse_studio.fetching import cache_folder
-from muse_weights.formats import dialect
-from muse_weights.task import ImportWeights
+from muse_weights.task import ImportWeights, check_others
 
 
 @dataclass
 class GeneratePublished:
     """Draw with a published model, whose weights are imported into the cache folder (MUSE_CACHE) at the first run.
 
-    source, format, variant: what to import, as `import-weights` takes them.
-    prompt, negative, count, seed, out, device, animate, previews: as `generate` takes them.
+    source, format, variant, others: what to import, as `import-weights` takes them.
+    prompt, negative, count, seed, out, batch, device, animate, previews: as `generate` takes them.
     changes: a table that is merged over the imported model's recipe, such as {stages: {base: {sampler: {steps: 8}}}}.
     """
 
@@ -29,25 +28,31 @@ class GeneratePublished:
     count: int = 1
     seed: int = 0
     out: str = "out"
+    batch: int = 1
     device: str = "auto"
     animate: bool = False
     previews: bool = False
     variant: str | None = None
     changes: dict = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
+    """Plugin files that the task was run with, which may hold a filter; set by the runner."""
 
     def __post_init__(self) -> None:
-        dialect(self.format)
+        check_others(self.format, self.others)
 
     def __call__(self, hook: Any = None) -> Any:
         """What `generate` returns. UserError where the weights can't be had or don't fit."""
-        asked = ("prompt", "negative", "count", "seed", "out", "device", "animate", "previews")
+        asked = ("prompt", "negative", "count", "seed", "out", "batch", "device", "animate", "previews")
         request = {name: getattr(self, name) for name in asked}
-        return run({**self.changes, "extends": str(self.model() / "generate.yaml"), **request})
+        recipe = {**self.changes, "extends": str(self.model() / "generate.yaml"), **request}
+        return run(recipe, plugins=self.plugin_files)
 
     def model(self) -> Path:
         """The folder of the imported model, made where it is missing."""
-        told = " ".join(map(str, (self.source, self.format, self.variant)))
+        apart = (f"{name}={address}" for name, address in sorted(self.others.items()))
+        told = " ".join(map(str, (self.source, self.format, self.variant, *apart)))
         folder = cache_folder() / "imported" / hashlib.sha256(told.encode()).hexdigest()[:16]
         if not folder.is_dir():
-            ImportWeights(self.source, self.format, str(folder), variant=self.variant)()
+            ImportWeights(self.source, self.format, str(folder), variant=self.variant, others=self.others)()
         return folder

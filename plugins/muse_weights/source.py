@@ -1,10 +1,9 @@
-"""Where published weights lie: a folder, a file, the hub or any address; safetensors whole or in shards, or pickled."""
+"""Where published weights lie: a folder, a file, the hub or any address; safetensors, pickled, or a tree of flax."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from muse_studio import weights
 from muse_studio.errors import UserError
 from muse_studio.files import path_of
 from muse_studio.pickled import unpickled
+from muse_weights import flaxfile
+from muse_weights.tensors import Tensors
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
-"""How the names of pickled files end; all else is taken to be safetensors."""
+"""How the names of pickled files end; what is none of flax's either is taken to be safetensors."""
 
 
 class Source:
@@ -101,16 +102,13 @@ class Source:
         return f"{self.address}/{name}" if name else self.address
 
 
-@dataclass
-class Tensors:
-    """A model's tensors, each read when it is asked for. shapes: by name. types: likewise, "torch.float16"."""
-
-    shapes: dict[str, list[int]]
-    read: Callable[[str], Tensor]
-
-
 def opened(files: list[Path], unwrap: tuple[str, ...] = ()) -> Tensors:
-    """The tensors of one or several files; UserError where one is damaged, or would run code."""
+    """The tensors of one or several files; UserError where one is damaged, or would run code.
+
+    unwrap: under which keys of a pickled file, or of a tree, they lie; the first that is there counts.
+    """
+    if files[0].suffix in flaxfile.ENDINGS:
+        return flaxfile.opened(files[0], unwrap)
     if files[0].suffix in PICKLED:
         held = unpickled(files[0], unwrap)
         return Tensors({name: list(tensor.shape) for name, tensor in held.items()}, held.__getitem__)

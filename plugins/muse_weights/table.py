@@ -10,15 +10,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 Settings = Mapping[str, Any]
-Change = Literal["", "linear", "flat", "transposed"]
+Change = Literal["", "linear", "flat", "transposed", "convolution", "to_heads", "from_heads"]
 
 CHANGES: dict[Change, Callable[[Tensor], Tensor]] = {
     "": lambda tensor: tensor,
     "linear": lambda tensor: tensor.squeeze(-1).squeeze(-1),
     "flat": lambda tensor: tensor.flatten(),
     "transposed": lambda tensor: tensor.transpose(0, 1),
+    "convolution": lambda tensor: tensor.permute(3, 2, 0, 1),
+    "to_heads": lambda tensor: tensor.flatten(1).transpose(0, 1),
+    "from_heads": lambda tensor: tensor.flatten(0, 1).transpose(0, 1),
 }
-"""What becomes of a tensor: nothing; a 1x1 convolution's to a linear layer's; one axis alone; rows for columns."""
+"""What becomes of a tensor: nothing; a 1x1 convolution's to a linear layer's; one axis alone; rows for columns.
+
+The last three are for flax: a convolution [height, width, in, out], linear layers [in, heads, d] and [heads, d, out].
+"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,16 @@ class Piece:
         itself a file.
     kind, part: "transformer", "amused".
     rules: the first that matches counts. drop: patterns of names that are left out, and why that is right.
+    averages: what the names of moving averages begin with, the rest being a tensor's name without its dots; where there
+        are any, they are taken in the tensors' places.
+    copies: names that are left out as they hold what another name holds, by that name; checked.
     expected: what config.json must say, and what all of ours say too, so that they are no settings.
     defaults: what config.json means where it says nothing.
     settings: our part's; LookupError where config.json lacks one, ValueError where ours can't be like that.
     places: where modules stand in our part, by the names that the rules give them, where that depends on its depth.
-    unwrap: under which keys of a pickled file the tensors lie; the first that is there counts.
+    home: an address of its own, where it is published apart from the rest.
+    unwrap: under which keys of a file the tensors lie; the first that is there counts.
+    prefixes: what names may begin with, one after the other, and says nothing, such as torch.compile's "_orig_mod.".
     starts: tensors of ours that no file has, and the number that they are filled with.
     made: tensors of ours that no file has, and that the dialect makes of other files.
     shapes: the tensors of ours, from config.json, where the part itself is not made to be asked.
@@ -73,10 +84,14 @@ class Piece:
     folder: str = ""
     file: str = ""
     drop: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
     expected: Settings = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
     places: Callable[[Settings], Mapping[str, str]] | None = None
+    home: str = ""
     unwrap: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    averages: str = ""
     starts: Mapping[str, float] = field(default_factory=dict)
     made: tuple[str, ...] = ()
     shapes: Callable[[Settings], dict[str, list[int]]] | None = None
@@ -109,7 +124,7 @@ def match(names: Iterable[str], piece: Piece, settings: Settings) -> Match:
     found = Match({}, [], [])
     places = None if piece.places is None else piece.places(settings)
     for name in names:
-        if any(re.fullmatch(pattern, name) for pattern in piece.drop):
+        if name in piece.copies or any(re.fullmatch(pattern, name) for pattern in piece.drop):
             found.dropped.append(name)
             continue
         rule, ours = _ours(name, piece.rules)
@@ -161,10 +176,13 @@ def differences(found: Match, shapes: Mapping[str, list[int]], wanted: Mapping[s
 
 
 def _shape(origins: list[Origin], shapes: Mapping[str, list[int]]) -> list[int]:
-    """The shape that tensors have once they are changed and stacked; [] where they can't be stacked."""
+    """The shape that tensors have once they are changed and stacked; [] where they can't be."""
     import torch
 
-    changed = [CHANGES[each.rule.change](torch.empty(shapes[each.name], device="meta")) for each in origins]
+    try:
+        changed = [CHANGES[each.rule.change](torch.empty(shapes[each.name], device="meta")) for each in origins]
+    except (IndexError, RuntimeError):  # of fewer or more axes than the rule changes
+        return []
     if len({tuple(each.shape[1:]) for each in changed}) > 1 or (len(changed) > 1 and not changed[0].ndim):
         return []
     return [sum(each.shape[0] for each in changed), *changed[0].shape[1:]] if changed[0].ndim else []

@@ -21,8 +21,9 @@ from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import dialect, refusal
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
-from muse_weights.source import Source, Tensors, opened
+from muse_weights.source import Source, opened
 from muse_weights.table import Found, Match, Piece, differences, made, match
+from muse_weights.tensors import Tensors
 
 
 @dataclass
@@ -40,6 +41,8 @@ class ImportWeights:
     dry_run: tell what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
     sha256: of files of the source, by their names in it; each is checked.
+    others: where that lies which is published apart from the source, by its name, such as {tokenizer: vq.pt}; by
+        default where the dialect knows it to be.
     """
 
     source: str
@@ -48,11 +51,12 @@ class ImportWeights:
     dry_run: bool = False
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ValueError("source is empty; give a folder, a file, or an address such as hf://owner/name")
-        dialect(self.format)
+        check_others(self.format, self.others)
 
     def __call__(self, hook: Any = None) -> Report:
         """Read, compare, write. UserError, with nothing written, where the source does not fit or `out` is taken."""
@@ -63,7 +67,7 @@ class ImportWeights:
             check_free(out)
         try:
             told = _told(chosen, source)
-            opens = [_Opened.of(piece, source, told) for piece in chosen.pieces]
+            opens = [self._open(piece, source, told) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
@@ -86,13 +90,35 @@ class ImportWeights:
                 (aside / name).mkdir()
                 for new, file in files.items():
                     shutil.copyfile(file, aside / name / new)
-            settings = {each.piece.name: each.settings for each in opens}
+            settings = {each.piece.name: each.settings for each in opens} | {
+                name: {**given, "model": self.others.get(name, given["model"])} for name, given in chosen.given.items()
+            }
             for each in opens:
                 further = chosen.further.get(each.piece.name, _nothing)(aside, settings)
-                each.save(aside / each.piece.written, further, self.source)
+                where = self.others.get(each.piece.name, each.piece.home) if each.piece.home else self.source
+                each.save(aside / each.piece.written, further, where)
             names = write(aside, chosen.recipes(Imported(out, settings)), self.source, self.format)
         report.recipes = [out / name for name in names]
         return report
+
+    def _open(self, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
+        """A piece where it lies."""
+        if not piece.home:
+            return _Opened.of(piece, source, told)
+        try:
+            return _Opened.of(piece, Source(self.others.get(piece.name, piece.home), None, {}), told)
+        except UserError as error:
+            raise UserError(f"{error}; what others.{piece.name} says is taken for it") from error
+
+
+def check_others(format: str, others: dict[str, str]) -> None:
+    """ValueError where there is no such dialect, or where `others` names what is not published apart from it."""
+    chosen = dialect(format)
+    apart = [*(piece.name for piece in chosen.pieces if piece.home), *chosen.given]
+    for name in others:
+        if name not in apart:
+            has = f"these are: {', '.join(apart)}" if apart else "nothing is"
+            raise ValueError(f"others has {name!r}, which of format {format!r} is not published apart; {has}")
 
 
 def _nothing(folder: Path, settings: Tables) -> dict[str, Tensor]:
@@ -142,7 +168,7 @@ class _Opened:
                     f"knows {value!r} alone"
                 )
         files = source.weights(f"{folder}{piece.weights}" if piece.weights else "")
-        tensors = opened(files, piece.unwrap)
+        tensors = opened(files, piece.unwrap).without(piece.prefixes).averaged(piece.averages)
         try:
             settings = piece.settings(Found(config, tensors.shapes, told))
         except (LookupError, TypeError, ValueError) as error:
@@ -153,6 +179,11 @@ class _Opened:
         fit.matched, fit.made = sum(map(len, found.origins.values())), len(found.origins)
         names = progress([o.name for origins in found.origins.values() for o in origins], f"reading {piece.name}")
         misfits["not finite"] = [name for name in names if not tensors.read(name).isfinite().all()]
+        misfits["no copies"] = [
+            f"{name} differs from {other}"
+            for name, other in piece.copies.items()
+            if {name, other} <= tensors.shapes.keys() and not torch.equal(tensors.read(name), tensors.read(other))
+        ]
         return cls(piece, settings, tensors, found, fit, sum(file.stat().st_size for file in files))
 
     def save(self, path: Path, further: dict[str, Tensor], source: str) -> None:

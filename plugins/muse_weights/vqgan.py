@@ -21,9 +21,9 @@ def places(settings: Settings) -> dict[str, str]:
     """
     levels, blocks, attention = len(settings["multipliers"]), settings["blocks"], settings.get("attention", False)
     found = {name: name for name in ("pre", "post", "quantizer")}
-    encoder = _encoder(levels, blocks, attention)
+    encoder = encoder_layers(levels, blocks, attention)
     found |= {f"encoder.{name}": f"encoder.layers.{place}" for place, name in enumerate(encoder)}
-    for place, name in enumerate(_decoder(levels, settings.get("decoder_blocks", blocks + 1), attention)):
+    for place, name in enumerate(decoder_layers(levels, settings.get("decoder_blocks", blocks + 1), attention)):
         found[f"decoder.{name}"] = f"decoder.layers.{place}"
         level, dot, rest = name.partition(".")
         if level.isdecimal():
@@ -31,7 +31,8 @@ def places(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _encoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+def encoder_layers(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+    """What each layer of our encoder is, in their order, by the names of `places`."""
     yield "conv_in"
     for level in range(levels):
         yield from _level(level, blocks, attention and level == levels - 1)
@@ -41,7 +42,8 @@ def _encoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
     yield from ("norm_out", ACTIVATION, "conv_out")
 
 
-def _decoder(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+def decoder_layers(levels: int, blocks: int, attention: bool) -> Iterator[str]:
+    """As `encoder_layers`; levels count from the smallest resolution."""
     yield "conv_in"
     yield from _middle(attention)
     for level in range(levels):
@@ -89,7 +91,7 @@ def settings(
     """
     shapes = found.shapes
     channels, latents = shapes["encoder.conv_in.weight"][0], shapes["encoder.conv_out.weight"][0]
-    levels = _count(encoder.format("{}", 0), shapes)
+    levels = count_blocks(encoder.format("{}", 0), shapes)
     wide = [shapes[f"{encoder.format(level, 0)}.conv1.weight"][0] for level in range(levels)]
     if not wide or any(each % channels for each in wide):
         raise ValueError(f"levels whose channels are multiples of {channels}")
@@ -100,8 +102,8 @@ def settings(
         "latent_width": None if latents == width else latents,
         "channels": channels,
         "multipliers": [each // channels for each in wide],
-        "blocks": _count(encoder.format(0, "{}"), shapes),
-        "decoder_blocks": _count(decoder, shapes),
+        "blocks": count_blocks(encoder.format(0, "{}"), shapes),
+        "decoder_blocks": count_blocks(decoder, shapes),
         "attention": any(".q." in name for name in shapes),
         "cosine": False,
         "ema": 0.0,
@@ -109,6 +111,6 @@ def settings(
     }
 
 
-def _count(block: str, shapes: Mapping[str, list[int]]) -> int:
+def count_blocks(block: str, shapes: Mapping[str, list[int]]) -> int:
     """How many blocks there are of that name, {} standing for 0, 1, 2 ..."""
     return next(number for number in count() if f"{block.format(number)}.conv1.weight" not in shapes)

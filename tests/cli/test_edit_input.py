@@ -39,45 +39,6 @@ def bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "override", "message"),
-    [
-        (
-            "variations",
-            "editor.strength=2",
-            "editor.strength — strength is 2.0; give 0 (keeps the picture) to 1 (forgets",
-        ),
-        (
-            "edit-mask-free",
-            "editor.fraction=0",
-            "editor.fraction — fraction is 0.0; give a share of the tokens, above 0",
-        ),
-        ("edit-mask-free", "editor.iterations=0", "editor.iterations — iterations is 0; give 1 or more"),
-        (
-            "edit-mask-free",
-            "stages.base.sampler.top_k=0",
-            "stages.base.sampler.top_k — top_k is 0; give 1 or more, or null",
-        ),
-        (
-            "edit-mask-free",
-            "every=101",
-            "every — every is 101; give a number of the editor's iterations, of which it has 100",
-        ),
-        ("inpaint", "every=1", "every — every is 1, but the editor has no iterations; leave it out"),
-        ("inpaint", "dilate=-1", "dilate — dilate is -1; give 0 or more"),
-        ("inpaint", "feather=-1", "feather — feather is -1; give 0 or more"),
-        ("inpaint", "redraw=all", "redraw — expected 'touched' | 'changed', got text 'all'"),
-        ("inpaint", "editor=inpant", "editor — no editor is called 'inpant'; did you mean 'inpaint'?"),
-        ("outpaint", "extend.left=-5", "extend.left — left is -5; give 0 pixels or more"),
-        ("outpaint", "extend.lft=5", "extend.lft — Extend has no 'lft'; did you mean 'left'?"),
-    ],
-)
-def test_a_setting_that_cannot_be(refused, recipe, override, message):
-    told = refused("run", recipe, *RANDOM, "picture=photo.png", override)
-    assert message in told
-    assert len(told.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
     ("recipe", "overrides", "message"),
     [
         ("inpaint", (), "picture: there is no file picture.png; give the path of a picture"),

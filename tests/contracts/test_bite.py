@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import random
+import re
+import socket
+import subprocess
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy
 import pytest
 import torch
 from torch import nn
 
 from muse_studio import testing
 from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.hookspecs import hookimpl
 from muse_studio.kinds import kinds
 from muse_studio.testing import (
+    BrokenPromise,
     FakeDataset,
     FakeEditor,
     FakeGuidance,
@@ -20,6 +30,7 @@ from muse_studio.testing import (
     FakeTextEncoder,
     FakeTokenizer,
     FakeTransformer,
+    promises,
 )
 
 
@@ -58,6 +69,14 @@ class Task:
         return None
 
 
+class Observer:
+    """Listens."""
+
+    @hookimpl
+    def muse_step(self, step):
+        return None
+
+
 GOOD = {
     testing.TokenizerContract: FakeTokenizer,
     testing.TextEncoderContract: FakeTextEncoder,
@@ -70,6 +89,7 @@ GOOD = {
     testing.OptimizerContract: Optimizer,
     testing.MetricContract: Metric,
     testing.TaskContract: Task,
+    testing.ObserverContract: Observer,
 }
 
 
@@ -94,7 +114,7 @@ def keep(part: type, promise: str, contract: type) -> None:
     getattr(Examined(), promise)()
 
 
-def promises(contract: type) -> list[str]:
+def names(contract: type) -> list[str]:
     return [name for name in dir(contract) if name.startswith("test_")]
 
 
@@ -113,10 +133,28 @@ def writes(self):
     open("/dev/null", "w").close()
 
 
+def connects(self):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+        connection.connect(("127.0.0.1", 9))
+
+
+def runs(self):
+    subprocess.run(["true"], check=True)
+
+
+def on_a_gpu(self):
+    torch.zeros(1, device="cuda")
+
+
 def any_settings(self, **settings):
     pass
 
 
+def unannotated(self, steps=3):
+    pass
+
+
+COUNT = itertools.count()  # what differs from call to call, seed or no seed
 SHARED: list[torch.Tensor] = []  # what a careless metric keeps for all of its kind
 encode, decode, read = FakeTokenizer.encode, FakeTokenizer.decode, FakeTextEncoder.__call__
 condition, forward = FakeTransformer.condition, FakeTransformer.forward
@@ -132,8 +170,28 @@ def drawn_globally(self, predict, tokens, schedule, generator):
     return sample(self, predict, tokens, schedule, torch.default_generator)
 
 
+def shuffled_globally(self, *given):
+    random.random()
+    return sample(self, *given)
+
+
+def permuted_globally(self, *given):
+    numpy.random.permutation(3)
+    return sample(self, *given)
+
+
 def with_fixed_seed(self, predict, tokens, schedule, generator):
     return sample(self, predict, tokens, schedule, torch.Generator())
+
+
+def carefree(self, predict, tokens, schedule, generator):
+    torch.rand(1)
+    return sample(self, predict, tokens, schedule, generator)
+
+
+def failing(self, predict, tokens, schedule, generator):
+    predict(tokens, 0.0)
+    yield tokens / (1 / 0)
 
 
 def in_place(self, predict, tokens, schedule, generator):
@@ -202,12 +260,13 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
-EDITOR, DATASET, OPTIMIZER, METRIC, TASK = (
+EDITOR, DATASET, OPTIMIZER, METRIC, TASK, OBSERVER = (
     testing.EditorContract,
     testing.DatasetContract,
     testing.OptimizerContract,
     testing.MetricContract,
     testing.TaskContract,
+    testing.ObserverContract,
 )
 
 
@@ -218,6 +277,10 @@ def call(part, function):
 BROKEN = [
     (SCHEDULE, "its_settings_can", "misspelt key", but(FakeSchedule, __init__=any_settings)),
     (SCHEDULE, "its_constructor", "writes /dev/null", but(FakeSchedule, __init__=writes)),
+    (SCHEDULE, "its_constructor", "calls a server", but(FakeSchedule, __init__=connects)),
+    (SCHEDULE, "its_constructor", "starts a process", but(FakeSchedule, __init__=runs)),
+    (SCHEDULE, "its_constructor", "begins to use a GPU", but(FakeSchedule, __init__=on_a_gpu)),
+    (SCHEDULE, "its_settings_can", "'steps' without annotation", but(FakeSchedule, __init__=unannotated)),
     (SCHEDULE, "it_says_what", "no docstring", but(FakeSchedule, __doc__=None)),
     (SCHEDULE, "all_is_masked", "at progress 0 is 1, got 0", call(FakeSchedule, lambda self, p: p)),
     (
@@ -329,7 +392,7 @@ BROKEN = [
     (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
     (MODEL, "low_tokens", "two different", but(FakeTransformer, condition=lambda self, t, low: condition(self, t))),
     (MODEL, "low_tokens", "not finite", but(FakeTransformer, condition=only_known)),
-    (MODEL, "inputs", "changed tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
+    (MODEL, "inputs", "changed the tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
     (MODEL, "no_shape", "weigh by a mask", but(FakeTransformer, forward=by_index)),
     (MODEL, "every_weight", "idle received no gradient", Idle),
     (
@@ -363,6 +426,8 @@ BROKEN = [
     (SAMPLER, "a_grid_without", "came back changed", call(FakeSampler, forgetful)),
     (SAMPLER, "the_logits", "another was drawn", call(FakeSampler, uniform)),
     (SAMPLER, "the_seed", "global generator", call(FakeSampler, drawn_globally)),
+    (SAMPLER, "the_seed", "generator of Python's random", call(FakeSampler, shuffled_globally)),
+    (SAMPLER, "the_seed", "generator of numpy", call(FakeSampler, permuted_globally)),
     (SAMPLER, "the_seed", "another seed gave the same", call(FakeSampler, with_fixed_seed)),
     (SAMPLER, "progress", "rising within 0..1", call(FakeSampler, backwards)),
     (
@@ -379,7 +444,13 @@ BROKEN = [
     ),
     (EDITOR, "the_last_grid", "still MASK", call(FakeEditor, lambda *given: list(edit(*given))[:1])),
     (EDITOR, "an_empty", "a token changed", call(FakeEditor, lambda self, t, r, resample, g: [t + 1])),
-    (EDITOR, "the_seed", "another edit", call(FakeEditor, lambda self, t, r, resample, g: [torch.randint_like(t, 16)])),
+    (
+        EDITOR,
+        "the_seed",
+        "global generator",
+        call(FakeEditor, lambda self, t, *_: [torch.randint_like(t, 16)]),
+    ),
+    (EDITOR, "the_seed", "another edit", call(FakeEditor, lambda self, t, r, resample, g: [t + next(COUNT)])),
     (
         EDITOR,
         "inputs",
@@ -444,28 +515,102 @@ BROKEN = [
         "another one saw",
         but(Metric, __init__=lambda self: setattr(self, "seen", SHARED)),
     ),
-    (METRIC, "inputs", "update changed", but(Metric, update=lambda self, real, generated, prompts: spoil(real))),
+    (
+        METRIC,
+        "inputs",
+        "changed the real pictures",
+        but(Metric, update=lambda self, real, *_: spoil(real)),
+    ),
+    (OBSERVER, "it_has_a_hook", "no method marked", but(Observer, muse_step=lambda self, step: None)),
+    (OBSERVER, "it_has_a_hook", "did you mean 'muse_step'", but(Observer, muse_stpe=Observer.muse_step)),
+    (OBSERVER, "a_method_with", "no @hookimpl above it", but(Observer, muse_started=lambda self, task: None)),
     (TASK, "it_is_called", "the observers", call(Task, lambda self: None)),
 ]
 
 
 @pytest.mark.parametrize(("contract", "start", "message", "part"), BROKEN)
-def test_a_broken_part_is_caught(contract, start, message, part):
-    (promise,) = [name for name in promises(contract) if name.startswith(f"test_{start}")]
-    with pytest.raises(AssertionError, match=message):
-        keep(part, promise, contract)
+def test_a_broken_part_is_caught_and_its_promise_named(contract, start, message, part):
+    (name,) = [name for name in names(contract) if name.startswith(f"test_{start}")]
+    with pytest.raises(BrokenPromise, match=message) as broken:
+        keep(part, name, contract)
+    told = broken.value
+    assert told.promise == promises(contract)[name]
+    assert str(told).splitlines()[1:2] == [f"  promised: {told.promise}"]
+    assert told.happened in str(told) and told.where in str(told)
+    assert re.search(r"test_bite\.py:\d+, in |fakes\.py:\d+, in |in Broken", told.where), told.where
+
+
+def test_as_many_are_broken_as_were_counted():
+    assert len(BROKEN) == 82
+    assert len({contract for contract, *_ in BROKEN}) == len(kinds()) == 11
+    assert len({(contract, start) for contract, start, *_ in BROKEN}) == 68
+
+
+def test_every_test_of_a_contract_is_named_as_a_promise():
+    for contract in (*GOOD, testing.PluginContract):
+        assert list(promises(contract)) == names(contract)
+
+
+def line_of(function, text):
+    """The place of the line in a function that has this text."""
+    lines, first = inspect.getsourcelines(function)
+    (at,) = [number for number, line in enumerate(lines, first) if text in line]
+    return f"{__file__}:{at}, in {function.__name__}"
+
+
+@pytest.mark.parametrize(
+    ("contract", "name", "part", "place"),
+    [
+        (SCHEDULE, "test_its_constructor_is_cheap", but(FakeSchedule, __init__=writes), line_of(writes, "open(")),
+        (SCHEDULE, "test_its_constructor_is_cheap", but(FakeSchedule, __init__=on_a_gpu), line_of(on_a_gpu, "cuda")),
+        (SCHEDULE, "test_inputs_are_not_changed", call(FakeSchedule, lambda self, p: spoil(p)), line_of(spoil, "add_")),
+        (SAMPLER, "test_the_seed_decides_and_nothing_else", call(FakeSampler, carefree), line_of(carefree, "rand")),
+        (SAMPLER, "test_every_step_is_shown", call(FakeSampler, failing), line_of(failing, "1 / 0")),
+    ],
+)
+def test_the_line_that_breaks_a_promise_is_told_where_it_is_known(contract, name, part, place):
+    with pytest.raises(BrokenPromise) as broken:
+        keep(part, name, contract)
+    assert broken.value.where == place
+
+
+def test_a_promise_that_no_line_breaks_is_told_with_the_class():
+    class Still:
+        """Unmasks nothing."""
+
+        def __call__(self, progress):
+            return torch.ones_like(progress)
+
+    with pytest.raises(BrokenPromise) as broken:
+        keep(Still, "test_all_is_masked_at_the_beginning_and_nothing_at_the_end", SCHEDULE)
+    (at,) = [
+        number
+        for number, line in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if line.strip() == "class Still:"
+    ]
+    assert broken.value.where.startswith(f"{__file__}:{at}, in ")
+    assert broken.value.where.endswith("Still")
+
+
+def test_an_error_of_the_part_is_told_with_the_promise():
+    with pytest.raises(BrokenPromise) as broken:
+        keep(call(FakeSampler, failing), "test_known_tokens_stay", SAMPLER)
+    assert str(broken.value) == (
+        "\n  promised: what is known stays\n  happened: ZeroDivisionError: division by zero\n"
+        f"  where:    {line_of(failing, '1 / 0')}"
+    )
 
 
 @pytest.mark.parametrize("contract", GOOD)
 def test_a_good_part_keeps_every_promise(contract):
-    for promise in promises(contract):
+    for promise in names(contract):
         keep(GOOD[contract], promise, contract)
 
 
 @pytest.mark.parametrize("contract", GOOD)
 def test_every_promise_is_broken_somewhere_above(contract):
     broken = {start for tested, start, _, _ in BROKEN if tested in (contract, SCHEDULE)}
-    unbroken = [name for name in promises(contract) if not any(name.startswith(f"test_{start}") for start in broken)]
+    unbroken = [name for name in names(contract) if not any(name.startswith(f"test_{start}") for start in broken)]
     assert not unbroken, "a test that nothing fails may be one that nothing can fail"
 
 

@@ -28,16 +28,7 @@ def nothing(folder: Path) -> dict[str, Any]:
 
 
 def stages() -> dict[str, Stage]:
-    return {
-        "base": Stage(
-            testing.FakeTokenizer(),
-            testing.FakeTransformer(),
-            testing.FakeSchedule(),
-            testing.FakeSampler(),
-            testing.FakeGuidance(),
-            size=16,
-        )
-    }
+    return {"base": testing.tiny_stage()}
 
 
 def drawing(folder: Path) -> dict[str, Any]:
@@ -118,7 +109,7 @@ def preparing(folder: Path) -> dict[str, Any]:
 
 def tokens(folder: Path) -> dict[str, Any]:
     task = REGISTRY.find("task", "prepare-tokens").load()
-    task(**preparing(folder) | {"shard": 2})(testing.FakeObserver())
+    task(**preparing(folder) | {"shard": 2})(testing.RecordingObserver())
     return {"path": str(folder / "tokens")}
 
 
@@ -239,6 +230,24 @@ def small_amused(folder: Path) -> dict[str, Any]:
     return sizes | {"mlp": 40, "frequencies": 4, "halved": True}
 
 
+def small_maskgit(folder: Path) -> dict[str, Any]:
+    return {"codebook_size": 32, "classes": 8, "grid": [4, 4], "width": 32, "layers": 2, "heads": 4, "mlp": 64}
+
+
+def classes_by_name(folder: Path) -> dict[str, Any]:
+    """Every prompt that the contract asks with is a class."""
+    prompts = [
+        *testing.TextEncoderContract.prompts,
+        "apple",
+        "an apple " * 400,
+        "一只红色的苹果",
+        "🍎 🍏",
+        "naïve café",
+    ]
+    (folder / "names.txt").write_text("\n".join(prompts), encoding="utf-8")
+    return {"classes": len(prompts), "names": str(folder / "names.txt")}
+
+
 def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
@@ -269,6 +278,9 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "metric precision-recall": features,
     "metric psnr": nothing,
     "metric ssim": nothing,
+    "observer preview": nothing,
+    "observer wandb": nothing,
+    "observer word-filter": nothing,
     "optimizer adafactor": quick,
     "optimizer adamw": quick,
     "optimizer adamw8bit": quick,
@@ -308,15 +320,21 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
     "task train-tokenizer": tokenizer_training,
+    "text-encoder class": classes_by_name,
     "text-encoder clip": clip,
     "text-encoder minilm": nothing,
     "text-encoder t5": t5,
+    "tokenizer magvit2": lambda folder: {"bits": 5, "channels": 32, "multipliers": [1, 1], "blocks": 1},
     "tokenizer vqgan": small_vqgan,
     "transformer amused": small_amused,
     "transformer critic": small_muse,
     "transformer critic-superres": small_superres,
+    "transformer halton-maskgit": small_maskgit,
+    "transformer maskgit": small_maskgit,
     "transformer muse": small_muse,
     "transformer superres": small_superres,
+    "transformer uvit": lambda folder: small_muse(folder) | {"layers": 3, "text_positions": 7},
+    "transformer uvit-class": lambda folder: small_maskgit(folder) | {"layers": 3},
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 
@@ -355,6 +373,11 @@ def test_every_part_of_every_entry_point_is_here():
         offered += sum(len(hook()) for hook in hooks)
     assert len(PARTS) == offered
     assert {part.kind for part in PARTS} <= set(kinds())
+
+
+def test_as_many_parts_and_promises_are_walked_as_were_counted():
+    assert len(PARTS) == len(SETTINGS) == 63
+    assert len(PROMISES) == sum(len(testing.promises(contract_of(part))) for part in PARTS) > 400
 
 
 @pytest.mark.parametrize("part", PARTS, ids=title)

@@ -31,12 +31,18 @@ class Fast:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; give at least 1")
 
+    def __call__(self, predict, tokens, schedule, generator):
+        yield tokens
+
 
 class Slow:
     """A sampler of many steps."""
 
     def __init__(self, steps: int, mode: Literal["calm", "wild"] = "calm", inner: Sampler | None = None):
         self.steps, self.mode, self.inner = steps, mode, inner
+
+    def __call__(self, predict, tokens, schedule, generator):
+        yield tokens
 
 
 class Pixels:
@@ -47,6 +53,15 @@ class Pixels:
     def __init__(self, weights: str | None = None):
         if weights:
             raise FileNotFoundError(f"no weights at {weights}")
+
+    def grid_shape(self, height, width):
+        return height, width
+
+    def encode(self, images):
+        return images
+
+    def decode(self, tokens):
+        return tokens
 
 
 class Bug:
@@ -78,7 +93,7 @@ class Draw:
     strict: bool = False
 
     def __call__(self, hook):
-        hook.muse_step(stage="base", step=1, steps=1, tokens=None, loss=None, image=None)
+        hook.muse_step(stage="base", step=1, steps=1, tokens=None, loss=None, image=None, numbers=None)
         return Drawn(self)
 
 

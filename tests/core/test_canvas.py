@@ -7,11 +7,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import muse_studio
-from muse_studio.canvas import Canvas, Model
+from muse_studio.canvas import Canvas
 from muse_studio.contracts import MASK
-from muse_studio.errors import UserError
+from muse_studio.errors import Refused, UserError
+from muse_studio.model import Model
 from muse_studio.previews import GREYS
 from muse_studio.problems import RecipeError
+from muse_studio.registry import Registry
 from muse_studio.stage import Stage
 from muse_studio.testing.fakes import (
     FakeGuidance,
@@ -190,3 +192,41 @@ def test_it_opens_a_model_s_recipe_and_saves_it_along(tmp_path):
     again = Canvas.load(opened.save(tmp_path / "apple.safetensors"))
     assert again.recipe == opened.recipe and again.image.tobytes() == opened.image.tobytes()
     assert again.image.size == (64, 64) and opened._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_written_picture_says_where_it_comes_from(tmp_path):
+    drawn = canvas().generate("a cat")
+    drawn.recipe = {"stages": {"base": {"transformer": {"weights": "base.safetensors"}}}}
+    path = drawn.save_picture(tmp_path / "cat.png")
+    with Image.open(path) as picture:
+        assert (np.asarray(picture) == np.asarray(drawn.image)).all()
+        packet = picture.info["xmp"].decode()
+    assert "/trainedAlgorithmicMedia<" in packet and "AIPromptInformation>a cat<" in packet
+    assert "muse_studio with base.safetensors<" in packet
+    drawn.place(Image.new("RGB", (64, 32), "red")).reroll("0,0,9,9").save_picture(path)
+    with Image.open(path) as picture:
+        assert b"/compositeWithTrainedAlgorithmicMedia<" in picture.info["xmp"]
+    with pytest.raises(UserError, match=r"x.png can't be written: File exists"):
+        drawn.save_picture(tmp_path / "cat.png" / "x.png")
+
+
+def test_filters_are_asked_before_a_canvas_draws_or_is_written(tmp_path):
+    (tmp_path / "strict.py").write_text(
+        "from muse_studio.hookspecs import hookimpl\n"
+        "@hookimpl\ndef muse_prompt(prompt):\n    return 'no dogs' if 'dog' in prompt else None\n"
+        "@hookimpl\ndef muse_picture(prompt):\n    return 'no cats'\n"
+    )
+    asking = canvas()
+    asking.hook = Registry([tmp_path / "strict.py"], entries=()).hook
+    with pytest.raises(Refused, match="filter strict: no dogs"):
+        asking.generate("a dog")
+    assert asking.history == []
+    with pytest.raises(Refused, match="filter strict: no cats"):
+        asking.generate("a cat").save_picture(tmp_path / "cat.png")
+    assert not (tmp_path / "cat.png").exists()
+
+
+def test_an_opened_canvas_has_the_environment_s_filters(monkeypatch):
+    monkeypatch.setenv("MUSE_OBSERVERS", "word-filter")
+    with pytest.raises(Refused, match="'a naked man' is refused by the filter word-filter"):
+        Canvas.open("models/emoji-base").generate("a naked man")

@@ -86,7 +86,7 @@ def test_parts(muse):
         2,
         "",
         "error: no kind of part is called 'smpler'; did you mean 'sampler'? kinds: tokenizer, text-encoder, "
-        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, metric, task\n",
+        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, metric, observer, task\n",
     )
 
 
@@ -162,7 +162,7 @@ class TestMistakes:
         code, out, err = muse("run", "own.yaml")
         assert (code, out) == (1, "")
         assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy broke while it was made: ZeroDivision")
-        assert err.endswith("toy.py:42)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.endswith("toy.py:57)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
 
     def test_of_ours(self, write, capfd, monkeypatch):
         assert self.run_raising(write, "1 / 0") == 1

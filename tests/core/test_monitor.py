@@ -14,7 +14,7 @@ from muse_studio import checkpoint, loop
 from muse_studio.errors import UserError
 from muse_studio.fit import Fit
 from muse_studio.team import ALONE
-from muse_studio.testing import FakeObserver
+from muse_studio.testing import RecordingObserver
 
 FALLING = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.2, 2.0, 2.0, 2.0, 2.0]
 """Twelve steps of a run that goes well."""
@@ -60,7 +60,7 @@ def settings(folder, losses, **more):
 def run(folder, losses, *, hook=None, after=None, learner=None, **more):
     learner = learner or Scripted(losses)
     fit = settings(folder, losses, **more)
-    return loop.train(fit, learner, Records(), hook or FakeObserver(), "net", {}, after=after)
+    return loop.train(fit, learner, Records(), hook or RecordingObserver(), "net", {}, after=after)
 
 
 def kept(folder):
@@ -135,7 +135,7 @@ def test_a_learner_may_name_what_must_not_run_away(tmp_path):
         run(tmp_path / "b", losses, learner=pixels)
 
 
-class Interrupting(FakeObserver):
+class Interrupting(RecordingObserver):
     """Ctrl-C once `at` steps are done: the next one is finished."""
 
     def __init__(self, at):

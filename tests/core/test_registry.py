@@ -39,7 +39,7 @@ def test_kinds_are_read_off_the_hook_points():
     assert (kind_of(Task).name, kind_of(Task).hook) == ("task", "muse_tasks")
     assert kind_of(int) is None
     observers = set(hook_points()) - {kind.hook for kind in kinds().values()}
-    assert observers == {"muse_started", "muse_step", "muse_finished"}
+    assert observers == {"muse_started", "muse_step", "muse_finished", "muse_failed", "muse_prompt", "muse_picture"}
 
 
 def test_a_plugin_file_offers_parts(registry, toy):
@@ -141,7 +141,10 @@ def test_a_name_that_two_plugins_offer_is_an_error_that_says_how_to_choose(insta
     registry = Registry(entries=installed(one=GOOD, two=GOOD))
     with pytest.raises(UserError) as error:
         registry.find("sampler", "halton")
-    assert str(error.value) == "2 plugins offer a sampler 'halton'; say whose you want: 'one/halton' or 'two/halton'"
+    assert str(error.value) == (
+        "2 plugins offer a sampler 'halton'; say whose you want: 'one/halton' or 'two/halton', "
+        "or leave one out by MUSE_WITHOUT"
+    )
     assert registry.find("sampler", "two/halton").plugin == "two"
 
 

@@ -49,7 +49,7 @@ def test_every_plugin_loads_and_offers_something():
 
 
 def test_every_hook_point_is_documented_with_its_contract():
-    assert len(kinds()) == 11
+    assert len(kinds()) == 12
     for kind in kinds().values():
         said = inspect.getdoc(hook_points()[kind.hook]) or ""
         assert f"`contracts.{kind.contract.__name__}`" in said, f"{kind.hook} does not say what its parts promise"
@@ -57,7 +57,8 @@ def test_every_hook_point_is_documented_with_its_contract():
 
 def test_every_observer_is_documented_with_its_arguments():
     observers = {name: hook for name, hook in hook_points().items() if inspect.signature(hook).parameters}
-    assert set(observers) == {"muse_started", "muse_step", "muse_finished"}
+    heard = {"muse_started", "muse_step", "muse_finished", "muse_failed", "muse_prompt", "muse_picture"}
+    assert set(observers) == heard
     for name, hook in observers.items():
         assert inspect.getdoc(hook), f"{name} has no docstring"
         for parameter in inspect.signature(hook).parameters.values():

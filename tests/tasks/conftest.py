@@ -1,11 +1,11 @@
-"""A model of two stages small enough to draw in a millisecond, and observers that remember."""
+"""A model of two stages small enough to draw in a millisecond, and an observer that remembers."""
 
 import pytest
 import torch
 
 from muse_studio.contracts import MASK
 from muse_studio.stage import Stage
-from muse_studio.testing.fakes import FakeTextEncoder, FakeTokenizer, FakeTransformer
+from muse_studio.testing import FakeTextEncoder, FakeTokenizer, FakeTransformer, RecordingObserver
 
 
 class Linear:
@@ -58,16 +58,6 @@ def encoder():
     return FakeTextEncoder()
 
 
-class Notes:
-    """An observer's caller that remembers each step."""
-
-    def __init__(self):
-        self.steps = []
-
-    def muse_step(self, **step):
-        self.steps.append(step)
-
-
 @pytest.fixture
 def notes():
-    return Notes()
+    return RecordingObserver()

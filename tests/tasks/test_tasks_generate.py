@@ -16,6 +16,7 @@ from muse_studio.errors import UserError
 from muse_studio.picture import PICTURE_KEY, recipe_text
 from muse_studio.previews import GREYS
 from muse_studio.progress import ProgressBar
+from muse_studio.provenance import Provenance
 from muse_studio.sheet import MARGIN, TITLE
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
 from muse_studio.tree import parse
@@ -159,7 +160,9 @@ def test_a_picture_carries_the_recipe_that_draws_it_again(stages, encoder, tmp_p
 
 def test_without_a_recipe_only_the_software_is_named(stages, encoder, tmp_path):
     result = Generate(stages, encoder, "a cat", out=str(tmp_path))()
-    assert Image.open(result.paths[0]).text == {"Software": "muse_studio"}
+    text = Image.open(result.paths[0]).text
+    assert text.pop("XML:com.adobe.xmp").startswith("<?xpacket")
+    assert text == {"Software": "muse_studio"}
 
 
 def test_the_result_tells_and_shows_itself(stages, encoder, tmp_path):
@@ -314,7 +317,7 @@ def test_an_animation_never_takes_the_name_of_another_file(tmp_path):
     path = tmp_path / "cat.webp"
     path.write_text("mine")
     images = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    assert save_animation(images, [1, 2], path) == tmp_path / "cat-2.webp"
+    assert save_animation(images, [1, 2], path, Provenance()) == tmp_path / "cat-2.webp"
     assert path.read_text() == "mine"
 
 

@@ -12,7 +12,7 @@ from muse_studio import loop
 from muse_studio.fit import Fit
 from muse_studio.parallel import descend
 from muse_studio.team import ALONE
-from muse_studio.testing import FakeObserver
+from muse_studio.testing import RecordingObserver
 
 
 class Broken(torch.utils.data.Dataset):
@@ -60,4 +60,4 @@ def fail():
 if __name__ == "__main__":
     fit = Fit(out=sys.argv[2], steps=8, batch=2, workers=1, patience=3, log_every=1)
     acts = {"die": die, "hang": hang, "fail": fail}
-    loop.train(fit, Linear(), Broken(acts[sys.argv[1]]), FakeObserver(), "net", {})
+    loop.train(fit, Linear(), Broken(acts[sys.argv[1]]), RecordingObserver(), "net", {})

@@ -61,7 +61,7 @@ def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, 
     before = base.read_bytes()
     made = task(tmp_path / "run", base, LoRA(rank=4, alpha=6, dropout=0.1))
     made.recipe = {"use": "train", "adapter": {"rank": 4}}
-    history = made(testing.FakeObserver())
+    history = made(testing.RecordingObserver())
     assert history.weights == tmp_path / "run" / "adapter.safetensors" and base.read_bytes() == before
     trained, plain = made.stage.transformer, load_file(base)
     left = {
@@ -93,7 +93,7 @@ def test_at_first_the_model_is_the_base_and_its_checkpoints_hold_the_adapter_alo
     assert {name for name, p in model.named_parameters() if p.requires_grad} == set(learning.state_dict())
     ones = [p for name, p in learning.named_parameters() if name.endswith("lora_A.weight")]
     assert all(0.7 < p.std() * p.shape[1] ** 0.5 < 1.3 for p in ones)
-    task(tmp_path / "run", base, LoRA(), fit={"ema": 0.9})(testing.FakeObserver())
+    task(tmp_path / "run", base, LoRA(), fit={"ema": 0.9})(testing.RecordingObserver())
     step = tmp_path / "run" / "checkpoints" / "step-0000009"
     names = {"adapter.safetensors", "average.safetensors", "transformer.optimizer.safetensors"}
     assert {file.name for file in step.glob("*.safetensors")} == names
@@ -102,7 +102,7 @@ def test_at_first_the_model_is_the_base_and_its_checkpoints_hold_the_adapter_alo
 
 
 def test_the_running_average_is_what_is_shipped(tmp_path, base):
-    history = task(tmp_path / "run", base, LoRA(), fit={"ema": 0.9})(testing.FakeObserver())
+    history = task(tmp_path / "run", base, LoRA(), fit={"ema": 0.9})(testing.RecordingObserver())
     step, shipped = tmp_path / "run" / "checkpoints" / "step-0000009", load_file(history.weights)
     average = load_file(step / "average.safetensors")
     assert all(torch.equal(shipped[name], average[name]) for name in shipped)
@@ -117,24 +117,24 @@ def test_the_running_average_is_what_is_shipped(tmp_path, base):
 )
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, base, more):
     adapter = LoRA(rank=2, dropout=0.2)
-    through = task(tmp_path / "a", base, adapter, **more)(testing.FakeObserver())
+    through = task(tmp_path / "a", base, adapter, **more)(testing.RecordingObserver())
     with pytest.raises(RuntimeError, match="power"):
-        task(tmp_path / "b", base, adapter, **more)(testing.FakeObserver(dies_at=5))
-    resumed = task(tmp_path / "b", base, adapter, **more)(testing.FakeObserver())
+        task(tmp_path / "b", base, adapter, **more)(testing.RecordingObserver(dies_at=5))
+    resumed = task(tmp_path / "b", base, adapter, **more)(testing.RecordingObserver())
     one, other = load_file(through.weights), load_file(resumed.weights)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_it_learns(tmp_path, base):
     more = {"fit": {"steps": 100}, "optimizer": AdamW(3e-2), "text_dropout": 0.0}
-    history = task(tmp_path / "run", base, LoRA(rank=4, targets=["*"]), **more)(testing.FakeObserver())
+    history = task(tmp_path / "run", base, LoRA(rank=4, targets=["*"]), **more)(testing.RecordingObserver())
     assert history.rows[0]["loss"] > 4 and sum(row["loss"] for row in history.rows[-10:]) / 10 < 1.5
 
 
 def test_a_run_of_the_whole_model_is_not_gone_on_with(tmp_path, base):
-    task(tmp_path / "run", base, None, fit={"steps": 1})(testing.FakeObserver())
+    task(tmp_path / "run", base, None, fit={"steps": 1})(testing.RecordingObserver())
     with pytest.raises(UserError, match=r"this run needs adapter\.safetensors, .*another folder as fit\.out"):
-        task(tmp_path / "run", base, LoRA(), fit={"steps": 1})(testing.FakeObserver())
+        task(tmp_path / "run", base, LoRA(), fit={"steps": 1})(testing.RecordingObserver())
 
 
 def test_optimizers_let_both_matrices_decay_and_muon_turns_them(base):
@@ -188,5 +188,5 @@ def test_settings_that_can_not_be(more, said):
 )
 def test_what_does_not_fit_the_model_is_told_before(tmp_path, base, more, said):
     with pytest.raises(UserError, match=said):
-        task(tmp_path / "run", base, LoRA(**more))(testing.FakeObserver())
+        task(tmp_path / "run", base, LoRA(**more))(testing.RecordingObserver())
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -106,19 +106,19 @@ def test_the_critic_sees_the_picture_with_the_hidden_tokens_drawn():
     "more", [{}, {"fit": {"ema": 0.9, "accumulate": 2}, "optimizer": Muon(1e-3)}], ids=["plain", "average"]
 )
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
-    through = task(tmp_path / "a", **more)(testing.FakeObserver())
+    through = task(tmp_path / "a", **more)(testing.RecordingObserver())
     for step in (2, 5, 8):
         with pytest.raises(RuntimeError, match="power"):
-            task(tmp_path / "b", **more)(testing.FakeObserver(dies_at=step))
-    resumed = task(tmp_path / "b", **more)(testing.FakeObserver())
+            task(tmp_path / "b", **more)(testing.RecordingObserver(dies_at=step))
+    resumed = task(tmp_path / "b", **more)(testing.RecordingObserver())
     assert rows(through) == rows(resumed)
     one, other = load_file(through.weights), load_file(resumed.weights)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_how_many_parts_a_step_is_worked_through_in_changes_nothing(tmp_path):
-    whole = task(tmp_path / "a")(testing.FakeObserver())
-    halves = task(tmp_path / "b", fit={"accumulate": 4})(testing.FakeObserver())
+    whole = task(tmp_path / "a")(testing.RecordingObserver())
+    halves = task(tmp_path / "b", fit={"accumulate": 4})(testing.RecordingObserver())
     for one, other in zip(rows(whole), rows(halves), strict=True):
         assert one == pytest.approx(other, rel=1e-4, nan_ok=True)
 
@@ -134,7 +134,7 @@ class Stranger(testing.FakeTransformer):
 
 def test_it_learns_to_tell_codes_that_no_picture_has(tmp_path):
     stage = parts(transformer=Stranger())
-    history = task(tmp_path, {"base": stage}, fit={"steps": 50}, optimizer=AdamW(2e-2))(testing.FakeObserver())
+    history = task(tmp_path, {"base": stage}, fit={"steps": 50}, optimizer=AdamW(2e-2))(testing.RecordingObserver())
     first, last = history.rows[0], history.rows[-1]
     assert first["loss"] == pytest.approx(math.log(2), abs=0.1)
     assert last["loss"] < 0.35 and last["accuracy"] > 0.9
@@ -150,7 +150,7 @@ def test_it_learns_to_tell_codes_that_no_picture_has(tmp_path):
 def test_only_the_critic_is_trained_and_only_it_is_kept(tmp_path):
     stage = parts()
     generator, critic = state(stage.transformer), state(stage.critic)
-    history = task(tmp_path, {"base": stage}, fit={"steps": 3})(testing.FakeObserver())
+    history = task(tmp_path, {"base": stage}, fit={"steps": 3})(testing.RecordingObserver())
     assert all(torch.equal(tensor, generator[name]) for name, tensor in stage.transformer.state_dict().items())
     assert all(weight.grad is None for weight in stage.transformer.parameters())
     assert any(not torch.equal(tensor, critic[name]) for name, tensor in stage.critic.state_dict().items())
@@ -173,7 +173,7 @@ def test_a_dropout_of_the_generator_is_off(tmp_path):
             return super().forward(tokens, conditioning)
 
     modes = []
-    task(tmp_path, {"base": parts(transformer=Dropping())}, fit={"steps": 2})(testing.FakeObserver())
+    task(tmp_path, {"base": parts(transformer=Dropping())}, fit={"steps": 2})(testing.RecordingObserver())
     assert modes[-2:] == [False, False]
 
 
@@ -183,7 +183,7 @@ def test_a_second_stage_s_critic_is_given_the_smaller_tokens(tmp_path):
     critic.condition = lambda text, low=None: given.append(low) or condition(text, low)
     base = Stage(testing.FakeTokenizer(), testing.FakeTransformer(), Cosine(), *FAKES, 8)
     made = task(tmp_path, {"base": base, "large": parts(critic)}, stage="large", corruption=0.5, fit={"steps": 2})
-    assert made(testing.FakeObserver()).weights.name == "critic.safetensors"
+    assert made(testing.RecordingObserver()).weights.name == "critic.safetensors"
     assert [low.shape for low in given] == [(8, 2, 2)] * 2
 
 
@@ -191,7 +191,7 @@ def test_sheets_show_what_is_drawn_with_it(tmp_path):
     asked, stage = [], parts()
     forward = stage.critic.forward
     stage.critic.forward = lambda *given: asked.append(stage.critic.training) or forward(*given)
-    task(tmp_path, {"base": stage}, samples=Samples(2, ["squares"]), fit={"steps": 2})(testing.FakeObserver())
+    task(tmp_path, {"base": stage}, samples=Samples(2, ["squares"]), fit={"steps": 2})(testing.RecordingObserver())
     assert (tmp_path / "samples" / "step-0000002.png").is_file()
     assert asked == [True, True, False, False, False]
 

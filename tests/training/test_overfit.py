@@ -56,13 +56,13 @@ def test_nothing_is_dropped_corrupted_or_smoothed(tmp_path, stage):
 
 @pytest.mark.slow
 def test_a_sound_training_learns_a_batch_by_heart(tmp_path):
-    history = task(tmp_path, 1e-2, overfit=True)(testing.FakeObserver())
+    history = task(tmp_path, 1e-2, overfit=True)(testing.RecordingObserver())
     assert history.rows[-1]["loss"] < 0.1
     assert history.summary().splitlines()[-1].startswith("overfit: the loss came to 0.0")
 
 
 @pytest.mark.slow
 def test_captions_that_are_all_alike_are_found_out(tmp_path):
-    history = task(tmp_path, 1e-2, dataset=Patches(caption="a picture"), overfit=True)(testing.FakeObserver())
+    history = task(tmp_path, 1e-2, dataset=Patches(caption="a picture"), overfit=True)(testing.RecordingObserver())
     last = history.summary().splitlines()[-1]
     assert last.startswith("overfit: the loss stays at ") and "two records of the batch have one caption" in last

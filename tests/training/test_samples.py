@@ -80,7 +80,7 @@ def train(folder, *, stages=None, dataset=None, observer=None, fit=None, **more)
         **more,
     )
     torch.manual_seed(5)  # what the data set draws before the first step
-    return task(observer or testing.FakeObserver())
+    return task(observer or testing.RecordingObserver())
 
 
 def check_equal(one, other):
@@ -106,7 +106,9 @@ def test_a_training_that_died_draws_the_same_sheets(tmp_path):
 
     train(tmp_path / "a", dataset=Steady(), samples=Samples(2, PROMPTS))
     with pytest.raises(RuntimeError, match="power"):
-        train(tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS), observer=testing.FakeObserver(dies_at=4))
+        train(
+            tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS), observer=testing.RecordingObserver(dies_at=4)
+        )
     assert not (tmp_path / "b" / "samples" / "step-0000004.png").exists()
     train(tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS))
     check_equal(tmp_path / "a", tmp_path / "b")
@@ -196,3 +198,23 @@ def test_a_stage_behind_another_refines_the_first_records_tokens(tmp_path, promp
 def test_settings_that_can_not_be(settings, said):
     with pytest.raises(ValueError, match=said):
         Samples(**settings)
+
+
+def test_observers_are_shown_every_sheet_and_told_every_number(tmp_path):
+    class Shown(testing.FakeObserver):
+        told = []  # noqa: RUF012
+
+        def muse_step(self, **told):
+            self.told.append(told)
+
+    train(tmp_path, samples=Samples(4, PROMPTS), observer=Shown())
+    sheets = {each["step"]: each["image"] for each in Shown.told if each["image"] is not None}
+    assert sorted(sheets) == [4, 7]
+    for step, image in sheets.items():
+        with Image.open(tmp_path / "samples" / f"step-{step:07d}.png") as picture:
+            assert (image.permute(1, 2, 0).numpy() == np.asarray(picture)).all()
+            assert b"digitalsourcetype/trainedAlgorithmicMedia<" in picture.info["xmp"]
+    rows = [each for each in Shown.told if each["image"] is None]
+    assert [each["step"] for each in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert all({"loss", "accuracy", "norm", "seconds", "pictures/s"} <= set(each["numbers"]) for each in rows)
+    assert all(each["loss"] == each["numbers"]["loss"] for each in rows)

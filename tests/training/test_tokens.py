@@ -39,7 +39,7 @@ def train(tokens, folder, stages=None, encoder=None):
         "text_encoder": "wordy",
         "stages": {"base": {"tokenizer": {"use": "vqgan", "patch": 2}, "size": 12}, "large": {"size": 16}},
     }
-    return task(testing.FakeObserver())
+    return task(testing.RecordingObserver())
 
 
 @pytest.mark.parametrize("states", ["bfloat16", "int8"])

@@ -93,11 +93,11 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
         given |= {"cache": str(folder / "cache")} if "cache" in more else {}
         return task(folder, **given)(hook)
 
-    through = again(tmp_path / "a", testing.FakeObserver())
+    through = again(tmp_path / "a", testing.RecordingObserver())
     for step in (2, 5, 8):
         with pytest.raises(RuntimeError, match="power"):
-            again(tmp_path / "b", testing.FakeObserver(dies_at=step))
-    resumed = again(tmp_path / "b", testing.FakeObserver())
+            again(tmp_path / "b", testing.RecordingObserver(dies_at=step))
+    resumed = again(tmp_path / "b", testing.RecordingObserver())
     assert rows(through) == rows(resumed)
     for file in [through.weights, *(tmp_path / "a" / "checkpoints" / "step-0000009").glob("*.safetensors")]:
         one, other = load_file(file), load_file(tmp_path / "b" / file.relative_to(tmp_path / "a"))
@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
 
 def test_it_learns_what_the_prompt_says(tmp_path):
     parts = {"base": stage()}
-    history = task(tmp_path, stages=parts, fit={"steps": 120}, optimizer=AdamW(1e-2))(testing.FakeObserver())
+    history = task(tmp_path, stages=parts, fit={"steps": 120}, optimizer=AdamW(1e-2))(testing.RecordingObserver())
     assert history.rows[0]["loss"] > 4 and history.rows[-1]["loss"] < 0.5
     trained = parts["base"]
     text = testing.FakeTextEncoder()(list(COLOURS))
@@ -131,7 +131,7 @@ def test_only_the_transformer_is_trained(tmp_path):
     encoder = Encoder()
     made = task(tmp_path, fit={"steps": 2})
     made.text_encoder = encoder
-    made(testing.FakeObserver())
+    made(testing.RecordingObserver())
     assert encoder.weight.grad is None and encoder.weight.item() == 1
     assert "transformer.safetensors" in {path.name for path in tmp_path.rglob("*.safetensors")}
 
@@ -145,7 +145,7 @@ def test_without_text_dropout_every_caption_is_seen_and_with_all_of_it_none_is(t
         parts["base"].transformer.condition = lambda text, low, keep=masks, ask=condition: (
             keep.append(text.mask) or ask(text, low)
         )
-        task(tmp_path / str(share), stages=parts, text_dropout=share, fit={"steps": 3})(testing.FakeObserver())
+        task(tmp_path / str(share), stages=parts, text_dropout=share, fit={"steps": 3})(testing.RecordingObserver())
     assert all(mask.any(1).all() for mask in seen[0.0][1:]), "the first one tries the parts out"
     assert not any(mask.any() for mask in seen[1.0][1:])
 
@@ -154,9 +154,9 @@ def test_a_stage_is_chosen_by_name(tmp_path):
     with pytest.raises(ValueError, match="stage is None; say which one to train: base, large"):
         task(tmp_path, stages=cascade())
     made = task(tmp_path, Colours(16), cascade(), stage="large", fit={"steps": 1})
-    assert made(testing.FakeObserver()).weights.name == "large.safetensors"
+    assert made(testing.RecordingObserver()).weights.name == "large.safetensors"
     made = task(tmp_path / "base", stages=cascade(), stage="base", fit={"steps": 1})
-    assert made(testing.FakeObserver()).weights.name == "base.safetensors"
+    assert made(testing.RecordingObserver()).weights.name == "base.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -170,14 +170,14 @@ def test_a_stage_is_chosen_by_name(tmp_path):
 )
 def test_what_can_not_be_trained_is_told_before(tmp_path, more, said):
     with pytest.raises(UserError, match=said):
-        task(tmp_path, **more)(testing.FakeObserver())
+        task(tmp_path, **more)(testing.RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_the_run_of_another_model_is_told(tmp_path):
-    task(tmp_path, fit={"steps": 1})(testing.FakeObserver())
+    task(tmp_path, fit={"steps": 1})(testing.RecordingObserver())
     with pytest.raises(UserError, match=r"does not fit here: .* another folder as fit\.out"):
-        task(tmp_path, stages={"base": stage(width=32)}, fit={"steps": 1})(testing.FakeObserver())
+        task(tmp_path, stages={"base": stage(width=32)}, fit={"steps": 1})(testing.RecordingObserver())
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
         parts["base"].tokenizer = tokenizer or testing.FakeTokenizer()
         made = task(tmp_path / str(len(list(tmp_path.iterdir()))), data, parts, cache=str(cache), fit={"steps": 1})
         made.recipe = {"dataset": settings}
-        made(testing.FakeObserver())
+        made(testing.RecordingObserver())
         return len(list(cache.iterdir())), len(data.read)
 
     probes = 32
@@ -226,7 +226,7 @@ def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
 
 def test_a_cache_is_what_prepare_tokens_makes(tmp_path):
     data = Colours()
-    task(tmp_path / "run", data, cache=str(tmp_path / "cache"), fit={"steps": 1})(testing.FakeObserver())
+    task(tmp_path / "run", data, cache=str(tmp_path / "cache"), fit={"steps": 1})(testing.RecordingObserver())
     PrepareTokens({"base": stage()}, testing.FakeTextEncoder(), data, str(tmp_path / "made"), device="cpu")(None)
     (cached,) = (tmp_path / "cache").iterdir()
     one, other = ({file.name: file.read_bytes() for file in each.iterdir()} for each in (cached, tmp_path / "made"))
@@ -247,7 +247,7 @@ def test_pictures_that_a_cache_leaves_out_are_told(tmp_path):
     with pytest.warns(
         UserWarning, match=r"1 pictures left out, listed in memory://left-out/\w+:\n  seven.png: it is torn"
     ):
-        made(testing.FakeObserver())
+        made(testing.RecordingObserver())
 
 
 @pytest.mark.parametrize("cache", [None, "ignored"])
@@ -264,9 +264,9 @@ def test_tokens_take_the_place_of_pictures(tmp_path, cache):
     Silent.__qualname__ = testing.FakeTextEncoder.__qualname__
     made = task(tmp_path / "a", Tokens(out), cascade(), **settings, cache=cache and str(tmp_path / cache))
     made.text_encoder = Silent()
-    told = made(testing.FakeObserver())
+    told = made(testing.RecordingObserver())
     wanted = task(tmp_path / "b", Quarters(16), cascade(), **settings, cache=str(tmp_path / "cache"))
-    assert rows(told) == rows(wanted(testing.FakeObserver()))
+    assert rows(told) == rows(wanted(testing.RecordingObserver()))
     assert not (tmp_path / "ignored").exists()
 
 
@@ -295,7 +295,7 @@ def test_a_second_stage_is_trained_on_the_tokens_of_the_same_picture_made_smalle
 
     data = Quarters(16)
     made = task(tmp_path, data, cascade(Noted()), stage="large", cache=str(tmp_path / "cache") if cached else None)
-    made(testing.FakeObserver())
+    made(testing.RecordingObserver())
     encode = testing.FakeTokenizer().encode
     every = torch.stack([data[index]["image"] for index in range(20)]).float() / 255
     small, large = encode(every[:, :, ::2, ::2]), encode(every)  # within a quarter all pixels are alike
@@ -310,7 +310,7 @@ def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
     parts = cascade(width=48)
     data = Quarters(16, count=256)
     fit = {"steps": 150, "batch": 32, "log_every": 50, "checkpoint_every": 150, "warmup": 10}
-    history = task(tmp_path, data, parts, stage="large", fit=fit, optimizer=Muon(1e-2))(testing.FakeObserver())
+    history = task(tmp_path, data, parts, stage="large", fit=fit, optimizer=Muon(1e-2))(testing.RecordingObserver())
     large, tokenizer = parts["large"], testing.FakeTokenizer()
     unseen = torch.stack([data[1000 + index]["image"] for index in range(32)]).float() / 255
     low, wanted = tokenizer.encode(unseen[:, :, ::2, ::2]), tokenizer.encode(unseen)
@@ -328,8 +328,8 @@ def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
 
 @pytest.mark.slow  # the compiler takes half a minute to start
 def test_compiled_steps_are_the_same_steps(tmp_path):
-    plain = task(tmp_path / "plain", fit={"steps": 3})(testing.FakeObserver())
-    compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(testing.FakeObserver())
+    plain = task(tmp_path / "plain", fit={"steps": 3})(testing.RecordingObserver())
+    compiled = task(tmp_path / "compiled", fit={"steps": 3, "compile": True})(testing.RecordingObserver())
     for row, other in zip(rows(plain), rows(compiled), strict=True):
         assert row == pytest.approx(other, rel=1e-4)
 
@@ -340,5 +340,5 @@ def test_a_machine_without_a_compiler_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     with pytest.raises(RuntimeError) as caught:
-        task(tmp_path / "run", fit={"steps": 1, "compile": True})(testing.FakeObserver())
+        task(tmp_path / "run", fit={"steps": 1, "compile": True})(testing.RecordingObserver())
     assert "compiling finds no compiler that works" in refusal(caught.value)

@@ -23,7 +23,7 @@ import muse_studio
 from muse_studio import recipe, weights
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit
-from muse_studio.testing.fakes import FakeObserver, FakeTokenizer
+from muse_studio.testing import FakeTokenizer, RecordingObserver
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"codebook_size": 32, "code_width": 4, "channels": 8, "multipliers": [1, 2], "blocks": 1, "patch": 2}
@@ -77,7 +77,7 @@ def sources(tmp_path_factory, crops):
             fit = Fit(out=str(folder), steps=20, batch=6, device="cpu", dtype=dtype, log_every=20)
             task = TrainTokenizer(vqgan(seed=7, **more), crops, fit, AdamW(5e-3), Reconstruction(1, 1))
             task.recipe = {"use": "train-tokenizer", "tokenizer": {"use": "vqgan"} | SIZES | more}
-            made[key] = task(FakeObserver()).weights
+            made[key] = task(RecordingObserver()).weights
         return made[key]
 
     return source
@@ -123,7 +123,7 @@ def test_not_one_token_changes(tmp_path, sources, crops, images, kind, dtype):
     assert len(tokens.unique()) > 1, "too few tokens to see a change by"
     model = vqgan(**kind, **LARGER)
     fit = {"ema": 0.9, "precision": "bfloat16", "dtype": "float16"}
-    history = task(tmp_path, source, crops, model, AdamW(1e-2), adversarial=FAKES, fit=fit)(FakeObserver())
+    history = task(tmp_path, source, crops, model, AdamW(1e-2), adversarial=FAKES, fit=fit)(RecordingObserver())
     after = load_file(history.weights)
     assert same(frozen(before), frozen(after))
     assert {tensor.dtype for name, tensor in after.items() if not name.startswith(FROZEN)} == {torch.float16}
@@ -184,7 +184,7 @@ def test_it_learns_to_draw_the_same_tokens_better(tmp_path, sources, crops, imag
     source = vqgan(weights=str(sources()))
     tokens = source.encode(images)
     fit = {"steps": 60, "batch": 12, "log_every": 59}
-    history = task(tmp_path, sources(), crops, None, AdamW(5e-3), fit=fit)(FakeObserver())
+    history = task(tmp_path, sources(), crops, None, AdamW(5e-3), fit=fit)(RecordingObserver())
     first, last = history.rows[0], history.rows[-1]
     assert first["step"] == 59 and last["step"] == 60
     drawn = vqgan(**LARGER, weights=str(history.weights)).decode(tokens)
@@ -212,11 +212,11 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, sources, crops, kind, more):
     def again(folder):
         return task(tmp_path / folder, sources(**kind), crops, vqgan(**kind, **LARGER), **more)
 
-    through = again("a")(FakeObserver())
+    through = again("a")(RecordingObserver())
     for step in (1, 3):
         with pytest.raises(RuntimeError, match="power"):
-            again("b")(FakeObserver(dies_at=step))
-    resumed = again("b")(FakeObserver())
+            again("b")(RecordingObserver(dies_at=step))
+    resumed = again("b")(RecordingObserver())
     assert [row["step"] for row in rows(through)] == [1, 2, 3, 4, 5, 6]
     assert rows(through) == rows(resumed)
     last = "checkpoints/step-0000006"
@@ -345,7 +345,7 @@ def test_a_tokenizer_that_is_no_vqgan(sources, crops):
 )
 def test_what_can_not_be_trained_on_is_told_before(tmp_path, sources, crops, more, said):
     with pytest.raises(UserError, match=said):
-        task(tmp_path, sources(), **{"dataset": crops} | more)(FakeObserver())
+        task(tmp_path, sources(), **{"dataset": crops} | more)(RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -355,14 +355,14 @@ def test_a_run_in_the_source_s_own_folder(tmp_path, sources, crops):
     with pytest.raises(
         UserError, match=r"^fit\.out is .*, where the source lies, which must stay; give another folder$"
     ):
-        task(tmp_path, path, crops)(FakeObserver())
+        task(tmp_path, path, crops)(RecordingObserver())
     assert path.read_bytes() == data
 
 
 def test_a_checkpoint_of_another_decoder(tmp_path, sources, crops):
-    task(tmp_path, sources(), crops)(FakeObserver())
+    task(tmp_path, sources(), crops)(RecordingObserver())
     with pytest.raises(UserError, match=r"does not fit here: .*decoder\.layers.*give another folder as fit\.out"):
-        task(tmp_path, sources(), crops, vqgan(decoder_channels=8))(FakeObserver())
+        task(tmp_path, sources(), crops, vqgan(decoder_channels=8))(RecordingObserver())
 
 
 @pytest.fixture
@@ -448,7 +448,7 @@ def test_not_one_token_of_the_embedded_tokenizer_changes(tmp_path):
     images = data.images.float() / 255
     model = VQGAN(**said | {"decoder_channels": 32, "weights": None})
     fit = {"steps": 2, "precision": "bfloat16", "dtype": "float16"}
-    history = task(tmp_path, said["weights"], data, model, fit=fit)(FakeObserver())
+    history = task(tmp_path, said["weights"], data, model, fit=fit)(RecordingObserver())
     again = VQGAN(**said | {"decoder_channels": 32, "weights": str(history.weights)})
     tokens = source.encode(images)
     assert len(tokens.unique()) > 100

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit
-from muse_studio.testing.fakes import FakeObserver, FakeTokenizer
+from muse_studio.testing import FakeTokenizer, RecordingObserver
 
 
 class Pictures:
@@ -64,11 +64,11 @@ FAKES = Adversarial(start=2, channels=8, levels=2, rate=1e-3)
     ids=["vq-average-adversarial", "vq-gradient", "lfq", "fsq"],
 )
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, model, more):
-    through = task(tmp_path / "a", vqgan(**model), **more)(FakeObserver())
+    through = task(tmp_path / "a", vqgan(**model), **more)(RecordingObserver())
     for step in (2, 5):
         with pytest.raises(RuntimeError, match="power"):
-            task(tmp_path / "b", vqgan(**model), **more)(FakeObserver(dies_at=step))
-    resumed = task(tmp_path / "b", vqgan(**model), **more)(FakeObserver())
+            task(tmp_path / "b", vqgan(**model), **more)(RecordingObserver(dies_at=step))
+    resumed = task(tmp_path / "b", vqgan(**model), **more)(RecordingObserver())
     assert rows(through) == rows(resumed)
     last = "checkpoints/step-0000009"
     for file in [through.weights, *(tmp_path / "a" / last).glob("*.safetensors")]:
@@ -85,7 +85,7 @@ def test_it_learns(tmp_path):
         AdamW(5e-3),
         reconstruction=Reconstruction(1, 1),
         fit={"steps": 60, "batch": 8},
-    )(FakeObserver())
+    )(RecordingObserver())
     first, last = history.rows[0], history.rows[-1]
     assert first["psnr"] < 12 and last["psnr"] > 18
     assert {"loss", "pixels", "psnr", "norm", "usage", "perplexity"} <= last.keys()
@@ -183,7 +183,7 @@ def test_the_generator_s_loss_is_weighed_sum():
 )
 def test_what_can_not_be_trained_is_told_before(tmp_path, more, said):
     with pytest.raises(UserError, match=said):
-        task(tmp_path, **more)(FakeObserver())
+        task(tmp_path, **more)(RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -195,7 +195,7 @@ def test_a_folder_that_can_not_be_written_is_told_before(tmp_path):
             raise AssertionError("loaded for nothing")
 
     with pytest.raises(UserError, match="can't be written"):
-        task(tmp_path / "file" / "run", perceptual=Costly())(FakeObserver())
+        task(tmp_path / "file" / "run", perceptual=Costly())(RecordingObserver())
 
 
 def test_settings_that_can_not_be():

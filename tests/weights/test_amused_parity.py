@@ -21,6 +21,7 @@ def stage(twin):
     from muse_studio.registry import Registry
 
     task = build(load(twin / "generate.yaml"), Registry())
+    task.stages["base"].precision = "float32"  # the recipe takes bfloat16 where the processor is fast at it
     for part in (task.stages["base"].tokenizer, task.stages["base"].transformer):
         part.eval()
     return task

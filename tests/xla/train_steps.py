@@ -17,7 +17,7 @@ from muse_studio import testing
 STEPS = 8
 
 
-class Compilations(testing.FakeObserver):
+class Compilations(testing.RecordingObserver):
     """Notes after each step how many graphs have been compiled so far."""
 
     def __init__(self):

@@ -1,0 +1,169 @@
+"""aMUSEd drawn by us and by diffusers' AmusedPipeline: time, memory, and time over what the arithmetic alone takes.
+
+python benchmarks/amused.py [--size 256] [--batch 1] [--steps 12] [--precision bfloat16] [--folder FOLDER]
+
+Whole pipelines, from the prompt to PIL pictures, with the same weights (random ones, at the published sizes; what they
+are does not change the work), prompts, steps, guidance and threads, each in a process of its own, timed in turn;
+the ratio is of medians. Both compute exactly: the tests hold their tokens equal at every step. --precision defaults
+leaves each to its own choice: diffusers loads float32, ours takes what the machine is fast at.
+
+The floor is our pipeline's FLOPs, counted, over the rate at which the machine multiplies large matrices of the same
+type in the same run. --folder keeps the weights for the next run; they take 2.9 GB, and the import as much again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from turns import Side, alternate, serve
+
+PROMPTS = [
+    "a photo of a red apple",
+    "a watercolour of a lighthouse at dusk",
+    "an old man with a dog on a beach",
+    "a bowl of soup, seen from above",
+    "a steam train in the snow",
+    "two cats asleep on a sofa",
+    "a city of glass in the year 3000",
+    "a green dragon reading a book",
+]
+MATRIX = 4096
+"""Rows and columns of the product that says what the machine can do."""
+
+
+def publish(folder: Path, size: int) -> None:
+    """Random weights of the published sizes, as diffusers writes them, and what our import makes of them."""
+    import diffusers
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+    from muse_studio import run
+
+    torch.manual_seed(0)
+    halved = size == 512
+    transformer = diffusers.UVit2DModel(sample_size=size // 16, downsample=halved, upsample=halved)
+    vqvae = diffusers.VQModel(
+        act_fn="silu",
+        block_out_channels=(128, 256, 256, 512, 768),
+        down_block_types=("DownEncoderBlock2D",) * 5,
+        up_block_types=("UpDecoderBlock2D",) * 5,
+        layers_per_block=2,
+        latent_channels=64,
+        num_vq_embeddings=8192,
+        mid_block_add_attention=False,
+        lookup_from_codebook=True,
+        force_upcast=True,
+    )
+    text = CLIPTextConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        projection_dim=768,
+    )
+    letters = sorted(ByteLevel.alphabet())
+    ends = ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: place for place, word in enumerate([*letters, *(f"{letter}</w>" for letter in letters), *ends])}
+    pipe = diffusers.AmusedPipeline(
+        vqvae,
+        CLIPTokenizer(vocabulary, [], model_max_length=77),
+        CLIPTextModelWithProjection(text),
+        transformer,
+        diffusers.AmusedScheduler(mask_token_id=transformer.config.vocab_size - 1),
+    )
+    pipe.save_pretrained(folder / "diffusers")
+    del pipe, transformer, vqvae
+    run("import-weights", {"source": str(folder / "diffusers"), "format": "amused", "out": str(folder / "ours")})
+
+
+def theirs(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
+    """The worker of diffusers."""
+    import diffusers
+
+    dtype = {"dtype": torch.bfloat16} if precision == "bfloat16" else {}
+    pipe = diffusers.AmusedPipeline.from_pretrained(folder / "diffusers", **dtype)
+    pipe.set_progress_bar_config(disable=True)
+    serve({"draw": lambda: pipe(prompts, num_inference_steps=steps)}, told=f"diffusers {diffusers.__version__}")
+
+
+def ours(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
+    """The worker of muse_studio."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from muse_studio.build import build
+    from muse_studio.device import has_fast_bfloat16
+    from muse_studio.drawing import decode, make_ready, sample
+    from muse_studio.pixels import to_images
+    from muse_studio.recipe import load
+    from muse_studio.registry import Registry
+
+    device = torch.device("cpu")
+    chosen = {} if precision == "defaults" else {"precision": precision}
+    recipe = load(
+        {"extends": str(folder / "ours/generate.yaml"), "stages": {"base": {**chosen, "sampler": {"steps": steps}}}}
+    )
+    task = build(recipe, Registry())
+    make_ready(task.stages, task.text_encoder, device)
+    stage = task.stages["base"]
+
+    def draw() -> Any:
+        with torch.inference_mode():
+            text = task.text_encoder(prompts)
+        finished = sample(task.stages, text, torch.Generator().manual_seed(0), watch=lambda *told: None)
+        return to_images(decode(stage, finished["base"]))
+
+    halves = stage.precision == "bfloat16" or (stage.precision == "auto" and has_fast_bfloat16(device))
+    matrix = torch.randn(MATRIX, MATRIX, dtype=torch.bfloat16 if halves else torch.float32)
+    # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        draw()
+    serve(
+        {"draw": draw, "matrix": lambda: matrix @ matrix},
+        flops=counter.get_total_flops(),
+        told=f"muse_studio in {'bfloat16' if halves else 'float32'}",
+    )
+
+
+@click.command()
+@click.option("--size", type=click.Choice(["256", "512"]), default="256")
+@click.option("--batch", default=1)
+@click.option("--steps", default=12)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "defaults"]), default="bfloat16")
+@click.option("--repeats", default=3)
+@click.option("--folder", type=click.Path(path_type=Path), help="keeps the weights; a temporary one by default")
+@click.option("--side", type=click.Choice(["ours", "theirs"]), hidden=True)
+def main(
+    size: str, batch: int, steps: int, precision: str, repeats: int, folder: Path | None, side: str | None
+) -> None:
+    """Print both pipelines' times and peaks, their ratio, and the time over the floor."""
+    prompts = [PROMPTS[number % len(PROMPTS)] for number in range(batch)]
+    if side is not None:
+        {"ours": ours, "theirs": theirs}[side](folder, precision, prompts, steps)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (folder or Path(temporary)) / size
+        if not (folder / "ours").is_dir():
+            publish(folder, int(size))
+        given = ["--size", size, "--batch", batch, "--steps", steps, "--precision", precision, "--folder", folder]
+        mine, other = (Side("amused.py", [*given, "--side", name]) for name in ("ours", "theirs"))
+        alternate([(mine, "draw"), (other, "draw"), (mine, "matrix")], repeats)
+        rate = 2 * MATRIX**3 / mine.median("matrix")
+        floor = mine.facts["flops"] / rate
+        print(f"aMUSEd {size}, batch {batch}, {steps} steps, {precision}; torch {torch.__version__}, ", end="")
+        print(f"{torch.get_num_threads()} threads; matrices at {rate / 1e12:.3f} TFLOP/s")
+        for each in (mine, other):
+            print(f"{each.facts['told']}: {each.median('draw'):.2f} s, peak {each.peak / 2**30:.2f} GiB")
+            each.close()
+        print(f"{other.median('draw') / mine.median('draw'):.2f} x diffusers' speed, ", end="")
+        print(
+            f"{mine.peak / other.peak:.2f} x its memory, {mine.median('draw') / floor:.2f} x the floor of {floor:.2f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()

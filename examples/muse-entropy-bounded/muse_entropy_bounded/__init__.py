@@ -1,0 +1,1 @@
+"""The sampler entropy-bounded for muse_studio."""

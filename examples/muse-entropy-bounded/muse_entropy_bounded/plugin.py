@@ -1,0 +1,9 @@
+"""Offers the sampler entropy-bounded; imports nothing heavy, so that muse starts quickly."""
+
+from muse_studio import hookimpl
+
+
+@hookimpl
+def muse_samplers() -> dict[str, str]:
+    """Parts by name, each as "module:attribute", which is imported when it is first used."""
+    return {"entropy-bounded": "muse_entropy_bounded.sampler:EntropyBounded"}

@@ -1,0 +1,21 @@
+"""Offers what pixel art takes: parts of three kinds, which fit each other; imports nothing heavy."""
+
+from muse_studio import hookimpl
+
+
+@hookimpl
+def muse_tokenizers() -> dict[str, str]:
+    """A token is one art pixel, in one of 64 colours."""
+    return {"palette": "muse_pixel_art.tokenizer:Palette"}
+
+
+@hookimpl
+def muse_transformers() -> dict[str, str]:
+    """Predicts each colour channel by itself."""
+    return {"colour-heads": "muse_pixel_art.transformer:ColourHeads"}
+
+
+@hookimpl
+def muse_datasets() -> dict[str, str]:
+    """Sprites with captions, drawn when they are asked for."""
+    return {"sprites": "muse_pixel_art.dataset:Sprites"}

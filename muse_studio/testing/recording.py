@@ -1,0 +1,53 @@
+"""An observer that remembers what it is told."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from muse_studio.hookspecs import hookimpl
+
+
+class Heard(NamedTuple):
+    """One call of an observer's hook: its name, and the arguments by theirs."""
+
+    hook: str
+    arguments: dict[str, Any]
+
+
+class RecordingObserver:
+    """Notes every call of an observer's hook, with its arguments, in `calls`.
+
+    It stands for all observers where a task is called (`task(observer)`), and is a plugin as well, for pluggy to
+    register. At step `dies_at`, counted from 1, it stops the run, as a power cut would.
+    """
+
+    def __init__(self, *, dies_at: int | None = None) -> None:
+        self.dies_at = dies_at
+        self.calls: list[Heard] = []
+
+    @hookimpl
+    def muse_started(self, task: object) -> None:
+        """Noted."""
+        self.calls.append(Heard("muse_started", {"task": task}))
+
+    @hookimpl
+    def muse_step(
+        self, stage: str, step: int, steps: int, tokens: Tensor | None, loss: float | None, image: Tensor | None
+    ) -> None:
+        """Noted; RuntimeError at the step that it dies at."""
+        told = {"stage": stage, "step": step, "steps": steps, "tokens": tokens, "loss": loss, "image": image}
+        self.calls.append(Heard("muse_step", told))
+        if step == self.dies_at:
+            raise RuntimeError("the power is gone")
+
+    @hookimpl
+    def muse_finished(self, task: object, result: object) -> None:
+        """Noted."""
+        self.calls.append(Heard("muse_finished", {"task": task, "result": result}))
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The arguments of every `muse_step`, in their order."""
+        return [call.arguments for call in self.calls if call.hook == "muse_step"]

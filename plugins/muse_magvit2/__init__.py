@@ -1,0 +1,1 @@
+"""Open-MAGVIT2's tokenizer, as a plugin."""

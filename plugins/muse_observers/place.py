@@ -1,0 +1,19 @@
+"""Where an observer writes what belongs to a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from muse_studio.files import open_folder, path_of
+
+
+def folder_of(task: Any, given: str | None, setting: str) -> Path:
+    """The folder `given`, else the task's own: its `out`, `fit.out`, or the folder of the file that `out` names.
+
+    Made where it is missing; UserError, naming the `setting`, where it can't be written.
+    """
+    own = getattr(getattr(task, "fit", task), "out", "out")
+    path = path_of(own if given is None else given)
+    names_a_file = given is None and path.suffix.lower() in (".png", ".safetensors")
+    return open_folder(path.parent if names_a_file else path, setting)

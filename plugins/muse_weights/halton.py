@@ -1,0 +1,98 @@
+"""Halton-MaskGIT's class-conditional transformers, one file each, which draw with LlamaGen's tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.maskgit import NAMES
+from muse_weights.table import Found, Piece, Rule
+from muse_weights.tokenizers import LLAMAGEN_VQ
+
+HEADS = {384: 6, 512: 6, 768: 12, 1024: 16, 1152: 16}
+"""Of their five sizes, by width: tiny to extra large. A file's shapes do not show them."""
+TOKENIZER = "hf://FoundationVision/LlamaGen/vq_ds16_c2i.pt"
+BLOCK = r"transformer\.layers\.(\d+)"
+RULES = (
+    Rule(r"tok_emb\.weight", "embed.weight"),
+    Rule(r"cls_emb\.weight", "classes.weight"),
+    Rule(r"pos_emb\.weight", "positions"),
+    Rule(r"reg_tokens\.weight", "registers"),
+    Rule(rf"{BLOCK}\.mlp\.1\.(weight|bias)", r"blocks.\1.modulate.\2"),
+    Rule(rf"{BLOCK}\.ln([12])\.weight", r"blocks.\1.norm\2.weight"),
+    *(
+        Rule(rf"{BLOCK}\.attn\.w{each}\.weight", r"blocks.\1.look.project.weight", block=n)
+        for n, each in enumerate("qkv")
+    ),
+    Rule(rf"{BLOCK}\.attn\.wo\.weight", r"blocks.\1.look.out.weight"),
+    Rule(rf"{BLOCK}\.ff\.w1\.weight", r"blocks.\1.think.gate.weight"),
+    Rule(rf"{BLOCK}\.ff\.w2\.weight", r"blocks.\1.think.narrow.weight"),
+    Rule(rf"{BLOCK}\.ff\.w3\.weight", r"blocks.\1.think.widen.weight"),
+    Rule(r"last_norm\.norm_final\.weight", "norm.weight"),
+    Rule(r"last_norm\.norm_final\.bias", "shift"),
+    Rule(r"last_norm\.mlp\.1\.(weight|bias)", r"modulate.\1"),
+    Rule(r"head\.bias", "bias"),
+)
+"""Their Transformer to our part `halton-maskgit`."""
+
+
+def transformer(found: Found) -> dict[str, Any]:
+    """Our transformer's settings, by the shapes."""
+    shapes, layer = found.shapes, "transformer.layers.{}.ff.w1.weight"
+    (rows, width), places = shapes["tok_emb.weight"], shapes["pos_emb.weight"][0]
+    side = round(places**0.5)
+    if side**2 != places:
+        raise ValueError(f"positions of a square grid: it has {places}")
+    if width not in HEADS:
+        raise ValueError(f"one of the known widths {', '.join(map(str, HEADS))}: it has {width}")
+    return {
+        "codebook_size": rows - 1,
+        "classes": shapes["cls_emb.weight"][0] - 1,
+        "grid": [side, side],
+        "width": width,
+        "layers": next(number for number in count() if layer.format(number) not in shapes),
+        "heads": HEADS[width],
+        "mlp": shapes[layer.format(0)][0],
+        "registers": shapes.get("reg_tokens.weight", [0])[0],
+    }
+
+
+def recipes(imported: Imported) -> Recipes:
+    """The model by their example's settings of sampling, and a recipe that draws with it."""
+    settings = imported.settings
+    made = settings["transformer"]
+    base = {
+        "size": made["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
+        "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
+        "transformer": {"use": "halton-maskgit", **made, "weights": imported.weights("transformer")},
+        "schedule": "arccos",
+        "sampler": {"use": "halton", "steps": 32, "sampling_temperature": [1.0, 0.83], "roll": True},
+        "guidance": {"use": "cfg", "scale": 2.0, "schedule": "constant"},
+    }
+    encoder = {"use": "class", "classes": made["classes"], "names": NAMES}
+    return {
+        "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
+        "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "golden retriever"},
+    }
+
+
+HALTON_MASKGIT = Dialect(
+    about="Halton-MaskGIT's transformers tiny to extra large, at 256 and 384 pixels",
+    pieces=(
+        replace(LLAMAGEN_VQ.pieces[0], home=TOKENIZER),
+        Piece(
+            "transformer",
+            "transformer",
+            "halton-maskgit",
+            "",
+            RULES,
+            transformer,
+            copies={"head.weight": "tok_emb.weight"},
+            unwrap=("model_state_dict",),
+            prefixes=("module.", "_orig_mod."),
+        ),
+    ),
+    recipes=recipes,
+)

@@ -1,0 +1,136 @@
+"""MaskGIT's class-conditional models of ImageNet: the authors' flax checkpoints, and maskgit-torch's files of them."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from muse_weights import maskgit_vqgan
+from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.table import Found, Piece, Rule
+
+CLASSES, HEADS = 1000, 16
+"""ImageNet's, and the heads that a torch file's shapes do not show; the same in all that was published."""
+NAMES = "hf://datasets/huggingface/label-files/imagenet-1k-id2label.json"
+"""ImageNet's names of classes, fetched when the first one is asked for."""
+STEPS = {256: 8, 512: 12}
+"""The paper's section 4.2."""
+
+LAYER = r"TransformerLayer_(\d+)"
+LOOK = rf"{LAYER}/Attention_0/self_attention"
+SCALED = maskgit_vqgan.SCALED
+FLAX = (
+    Rule(r"Embed_0/word_embeddings/embedding", "embed.weight"),
+    Rule(r"Embed_0/position_embeddings/embedding", "positions"),
+    *(Rule(rf"Embed_0/embeddings_ln/{their}", f"norm.{our}") for their, our in SCALED),
+    *(
+        Rule(rf"{LOOK}/{each}/{their}", rf"blocks.\1.look.project.{our}", change, n)
+        for their, our, change in (("kernel", "weight", "to_heads"), ("bias", "bias", "flat"))
+        for n, each in enumerate(("query", "key", "value"))
+    ),
+    Rule(rf"{LOOK}/out/kernel", r"blocks.\1.look.out.weight", "from_heads"),
+    Rule(rf"{LOOK}/out/bias", r"blocks.\1.look.out.bias"),
+    *(Rule(rf"{LAYER}/Attention_0/attention_output_ln/{their}", rf"blocks.\1.norm1.{our}") for their, our in SCALED),
+    *(
+        Rule(rf"{LAYER}/Mlp_0/{name}/{their}", rf"blocks.\1.think.{place}.{our}", change)
+        for name, place in (("intermediate_output", 0), ("layer_output", 2))
+        for their, our, change in (("kernel", "weight", "transposed"), ("bias", "bias", ""))
+    ),
+    *(Rule(rf"{LAYER}/Mlp_0/layer_output_ln/{their}", rf"blocks.\1.norm2.{our}") for their, our in SCALED),
+    Rule(r"MlmLayer_0/mlm_dense/kernel", "head.0.weight", "transposed"),
+    Rule(r"MlmLayer_0/mlm_dense/bias", "head.0.bias"),
+    *(Rule(rf"MlmLayer_0/mlm_ln/{their}", f"head.2.{our}") for their, our in SCALED),
+    Rule(r"MlmLayer_0/mlm_bias/bias", "bias"),
+)
+"""The authors' Transformer to our part `maskgit`."""
+
+BLOCK = r"blocks\.(\d+)"
+TORCH = (
+    Rule(r"tok_emb\.weight", "embed.weight"),
+    Rule(r"pos_emb", "positions"),
+    Rule(r"emb_ln\.(weight|bias)", r"norm.\1"),
+    Rule(rf"{BLOCK}\.MultiHeadAttention\.in_proj_(weight|bias)", r"blocks.\1.look.project.\2"),
+    Rule(rf"{BLOCK}\.MultiHeadAttention\.out_proj\.(weight|bias)", r"blocks.\1.look.out.\2"),
+    Rule(rf"{BLOCK}\.AttentionLN\.(weight|bias)", r"blocks.\1.norm1.\2"),
+    Rule(rf"{BLOCK}\.MLP\.([02])\.(weight|bias)", r"blocks.\1.think.\2.\3"),
+    Rule(rf"{BLOCK}\.MlpLN\.(weight|bias)", r"blocks.\1.norm2.\2"),
+    Rule(r"Token_Prediction\.([02])\.(weight|bias)", r"head.\1.\2"),
+    Rule(r"bias", "bias"),
+)
+"""maskgit-torch's BidirectionalTransformer."""
+
+
+def flax(found: Found) -> dict[str, Any]:
+    """Our transformer's settings, by the shapes of a tree."""
+    shapes, layer = found.shapes, "TransformerLayer_{}/Mlp_0/intermediate_output/kernel"
+    _, heads, _ = shapes["TransformerLayer_0/Attention_0/self_attention/query/kernel"]
+    words, positions = (shapes[f"Embed_0/{name}_embeddings/embedding"] for name in ("word", "position"))
+    return _settings(words, positions, heads, layer, found, shapes[layer.format(0)][-1])
+
+
+def torch_settings(found: Found) -> dict[str, Any]:
+    """Likewise, of maskgit-torch's file."""
+    shapes, layer = found.shapes, "blocks.{}.MLP.0.weight"
+    return _settings(shapes["tok_emb.weight"], shapes["pos_emb"], HEADS, layer, found, shapes[layer.format(0)][0])
+
+
+def _settings(words: list[int], positions: list[int], heads: int, layer: str, found: Found, mlp: int) -> dict[str, Any]:
+    (rows, width), places = words, positions[0] - 1
+    side = round(max(places, 0) ** 0.5)
+    if side < 1 or side**2 != places:
+        raise ValueError(f"positions of a square grid and of a class in front of it: it has {positions[0]}")
+    if rows <= CLASSES + 1:
+        raise ValueError(f"rows for codes before {CLASSES} classes and MASK: its table has {rows}")
+    return {
+        "codebook_size": rows - CLASSES - 1,
+        "classes": CLASSES,
+        "grid": [side, side],
+        "width": width,
+        "layers": next(number for number in count() if layer.format(number) not in found.shapes),
+        "heads": heads,
+        "mlp": mlp,
+    }
+
+
+def model(size: int, tree: bool) -> Dialect:
+    """The dialect of a folder that holds the tokenizer and the transformer of pictures of `size` pixels a side."""
+    whose, end = ("its authors' flax checkpoints", "_checkpoint") if tree else ("maskgit-torch's files", ".ckpt")
+    rules, set_by, key = (FLAX, flax, "params") if tree else (TORCH, torch_settings, "state_dict")
+
+    def recipes(imported: Imported) -> Recipes:
+        """The model by the paper's settings of sampling, and a recipe that draws with it."""
+        settings = imported.settings
+        base = {
+            "size": settings["transformer"]["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
+            "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
+            "transformer": {"use": "maskgit", **settings["transformer"], "weights": imported.weights("transformer")},
+            "schedule": "cosine",
+            "sampler": {"use": "confidence", "steps": STEPS[size], "temperature": 4.5},
+            "guidance": "none",
+        }
+        encoder = {"use": "class", "classes": CLASSES, "names": NAMES}
+        return {
+            "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
+            "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "golden retriever"},
+        }
+
+    return Dialect(
+        about=f"MaskGIT {size}, class-conditional, in {whose}",
+        pieces=(
+            maskgit_vqgan.piece(tree, f"tokenizer_imagenet{size}{end}"),
+            Piece(
+                "transformer",
+                "transformer",
+                "maskgit",
+                f"maskgit_imagenet{size}{end}",
+                rules,
+                set_by,
+                unwrap=(key,),
+            ),
+        ),
+        recipes=recipes,
+    )
+
+
+TORCH_256, TORCH_512 = model(256, tree=False), model(512, tree=False)
+FLAX_256, FLAX_512 = model(256, tree=True), model(512, tree=True)

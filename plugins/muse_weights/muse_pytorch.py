@@ -1,0 +1,143 @@
+"""MUSE-Pytorch's two models: text to image (CC3M), and class-conditional (ImageNet)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from muse_studio import parts
+from muse_weights.dialect import Dialect, Imported, Recipes, Tables
+from muse_weights.maskgit import CLASSES, NAMES
+from muse_weights.table import Found, Piece, Rule
+from muse_weights.tokenizers import MASKGIT_VQGAN
+
+HEADS = {768: 12, 1152: 16}
+"""By width; a file's shapes do not show them."""
+FILE = "nnet_ema.pth"
+"""The average of the weights, which theirs are measured with; nnet.pth, beside it, is what training goes on from."""
+TOKENIZER = "vqgan_jax_strongaug.ckpt"
+"""MAGE publishes it where no program can fetch it: it is looked for here, in the current folder."""
+ENCODER = {"model": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k", "length": 77, "padded": True, "padding": 0}
+WIDTH = 1280
+
+BLOCK = (
+    ("norm1.weight", "norm1.weight"),
+    ("norm1.bias", "norm1.bias"),
+    ("norm2.weight", "norm2.weight"),
+    ("norm2.bias", "norm2.bias"),
+    ("attn.qkv.weight", "project.weight"),
+    ("attn.proj.weight", "out.weight"),
+    ("attn.proj.bias", "out.bias"),
+    ("mlp.fc1.weight", "think.0.weight"),
+    ("mlp.fc1.bias", "think.0.bias"),
+    ("mlp.fc2.weight", "think.2.weight"),
+    ("mlp.fc2.bias", "think.2.bias"),
+)
+"""What a block holds."""
+RULES = (
+    Rule(r"token_emb\.word_embeddings\.weight", "embed.weight"),
+    Rule(r"token_emb\.position_embeddings\.weight", "positions"),
+    Rule(r"token_emb\.LayerNorm\.(weight|bias)", r"norm_embed.\1"),
+    *(Rule(rf"in_blocks\.(\d+)\.{their}", rf"down.\1.{our}") for their, our in BLOCK),
+    *(Rule(rf"mid_block\.{their}", f"middle.{our}") for their, our in BLOCK),
+    *(Rule(rf"out_blocks\.(\d+)\.{their}", rf"up.\1.{our}") for their, our in BLOCK),
+    Rule(r"out_blocks\.(\d+)\.skip_linear\.(weight|bias)", r"up.\1.join.\2"),
+    Rule(r"norm\.(weight|bias)", r"norm.\1"),
+    Rule(r"mlm_layer\.fc\.(weight|bias)", r"head.0.\1"),
+    Rule(r"mlm_layer\.ln\.(weight|bias)", r"head.2.\1"),
+    Rule(r"mlm_layer\.bias", "bias", "flat"),
+    Rule(r"context_embed\.(weight|bias)", r"read_text.\1"),
+)
+"""Their UViT to our parts `uvit` and `uvit-class`."""
+
+
+def text(found: Found) -> dict[str, Any]:
+    """Our `uvit`'s settings, by the shapes."""
+    positions = found.shapes["token_emb.position_embeddings.weight"][0]
+    codes = found.shapes["token_emb.word_embeddings.weight"][0] - 1
+    told = {"text_width": found.shapes["context_embed.weight"][1], "text_positions": ENCODER["length"]}
+    return {"codebook_size": codes, **told, **_settings(found, positions)}
+
+
+def of_class(found: Found) -> dict[str, Any]:
+    """Our `uvit-class`'s settings, by the shapes."""
+    positions = found.shapes["token_emb.position_embeddings.weight"][0] - 1
+    codes = found.shapes["token_emb.word_embeddings.weight"][0] - CLASSES - 2
+    if codes < 1:
+        raise ValueError(f"rows for codes, MASK, {CLASSES} classes and none of them: its table has {codes + 1002}")
+    return {"codebook_size": codes, "classes": CLASSES, **_settings(found, positions)}
+
+
+def _settings(found: Found, places: int) -> dict[str, Any]:
+    shapes, layer = found.shapes, "in_blocks.{}.mlp.fc1.weight"
+    mlp, width = shapes[layer.format(0)]
+    side = round(max(places, 0) ** 0.5)
+    if side < 1 or side**2 != places:
+        raise ValueError(f"positions of a square grid: it has {places}")
+    if width not in HEADS:
+        raise ValueError(f"one of the known widths {', '.join(map(str, HEADS))}: it has {width}")
+    half = next(number for number in count() if layer.format(number) not in shapes)
+    return {"grid": [side, side], "width": width, "layers": 2 * half + 1, "heads": HEADS[width], "mlp": mlp}
+
+
+def empty(folder: Path, settings: Tables) -> dict[str, Tensor]:
+    """What the text encoder makes of the empty sentence, their unprompted half."""
+    encoder = parts("text-encoder", "clip")[0].load()(**settings["text_encoder"])
+    return {"empty_states": encoder.embed([""]).states[0]}
+
+
+def recipes(imported: Imported) -> Recipes:
+    """The model by their settings of sampling, and a recipe that draws with it."""
+    settings = imported.settings
+    made, reads = settings["transformer"], "text_encoder" in settings
+    base = {
+        "size": made["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
+        "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
+        "transformer": {
+            "use": "uvit" if reads else "uvit-class",
+            **made,
+            "weights": imported.weights("transformer"),
+        },
+        "schedule": "cosine",
+        "sampler": {"use": "gumbel", "steps": 18 if reads else 12, "temperature": 4.5},
+        "guidance": {"use": "cfg", "scale": 10.0 if reads else 3.0, "schedule": "linear"},
+    }
+    said = {"use": "clip", **settings["text_encoder"], "width": made["text_width"]} if reads else None
+    return {
+        "model.yaml": {
+            "stages": {"base": base},
+            "text_encoder": said or {"use": "class", "classes": CLASSES, "names": NAMES},
+        },
+        "generate.yaml": {
+            "extends": "model.yaml",
+            "use": "generate",
+            "prompt": "a green train is coming down the tracks" if reads else "golden retriever",
+        },
+    }
+
+
+def pieces(part: str, settings: Any, made: tuple[str, ...] = ()) -> tuple[Piece, ...]:
+    """The tokenizer, and the transformer that is our part of that name."""
+    dropped = (r"token_emb\.position_ids",)  # 0, 1, 2 ...
+    return (
+        replace(MASKGIT_VQGAN.pieces[0], home=TOKENIZER),
+        Piece("transformer", "transformer", part, FILE, RULES, settings, drop=dropped, made=made),
+    )
+
+
+TEXT = Dialect(
+    about="MUSE-Pytorch's text-to-image model (CC3M)",
+    pieces=pieces("uvit", text, ("empty_states",)),
+    given={"text_encoder": ENCODER},
+    further={"transformer": empty},
+    recipes=recipes,
+)
+CLASS = Dialect(
+    about="MUSE-Pytorch's class-conditional model (ImageNet 256)",
+    pieces=pieces("uvit-class", of_class),
+    recipes=recipes,
+)
