@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import pytest
 
+from muse_studio.contracts import TextEncoder
 from muse_studio.stage import Stage
-from muse_studio.testing.fakes import FakeDataset, FakePredict, FakeTextEncoder
+from muse_studio.testing.fakes import FakeDataset, FakePredict
 from muse_studio.testing.filling import random_logits
 from muse_studio.testing.recording import RecordingObserver
 from muse_studio.testing.tiny import TinyModel
@@ -31,7 +32,7 @@ def tiny_stages(tiny_model: TinyModel) -> dict[str, Stage]:
 
 
 @pytest.fixture
-def tiny_text_encoder(tiny_model: TinyModel) -> FakeTextEncoder:
+def tiny_text_encoder(tiny_model: TinyModel) -> TextEncoder:
     """Its text encoder, as tasks take it."""
     return tiny_model.text_encoder
 

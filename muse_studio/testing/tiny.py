@@ -27,7 +27,7 @@ def tiny_stage(size: int | list[int] = 16, seed: int = 0, **parts: Any) -> Stage
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         transformer = FakeTransformer()
-    fakes = {
+    fakes: dict[str, Any] = {
         "tokenizer": FakeTokenizer(),
         "transformer": transformer,
         "schedule": FakeSchedule(),
