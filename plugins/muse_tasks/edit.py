@@ -166,7 +166,7 @@ class Edit:
                 image = _image(retouch.paste(finished))
                 for shown in (image, *(each for _, each in between)):
                     ask_picture(hook, shown, self.prompt, seed)
-                self._write(picture, image, between, path, seed, result)
+                self._write(image, between, path, seed, result)
         if self.count > 1:
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", self._provenance(self.seed, self.count))
         return result
@@ -200,13 +200,7 @@ class Edit:
         return larger, F.pad(region, sides, value=True)
 
     def _write(
-        self,
-        before: Image.Image,
-        image: Image.Image,
-        between: list[tuple[int, Image.Image]],
-        path: Path,
-        seed: int,
-        result: Pictures,
+        self, image: Image.Image, between: list[tuple[int, Image.Image]], path: Path, seed: int, result: Pictures
     ) -> None:
         """The picture, and beside it what is asked for."""
         inside = self._provenance(seed, 1)
@@ -215,7 +209,8 @@ class Edit:
         for ending, (_, shown) in zip(endings, between, strict=True):
             result.between.append(save_new(shown, beside(taken, ending), inside))
         if self.previews:
-            tiles = [Tile([before], "before")]
+            assert result.before is not None  # of an edit, it is known
+            tiles = [Tile([result.before], "before")]
             tiles += [Tile([shown], f"iteration {step}") for step, shown in between]
             tiles += [Tile([image], "after")]
             sheet = contact_sheet([Section(spell(self.prompt), tiles, [])], side=side_of(image), columns=len(tiles))

@@ -131,7 +131,7 @@ class TokenizerLearner:
 
     def _criticise(self, adversarial: Adversarial, real: Tensor, made: Tensor) -> Tensor:
         critic = self.modules["discriminator"].requires_grad_(True)
-        assert isinstance(critic, Discriminator)
+        assert isinstance(critic, Discriminator)  # as the constructor made it
         parts = list(zip(real.chunk(self.fit.accumulate), made.chunk(self.fit.accumulate), strict=True))
 
         def loss_of(part: tuple[Tensor, Tensor]) -> Tensor:
