@@ -42,6 +42,7 @@ CACHES = {
     "context, every 3": Cache("context", 3),
     "max-logit, every 3": Cache("max-logit", 3),
     "changed, every 4": Cache("changed", 4),
+    "changed, every 6": Cache("changed", 6),
 }
 
 

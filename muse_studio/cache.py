@@ -79,7 +79,7 @@ class Cache:
     ValueError where a setting can't be.
     """
 
-    by: By = "context"
+    by: By = "changed"
     every: int = 3
     share: float = 0.25
     layers: int = 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from muse_studio.errors import Refused, UserError
-from muse_studio.problems import PluginError, told
+import pluggy
+
+from muse_studio.errors import Refused
+from muse_studio.problems import PluginError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,18 +35,26 @@ def ask_picture(hook: Any, image: Image.Image, prompt: str, seed: int) -> None:
 
 
 def _reasons(hook: Any, name: str, **given: Any) -> Iterator[tuple[str, str]]:
-    """Who refuses, and why. PluginError where a filter breaks: what can't be asked about is not let through."""
+    """Who refuses, and why. A filter that breaks raises: what can't be asked about is not let through."""
+    for who, ask in _asked(hook, name):
+        reason = ask(**given)
+        if reason is None:
+            continue
+        if not isinstance(reason, str) or not reason.strip():
+            raise PluginError(f"filter {who}: {name} gave {reason!r}; give a reason as text, or None")
+        yield who, reason
+
+
+def _asked(hook: Any, name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Who fills the hook, by name; an observer that stands for all of them is asked itself."""
     caller = getattr(hook, name, None)
-    for filled in [] if caller is None else caller.get_hookimpls():
-        try:
-            reason = filled.function(*(given[argument] for argument in filled.argnames))
-        except UserError:
-            raise
-        except Exception as error:
-            raise PluginError(f"filter {filled.plugin_name}: {name} raised {told(error)}") from error
-        if reason is not None:
-            if not isinstance(reason, str) or not reason.strip():
-                raise PluginError(
-                    f"filter {filled.plugin_name}: {name} gave {reason!r}; give a reason as text, or None"
-                )
-            yield filled.plugin_name, reason
+    if isinstance(caller, pluggy.HookCaller):
+        for filled in caller.get_hookimpls():
+            yield filled.plugin_name, partial(_answer, filled)
+    elif caller is not None:
+        yield type(hook).__name__, caller
+
+
+def _answer(filled: pluggy.HookImpl, **given: Any) -> Any:
+    """What one plugin says, given those of the arguments that it asks for."""
+    return filled.function(*(given[name] for name in filled.argnames))

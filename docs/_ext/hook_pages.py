@@ -17,6 +17,7 @@ from muse_studio.part import Part
 from muse_studio.registry import Registry
 from muse_studio.scaffold import new
 from muse_studio.signature import Setting, is_table, settings, spelled
+from muse_studio.testing.promise import promises
 
 EXAMPLE = "my-part"
 """The name of the part that each example offers."""
@@ -74,9 +75,9 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
         "these names and keeps these promises is one."
     )
     yield _code(inspect.getsource(kind.contract))
-    tests = sorted(name for name in dir(getattr(testing, f"{contract}Contract")) if name.startswith("test_"))
-    yield f"`muse_studio.testing.{contract}Contract` holds a part against it, by a test each:"
-    yield "\n".join(f"* {plain(name.removeprefix('test_').replace('_', ' '))}" for name in tests)
+    yield f"`muse_studio.testing.{contract}Contract` holds a part against it. It promises:"
+    promised = promises(getattr(testing, f"{contract}Contract")).values()
+    yield "\n".join(f"* {plain(said)}" for said in promised)
     yield from _example(kind)
     yield "## The parts there are"
     parts = registry.parts(kind.name)
@@ -182,15 +183,20 @@ def _code(source: str, language: str = "python") -> str:
 
 
 def _of_observer(hook: str, specification: object, registry: Registry) -> Iterator[str]:
-    takes = list(inspect.signature(specification).parameters)
-    yield "It returns nothing. Every plugin that fills it is called."
-    yield "## An example"
-    yield "An observer takes those of the arguments that it wants, by these names:"
-    shown = ", ".join(f"{{{name}}}" for name in takes if name in ("task", "stage", "step", "steps", "loss"))
-    yield _code(
-        f"from muse_studio import hookimpl\n\n\n@hookimpl\ndef {hook}({', '.join(takes)}):\n"
-        f'    print(f"{hook.removeprefix("muse_")}: {shown}")\n'
+    signature = inspect.signature(specification)
+    takes = list(signature.parameters)
+    asked = "str" in str(signature.return_annotation)
+    answer = "what the function above says" if asked else "nothing"
+    yield (
+        f"It returns {answer}. Every plugin that fills it is called in every run, and so is an "
+        "[observer](muse_observers.md) with such a method, in the runs whose recipe names it."
     )
+    yield "## An example"
+    yield "It takes those of the arguments that it wants, by these names:"
+    shown = ", ".join(f"{{{name}}}" for name in takes if name not in ("tokens", "image"))
+    does = [f'print(f"{hook.removeprefix("muse_")}: {shown}")', *(["return None"] if asked else [])]
+    body = "\n".join(f"    {line}" for line in does)
+    yield _code(f"from muse_studio import hookimpl\n\n\n@hookimpl\ndef {hook}({', '.join(takes)}):\n{body}\n")
     yield "## The plugins that fill it"
     names = sorted(each.plugin_name for each in getattr(registry.hook, hook).get_hookimpls())
     yield "\n".join(f"* `{name}`" for name in names) if names else "None of those that come with the package."

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
 from muse_studio.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Heard(NamedTuple):
@@ -34,11 +38,18 @@ class RecordingObserver:
 
     @hookimpl
     def muse_step(
-        self, stage: str, step: int, steps: int, tokens: Tensor | None, loss: float | None, image: Tensor | None
+        self,
+        stage: str,
+        step: int,
+        steps: int,
+        tokens: Tensor | None,
+        loss: float | None,
+        image: Tensor | None,
+        numbers: Mapping[str, float] | None,
     ) -> None:
         """Noted; RuntimeError at the step that it dies at."""
-        told = {"stage": stage, "step": step, "steps": steps, "tokens": tokens, "loss": loss, "image": image}
-        self.calls.append(Heard("muse_step", told))
+        told = {"stage": stage, "step": step, "steps": steps, "tokens": tokens}
+        self.calls.append(Heard("muse_step", told | {"loss": loss, "image": image, "numbers": numbers}))
         if step == self.dies_at:
             raise RuntimeError("the power is gone")
 
@@ -46,6 +57,21 @@ class RecordingObserver:
     def muse_finished(self, task: object, result: object) -> None:
         """Noted."""
         self.calls.append(Heard("muse_finished", {"task": task, "result": result}))
+
+    @hookimpl
+    def muse_failed(self, task: object, error: BaseException) -> None:
+        """Noted."""
+        self.calls.append(Heard("muse_failed", {"task": task, "error": error}))
+
+    @hookimpl
+    def muse_prompt(self, prompt: str) -> None:
+        """Noted, and not refused."""
+        self.calls.append(Heard("muse_prompt", {"prompt": prompt}))
+
+    @hookimpl
+    def muse_picture(self, image: Image.Image, prompt: str) -> None:
+        """Noted, and not refused."""
+        self.calls.append(Heard("muse_picture", {"image": image, "prompt": prompt}))
 
     @property
     def steps(self) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from muse_maskgit.naming import class_weights
 from muse_maskgit.sizes import check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 EPS = 1e-5
@@ -102,6 +103,7 @@ class HaltonMaskGIT(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -167,8 +169,11 @@ class HaltonMaskGIT(nn.Module):
         layers = torch.stack([block.tell(told) for block in self._all()], 1)
         return layers, self.modulate(told).unflatten(-1, (2, -1))
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         check_grid(tokens, self.grid)
         layers, head = conditioning
         x = self.embed(torch.where(tokens < 0, self.codebook_size, tokens)).flatten(1, 2) + self.positions
@@ -180,8 +185,9 @@ class HaltonMaskGIT(nn.Module):
             x = checkpoint(block, x, told, use_reentrant=False) if again else block(x, told)
         shift, scale = head[:, :, None].unbind(1)
         x = (self.norm(x[:, :count]) + self.shift) * (1 + scale) + shift
-        codes = self.codebook_size
-        return F.linear(x, self.embed.weight[:codes], self.bias[:codes]).unflatten(1, self.grid)
+        x = x if places is None else pick(x, places)
+        logits = F.linear(x, self.embed.weight[: self.codebook_size], self.bias[: self.codebook_size])
+        return logits.unflatten(1, self.grid) if places is None else logits
 
     def _all(self) -> Iterator[Block]:
         """The blocks in the order in which they act."""

@@ -10,6 +10,7 @@ from muse_maskgit.blocks import GELU, Block, Norm
 from muse_maskgit.naming import class_weights
 from muse_maskgit.sizes import check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 
@@ -35,6 +36,7 @@ class MaskGIT(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -81,18 +83,22 @@ class MaskGIT(nn.Module):
         _, rows, unknown = self.embed.weight.split([self.codebook_size, self.text_width, 1])
         return (torch.where(some, asked.to(rows.dtype) @ rows, unknown),)
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         check_grid(tokens, self.grid)
         (front,) = conditioning
-        places = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens)).flatten(1, 2)
-        x = self.norm(torch.cat([front[:, None].to(places.dtype), places], 1) + self.positions)
+        known = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens)).flatten(1, 2)
+        x = self.norm(torch.cat([front[:, None].to(known.dtype), known], 1) + self.positions)
         for block in self.blocks:
             x = (
                 checkpoint(block, x, use_reentrant=False)
                 if self.checkpointing and torch.is_grad_enabled()
                 else block(x)
             )
-        codes = self.codebook_size
-        logits = nn.functional.linear(self.head(x[:, 1:]), self.embed.weight[:codes], self.bias[:codes])
-        return logits.unflatten(1, self.grid)
+        x, codes = x[:, 1:], self.codebook_size
+        x = x if places is None else pick(x, places)
+        logits = nn.functional.linear(self.head(x), self.embed.weight[:codes], self.bias[:codes])
+        return logits.unflatten(1, self.grid) if places is None else logits

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from muse_maskgit.naming import class_weights
 from muse_maskgit.sizes import check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
+from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
 
 
@@ -44,6 +45,7 @@ class Trunk(nn.Module):
 
     entrances = ("condition",)
     low_grid = None
+    placewise = True
 
     def __init__(
         self,
@@ -94,16 +96,19 @@ class Trunk(nn.Module):
                 f"the transformer {part!r} is a base model and takes no low-resolution tokens; make it the first stage"
             )
 
-    def forward(self, tokens: Tensor, conditioning: Conditioning) -> Tensor:
-        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K]."""
+    def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
+        """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
+
+        places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
+        """
         check_grid(tokens, self.grid)
         front, *masks = conditioning
         known = self.embed(torch.where(tokens < 0, self.codebook_size, tokens)).flatten(1, 2)
-        places = self.norm_embed(known + self.positions[-known.shape[1] :])
-        x = torch.cat([front.to(places.dtype), places], 1)
+        grid = self.norm_embed(known + self.positions[-known.shape[1] :])
+        x = torch.cat([front.to(grid.dtype), grid], 1)
         counts = None
         for mask in masks:
-            counts = torch.cat([mask, mask.new_ones(places.shape[:2])], 1)[:, None, None]
+            counts = torch.cat([mask, mask.new_ones(grid.shape[:2])], 1)[:, None, None]
         earlier = []
         for block in self.down:
             x = self._run(block, x, counts)
@@ -111,10 +116,11 @@ class Trunk(nn.Module):
         x = self._run(self.middle, x, counts)
         for block in self.up:
             x = self._run(block, x, counts, earlier.pop())
-        x = self.head(self.norm(x[:, front.shape[1] :]))
+        x = x[:, front.shape[1] :]
+        x = self.head(self.norm(x if places is None else pick(x, places)))
         # The table learns by what it puts in alone: their head has it detached.
         logits = F.linear(x, self.embed.weight[: self.codebook_size].detach(), self.bias[: self.codebook_size])
-        return logits.unflatten(1, self.grid)
+        return logits.unflatten(1, self.grid) if places is None else logits
 
     def _run(self, block: nn.Module, *given: Tensor | None) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
+from muse_studio.device import place
 
 
 class FrozenEncoder(ABC):
@@ -62,7 +63,9 @@ class FrozenEncoder(ABC):
             # An inference tensor could never be moved, and initialising what is overwritten then, or not kept, must
             # not draw from the caller's random numbers.
             with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-                self._module = self.load().requires_grad_(False).eval().to(self.device)
+                module = self.load().requires_grad_(False).eval()
+                place(module, self.device)
+                self._module = module
         return self._module
 
     def __call__(self, prompts: list[str]) -> TextEmbedding:

@@ -244,8 +244,8 @@ def test_an_observer_that_raises_is_told_once_and_the_run_goes_on(installed, mus
     installed("odd", ODD + observing)
     stepping = GOOD.replace(
         'return lambda hook: {"by": type(sampler).__name__}',
-        "return lambda hook: [hook.muse_step(stage='a', step=step, steps=2, tokens=None, loss=None, image=None) "
-        "for step in (1, 2)] and {}",
+        "return lambda hook: [hook.muse_step(stage='a', step=step, steps=2, tokens=None, loss=None, image=None, "
+        "numbers=None) for step in (1, 2)] and {}",
     )
     installed("stepping", stepping.replace('"plain"', '"stepped"').replace('"fill"', '"step"'))
     code, out, err = muse("run", "good.yaml", "use=step", "sampler=plain")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 
 import pytest
 import torch
 
 from muse_studio import testing
+from muse_studio.kinds import hook_points, kinds
 from muse_studio.registry import Registry
 from muse_studio.testing import fixtures
 from muse_studio.testing.fixtures import *  # noqa: F403
@@ -50,11 +52,15 @@ def test_a_part_of_ones_own_takes_its_place(tiny_model, observer):
 
 def test_the_observer_notes_every_call_with_its_arguments(observer):
     observer.muse_started(task="a task")
-    observer.muse_step(stage="net", step=1, steps=2, tokens=None, loss=0.5, image=None)
+    told = {"tokens": None, "loss": 0.5, "image": None, "numbers": None}
+    observer.muse_step(stage="net", step=1, steps=2, **told)
     observer.muse_finished(task="a task", result=7)
     assert observer.calls == [
         ("muse_started", {"task": "a task"}),
-        ("muse_step", {"stage": "net", "step": 1, "steps": 2, "tokens": None, "loss": 0.5, "image": None}),
+        (
+            "muse_step",
+            {"stage": "net", "step": 1, "steps": 2, "tokens": None, "loss": 0.5, "image": None, "numbers": None},
+        ),
         ("muse_finished", {"task": "a task", "result": 7}),
     ]
     assert observer.steps == [observer.calls[1].arguments]
@@ -62,29 +68,22 @@ def test_the_observer_notes_every_call_with_its_arguments(observer):
 
 def test_the_observer_dies_where_it_is_told_to():
     observer = testing.RecordingObserver(dies_at=2)
-    step = {"stage": "net", "steps": 2, "tokens": None, "loss": None, "image": None}
+    step = {"stage": "net", "steps": 2, "tokens": None, "loss": None, "image": None, "numbers": None}
     observer.muse_step(step=1, **step)
     with pytest.raises(RuntimeError, match="the power is gone"):
         observer.muse_step(step=2, **step)
     assert [told["step"] for told in observer.steps] == [1, 2]
 
 
-def test_the_observer_is_a_plugin_that_misses_no_observing_hook(observer):
-    registry = Registry(entries=[Entry(observer)])
-    assert registry.failed == {}
-    registry.hook.muse_started(task=1)
-    registry.hook.muse_step(stage="a", step=1, steps=1, tokens=None, loss=None, image=None)
-    registry.hook.muse_finished(task=1, result=2)
-    assert [call.hook for call in observer.calls] == ["muse_started", "muse_step", "muse_finished"]
-
-
-class Entry:
-    """An entry point that gives an object."""
-
-    name, module, dist = "observer", "observer", None
-
-    def __init__(self, given):
-        self.load = lambda: given
+def test_the_observer_hears_every_observing_hook(observer):
+    registry = Registry(entries=())
+    registry.observe([("recording", observer)])
+    hooks = [name for name in hook_points() if name not in {kind.hook for kind in kinds().values()}]
+    for name in hooks:
+        arguments = dict.fromkeys(inspect.signature(hook_points()[name]).parameters, 1)
+        getattr(registry.hook, name)(**arguments)
+        assert observer.calls[-1] == (name, arguments)
+    assert len(observer.calls) == len(hooks) == 6
 
 
 def test_every_fixture_can_be_had(tiny_stages, tiny_text_encoder, tiny_dataset, tiny_predict):

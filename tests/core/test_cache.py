@@ -102,6 +102,10 @@ def test_with_all_places_chosen_it_is_what_a_plain_call_computes(kind, everywher
             visit = Visit(kept, lambda change: torch.arange(change[0].numel()).repeat(len(change), 1), everywhere)
             logits, kept = model.revisit(tokens, conditioning, visit)
             torch.testing.assert_close(logits, model(tokens, conditioning), atol=1e-5, rtol=1e-5)
+        told = []
+        visit.kept, visit.choose = kept, lambda change: told.append(change) or torch.zeros(2, 1, dtype=torch.int64)
+        model.revisit(tokens, conditioning, visit)
+    assert told[0].abs().max() < 1e-5, "what was just computed is told to have changed"
 
 
 @pytest.mark.parametrize("kind", KINDS)

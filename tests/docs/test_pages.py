@@ -17,11 +17,14 @@ from muse_studio.registry import Registry
 from muse_studio.scaffold import new
 
 ROOT = Path(__file__).parents[2]
-HOOKS = 14
+HOOKS = 18
 OBSERVERS = {
     "muse_started": ["task"],
-    "muse_step": ["stage", "step", "steps", "tokens", "loss", "image"],
+    "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
     "muse_finished": ["task", "result"],
+    "muse_failed": ["task", "error"],
+    "muse_prompt": ["prompt"],
+    "muse_picture": ["image", "prompt"],
 }
 """The hooks that take arguments, and which."""
 
@@ -80,7 +83,9 @@ def test_a_part_hook_s_page_has_the_contract_and_every_part(pages: dict[str, str
     page = pages[kind.hook]
     (contract,) = ast.parse(python(section(page, "## The contract"))[0]).body
     promised = {node.name for node in contract.body if isinstance(node, ast.FunctionDef)}
-    assert promised and all(callable(getattr(kind.contract, name)) or name == "meanings" for name in promised)
+    assert contract.name == kind.contract.__name__
+    assert all(callable(getattr(kind.contract, name)) or name == "meanings" for name in promised)
+    assert promised or kind.name == "observer", "what an observer hears are hooks, not its contract's"
     parts = Registry().parts(kind.name)
     assert parts
     for part in parts:

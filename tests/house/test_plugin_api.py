@@ -22,10 +22,14 @@ HOOKS = {
     "muse_datasets": [],
     "muse_optimizers": [],
     "muse_metrics": [],
+    "muse_observers": [],
     "muse_tasks": [],
     "muse_started": ["task"],
-    "muse_step": ["stage", "step", "steps", "tokens", "loss", "image"],
+    "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
     "muse_finished": ["task", "result"],
+    "muse_failed": ["task", "error"],
+    "muse_prompt": ["prompt"],
+    "muse_picture": ["image", "prompt"],
 }
 METHODS = {
     "Tokenizer": {"grid_shape": ["height", "width"], "encode": ["images"], "decode": ["tokens"]},
@@ -39,6 +43,7 @@ METHODS = {
     "Dataset": {"__len__": [], "__getitem__": ["index"]},
     "Optimizer": {"__call__": ["model"]},
     "Metric": {"reset": [], "update": ["real", "generated", "prompts"], "compute": []},
+    "Observer": {},
     "Task": {"__call__": ["hook"]},
 }
 

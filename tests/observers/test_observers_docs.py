@@ -25,7 +25,7 @@ def plugin(here):
 
     def plugin(page):
         (code,) = blocks(page, "python")
-        path = here / re.match(r'"""(\w+\.py): ', code)[1]
+        path = here / re.match(r"# (\w+\.py)\n", code)[1]
         path.write_text(code, encoding="utf-8")
         return path
 

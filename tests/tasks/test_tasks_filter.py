@@ -1,5 +1,7 @@
 """Filters are asked before anything is drawn and before anything is written; a filter that breaks lets nothing pass."""
 
+import inspect
+
 import pytest
 from muse_editing.editors import MaskFree
 from muse_tasks.edit import Edit
@@ -80,13 +82,13 @@ def test_editing_asks_of_its_prompt_and_of_every_picture(stages, encoder, tmp_pa
     asked = hook()
     (filled,) = asked.muse_picture.get_hookimpls()
     Edit(stages, encoder, editor, prompt="a cat", every=1, **settings)(asked)
-    assert filled.function.__globals__["SEEN"] == [("a cat", (20, 10))] * 3
+    assert inspect.unwrap(filled.function).__globals__["SEEN"] == [("a cat", (20, 10))] * 3
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("1 / 0", "filter strict: muse_prompt raised ZeroDivisionError: division by zero"),
+        ("1 / 0", "plugin strict's muse_prompt raised ZeroDivisionError: division by zero"),
         ("True", "filter strict: muse_prompt gave True; give a reason as text, or None"),
         ("''", "filter strict: muse_prompt gave ''; give a reason"),
     ],

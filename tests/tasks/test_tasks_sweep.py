@@ -55,6 +55,12 @@ class Picky:
 class Coloured:
     """Twelve pictures of one colour each."""
 
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return self.evaluation("seen")[index]
+
     def evaluation(self, split):
         numbers = range(4) if split == "held-out" else range(4, 12)
         with (Path(os.environ["CALLS"]).parent / "read").open("a") as file:

@@ -201,7 +201,7 @@ def test_settings_that_can_not_be(settings, said):
 
 
 def test_observers_are_shown_every_sheet_and_told_every_number(tmp_path):
-    class Shown(testing.FakeObserver):
+    class Shown(testing.RecordingObserver):
         told = []  # noqa: RUF012
 
         def muse_step(self, **told):

@@ -2,6 +2,8 @@
 
 from muse_studio import hookimpl
 
+requires_api = ">=1.0,<2"
+
 
 @hookimpl
 def muse_samplers() -> dict[str, str]:

@@ -12,14 +12,14 @@ from muse_entropy_bounded.sampler import EntropyBounded
 RECIPE = Path(__file__).parents[1] / "recipe.yaml"
 
 
+class TestPlugin(testing.PluginContract):
+    module = "muse_entropy_bounded.plugin"
+
+
 def test_muse_finds_the_part() -> None:
     parts = muse_studio.parts("sampler", "muse_entropy_bounded/entropy-bounded")
     assert len(parts) == 1, "install the package first: pip install -e ."
     assert parts[0].load() is EntropyBounded
-
-
-def test_the_entry_module_is_light() -> None:
-    testing.check_light("muse_entropy_bounded.plugin")
 
 
 def test_the_recipe_has_no_problem() -> None:

@@ -10,15 +10,15 @@ from muse_studio import testing
 RECIPES = Path(__file__).parents[1]
 
 
+class TestPlugin(testing.PluginContract):
+    module = "muse_pixel_art.plugin"
+
+
 def test_muse_finds_the_parts() -> None:
     found = {(part.kind, part.name) for part in muse_studio.parts() if part.plugin == "muse_pixel_art"}
     assert found == {("tokenizer", "palette"), ("transformer", "colour-heads"), ("dataset", "sprites")}, (
         "install the package first: pip install -e ."
     )
-
-
-def test_the_entry_module_is_light() -> None:
-    testing.check_light("muse_pixel_art.plugin")
 
 
 def test_the_recipes_have_no_problem() -> None:
