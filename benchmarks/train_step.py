@@ -35,7 +35,7 @@ MATRIX = 4096
 """Rows and columns of the product that says what the machine can do."""
 
 
-def ours(model: nn.Module, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
+def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of our transformer on tokens int64[B, h, w], those of bool[B, h, w] hidden."""
 
     objective = Objective(model, 0.0)

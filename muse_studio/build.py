@@ -119,8 +119,8 @@ class _Maker:
             made = [self.make(each) for each in plan]
             return BROKEN if any(each is BROKEN for each in made) else made
         if isinstance(plan, dict):
-            made = {key: self.make(each) for key, each in plan.items()}
-            return BROKEN if any(each is BROKEN for each in made.values()) else made
+            table = {key: self.make(each) for key, each in plan.items()}
+            return BROKEN if any(each is BROKEN for each in table.values()) else table
         return self.call(plan) if isinstance(plan, Call) else plan
 
     def call(self, plan: Call) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class Visit:
     wanted: Tensor | None = None
 
 
+@runtime_checkable
 class Revisiting(Protocol):
     """A transformer that can be cached: one with this method beside the contract's."""
 
@@ -101,7 +102,7 @@ class Cache:
 
     def check(self, transformer: Transformer) -> None:
         """ValueError where a transformer can't be cached."""
-        if not callable(getattr(transformer, "revisit", None)):
+        if not isinstance(transformer, Revisiting):
             raise ValueError(
                 f"cache: the transformer {type(transformer).__name__} can't be computed at some places alone, as it "
                 "has no method `revisit`; leave cache out, or take a transformer that has it: muse, superres, amused"

@@ -36,6 +36,9 @@ from muse_studio.stage import Stage
 CANVAS = "muse_canvas"
 """The metadata key of a saved canvas; its value is JSON."""
 
+GRIDS = ("codes", "erased", "frozen")
+"""What a moment holds of each stage, which a saved canvas names its tensors by."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -163,7 +166,7 @@ class Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
         pixels = torch.from_numpy(np.array(opened).transpose(2, 0, 1).copy())
-        plane = Plane.of(self.model.stages, tuple(pixels.shape[1:]))
+        plane = Plane.of(self.model.stages, (opened.height, opened.width))
         codes = {}
         for name, stage in self.model.stages.items():
             images = plane.lay(pixels, stage)[..., : stage.height, : stage.width].float() / 255
@@ -196,7 +199,7 @@ class Canvas:
         path = path_of(str(path))
         tensors: dict[str, Tensor] = {}
         for number, moment in enumerate(self._history):
-            for what in ("codes", "erased", "frozen"):
+            for what in GRIDS:
                 tensors |= {
                     f"{number}.{what}.{name}": grid.cpu().clone() for name, grid in getattr(moment, what).items()
                 }
@@ -239,7 +242,7 @@ class Canvas:
             raise UserError(f"{path} carries no recipe, as its canvas was made of parts; give them as model")
         grids = {name: grid.shape for name, grid in canvas._history[0].codes.items()}
         history = [
-            Moment(*(_grids(tensors, number, what, canvas.device) for what in ("codes", "erased", "frozen")), did)
+            Moment(did=did, **{what: _grids(tensors, number, what, canvas.device) for what in GRIDS})
             for number, did in enumerate(told["did"])
         ]
         if any({name: grid.shape for name, grid in moment.codes.items()} != grids for moment in history):

@@ -127,8 +127,8 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
             raise UserError(f"{file} does not fit here: {said}; {CURE}")
         _fill(module.state_dict(), weights.read(file))
     for name, optimizer in optimizers.items():
-        file = path / f"{name}.optimizer.safetensors"
-        saved = weights.read(str(file))
+        file = str(path / f"{name}.optimizer.safetensors")
+        saved = weights.read(file)
         _begin(optimizer, {int(key.partition(".")[0]) for key in saved})
         if _shapes(_tensors(optimizer)) != _shapes(saved):
             raise UserError(f"{file} is of an optimizer with other settings; {CURE}")

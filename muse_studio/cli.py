@@ -201,7 +201,7 @@ def parts(kind: str | None, name: str | None, verbose: bool, plugins: tuple[str,
     from muse_studio.registry import Registry
 
     registry = Registry(plugins)
-    click.echo(table(registry, kind, verbose) if name is None else describe(registry.find(kind, name)))
+    click.echo(table(registry, kind, verbose) if kind is None or name is None else describe(registry.find(kind, name)))
 
 
 @muse.command()

@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -65,10 +66,10 @@ def _adopt(path: Path, aside: Path) -> None:
                 os.replace(other, aside)
 
 
-def _seek(source: object, aside: Path) -> bool:
+def _seek(source: Any, aside: Path) -> bool:
     """Whether a source could be put to where `aside` ends, if that is not at its very beginning."""
     begun = aside.stat().st_size if aside.exists() else 0
     try:
-        return bool(begun) and source.seek(begun) == begun  # type: ignore[attr-defined]
+        return bool(begun) and source.seek(begun) == begun
     except Exception:  # a stream, which each file system refuses to put elsewhere in its own way
         return False

@@ -121,6 +121,7 @@ def _panels(
     # Imported here, as it takes a second; a Figure of its own touches no state that a notebook's plots may have.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not count:
         raise ValueError("there is nothing to show; give at least one")
@@ -131,11 +132,11 @@ def _panels(
     lines = max((title.count("\n") + 1 for title in titles), default=0)
     above = TITLE * (0.3 + 0.65 * lines)
     width = columns * (side + 0.12) + (0.0 if label is None else 0.75)
-    figure = Figure(figsize=(width, rows * (side + above) + TITLE * bool(heading)), dpi=DPI, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
+    figure = Figure(figsize=(width, rows * (side + above) + TITLE * bool(heading)), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     axes = figure.subplots(rows, columns, squeeze=False)
-    drawn = None
+    drawn: Any = None
     for index, panel in enumerate(axes.flat):
         panel.set_xticks([])
         panel.set_yticks([])

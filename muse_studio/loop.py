@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from muse_studio import checkpoint, memory, mirror, weights
+from muse_studio.contracts import Dataset
 from muse_studio.device import finish_step, keep_freed_memory
 from muse_studio.ema import RunningAverage
 from muse_studio.errors import UserError
@@ -90,7 +91,8 @@ def train(
     team.check_batch(fit.batch, fit.accumulate, len(dataset))
     keep_freed_memory()
     team.lead(lambda: _prepare(fit, out))
-    modules, average, found = dict(learner.modules), None, checkpoint.newest(out / CHECKPOINTS)
+    modules: dict[str, checkpoint.Stateful] = dict(learner.modules)
+    average, found = None, checkpoint.newest(out / CHECKPOINTS)
     if fit.ema is not None:
         modules["average"] = average = RunningAverage(learner.model, fit.ema, begun=found is not None)
     start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
@@ -99,8 +101,8 @@ def train(
     stop = max(start, fit.steps)
     _check_memory(learner)
     order = Order(len(dataset), fit.batch, fit.seed, start, stop, team.rows(fit.batch), repeated=fit.overfit)
-    loader = DataLoader(
-        dataset,
+    loader: DataLoader[Any] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
         batch_sampler=order,
         num_workers=fit.workers,
         collate_fn=collate,

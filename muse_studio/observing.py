@@ -63,7 +63,8 @@ def planned(observers: list[Node], planner: Planner) -> list[Any]:
 
 def name_of(observer: Node) -> str:
     """The name by which an observer is asked for."""
-    return observer.value["use"].value if isinstance(observer.value, dict) else observer.value
+    named = observer.value["use"] if isinstance(observer.value, dict) else observer
+    return str(named.value)
 
 
 def _of_environment() -> list[Node]:
@@ -72,8 +73,8 @@ def _of_environment() -> list[Node]:
     return _entries(parse(text, ENVIRONMENT, override=True), ENVIRONMENT)
 
 
-def _entries(node: Node, place: str) -> list[Node]:
-    if not isinstance(node.value, list):
+def _entries(node: Node | None, place: str) -> list[Node]:
+    if node is None or not isinstance(node.value, list):
         said = "expected a list of observers, such as [preview] or [{use: preview, seconds: 10}]"
         raise RecipeError([Problem(place, OBSERVERS, said)])
     return node.value

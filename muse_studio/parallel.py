@@ -112,8 +112,8 @@ def descend(
 def _exchange(module: nn.Module, now: bool) -> Iterator[None]:
     """Whether the processes exchange the gradients of what is computed within."""
     for each in module.modules():
-        if hasattr(each, "set_requires_gradient_sync"):  # sharded
-            each.set_requires_gradient_sync(now, recurse=False)
+        if exchange := getattr(each, "set_requires_gradient_sync", None):  # sharded
+            exchange(now, recurse=False)
     wait = module.no_sync() if isinstance(module, DistributedDataParallel) and not now else nullcontext()
     with wait:
         yield
@@ -128,7 +128,8 @@ def share_like(value: Tensor, tensor: Tensor) -> Tensor:
     """This process's share of a whole value, as it has one of `tensor`."""
     if not hasattr(tensor, "full_tensor"):
         return value
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    assert isinstance(tensor, DTensor)  # no other has full_tensor
     moved = value.to(tensor.device)
     return distribute_tensor(moved, tensor.device_mesh, tensor.placements, src_data_rank=None)  # each has read it all

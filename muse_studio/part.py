@@ -32,7 +32,7 @@ class Part:
 
     def load(self) -> Callable[..., Any]:
         """The callable itself, imported at first use; PluginError where it can't be."""
-        found = self.target
+        found: Any = self.target
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
             try:

@@ -35,10 +35,11 @@ def webp_exif(text: str) -> Image.Exif:
 def recipe_text(path: Path) -> str:
     """The recipe that a picture carries; UserError where it carries none or can't be read."""
     from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
 
     try:
         with Image.open(path) as picture:
-            text = picture.text.get(PICTURE_KEY) if picture.format == "PNG" else _user_comment(picture)
+            text = picture.text.get(PICTURE_KEY) if isinstance(picture, PngImageFile) else _user_comment(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} can't be read as a picture: {error}; give another copy of it") from error
     if text is None:

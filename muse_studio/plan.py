@@ -54,8 +54,9 @@ class Call:
         """
         table = self.node.value if isinstance(self.node.value, dict) else {}
         first = next(iter(message.split()), "").rstrip(":,")
-        quoted = [key for key, each in table.items() if isinstance(each.value, str) and len(each.value) >= _TELLING]
-        about = [first] if first in table else [key for key in quoted if table[key].value in message]
+        texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
+        quoted = [key for key, text in texts.items() if len(text) >= _TELLING and text in message]
+        about = [first] if first in table else quoted
         if len(about) == 1 and about[0] != "use":
             return Problem(table[about[0]].place, _join(self.path, about[0]), message, by_part=True)
         return Problem(self.node.place, self.path, f"{self.what}: {message}", by_part=True)
@@ -99,18 +100,19 @@ class Planner:
             return self._union(annotation, inner, node, path)
         if not _fits(annotation, node):
             return self._refuse_type(annotation, node, path)
+        value: Any = node.value  # of what the annotation asks for, as _fits has told
         if (kind := kind_of(annotation)) is not None:
             return self.part(kind, node, path)
         if is_table(annotation):
             name = annotation.__name__
-            return self._call(Call(name, annotation, node, path), settings(annotation, name), node.value, name)
+            return self._call(Call(name, annotation, node, path), settings(annotation, name), value, name)
         if origin is list:
-            return [self.value(inner[0], each, f"{path}[{index}]") for index, each in enumerate(node.value)]
+            return [self.value(inner[0], each, f"{path}[{index}]") for index, each in enumerate(value)]
         if origin is dict:
-            return {key: self.value(inner[1], each, _join(path, key)) for key, each in node.value.items()}
-        if annotation is float and isinstance(node.value, int) and abs(node.value) > sys.float_info.max:
-            return self._refuse(node, path, f"expected float, got a number of {len(str(node.value))} digits")
-        return float(node.value) if annotation is float else node.plain()
+            return {key: self.value(inner[1], each, _join(path, key)) for key, each in value.items()}
+        if annotation is float and isinstance(value, int) and abs(value) > sys.float_info.max:
+            return self._refuse(node, path, f"expected float, got a number of {len(str(value))} digits")
+        return float(value) if annotation is float else node.plain()
 
     def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
         before = len(self.problems)

@@ -51,15 +51,15 @@ class Plane:
         scale = max(side / given for side, given in zip(sides, anchor or picture, strict=True))
         # Pixels of the last stage over the window's become cells; a thousandth forgives what rounding adds.
         lengths = [scale * given * one / side for given, one, side in zip(picture, window, sides, strict=True)]
-        cells = tuple(max(one, math.ceil(length - 1e-3)) for length, one in zip(lengths, window, strict=True))
-        pixels = math.prod(cells) * math.prod(sides) // math.prod(window)
+        tall, wide = (max(one, math.ceil(length - 1e-3)) for length, one in zip(lengths, window, strict=True))
+        pixels = tall * wide * math.prod(sides) // math.prod(window)
         if pixels > LARGEST:
             raise UserError(
                 f"picture: scaled to the model's {last.width}x{last.height}, {picture[1]}x{picture[0]} pixels would be "
                 f"{pixels:,}, and {LARGEST:,} is the most; cut out a part that is less long"
             )
-        share = tuple(min(1.0, length / count) for length, count in zip(lengths, cells, strict=True))
-        return cls(picture, cells, window, share)
+        share = (min(1.0, lengths[0] / tall), min(1.0, lengths[1] / wide))
+        return cls(picture, (tall, wide), window, share)
 
     def grid(self, stage: Stage) -> Pair:
         """Rows and columns of a stage's tokens on all of the plane."""

@@ -38,7 +38,7 @@ def open_picture(address: str, setting: str = "picture") -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice its size is refused below
         picture = _read(path, setting)
-    if picture.getextrema()[3][0] < 255:
+    if np.asarray(picture)[..., 3].min() < 255:
         warnings.warn(f"{setting}: {path} is transparent in places, which are taken as white", stacklevel=2)
     return on_white(picture)
 
@@ -46,8 +46,8 @@ def open_picture(address: str, setting: str = "picture") -> Image.Image:
 def _read(path: Path, setting: str) -> Image.Image:
     try:
         with Image.open(path) as opened:
-            if getattr(opened, "n_frames", 1) > 1:
-                warnings.warn(f"{setting}: {path} has {opened.n_frames} frames; the first is taken", stacklevel=3)
+            if (frames := getattr(opened, "n_frames", 1)) > 1:
+                warnings.warn(f"{setting}: {path} has {frames} frames; the first is taken", stacklevel=3)
             return upright(opened)
     except FileNotFoundError as error:
         raise UserError(f"{setting}: there is no file {path}; give the path of a picture") from error

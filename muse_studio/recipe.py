@@ -92,14 +92,16 @@ def _expand(node: Node, folder: Path, chain: list[Path], path: str = "") -> Node
         return node
     rest = {key: each for key, each in node.value.items() if key != "extends"}
     dotted = f"{path}." if path else ""
-    table = Node({key: _expand(each, folder, chain, f"{dotted}{key}") for key, each in rest.items()}, node.place)
+    own = {key: _expand(each, folder, chain, f"{dotted}{key}") for key, each in rest.items()}
+    table = Node(own, node.place)
     if "extends" not in node.value:
         return table
     named = node.value["extends"]
     parent = _parent(named, folder, chain, f"{dotted}extends")
-    if _differ(parent.value, table.value):
+    assert isinstance(parent.value, dict)  # _read refuses all else
+    if _differ(parent.value, own):
         said = (
-            f"{named.value!r} is for {_use(parent.value)!r}, but this table says use: {_use(table.value)}, so nothing "
+            f"{named.value!r} is for {_use(parent.value)!r}, but this table says use: {_use(own)}, so nothing "
             "of it would remain; leave one of them out"
         )
         raise _refusal(named, f"{dotted}extends", said)

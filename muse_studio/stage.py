@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from muse_studio.cache import Cache, Kept, Memory, Visit
+from muse_studio.cache import Cache, Kept, Memory, Revisiting, Visit
 from muse_studio.contracts import (
     MASK,
     Conditioning,
@@ -151,7 +151,7 @@ class Stage:
         """
         with self._arithmetic(tokens.device):
             if places is not None and not self.compile and getattr(self.transformer, "placewise", False):
-                return self.transformer(tokens, conditioning, places).float()
+                return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
             logits = logits.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, logits.shape[-1]))
@@ -189,6 +189,7 @@ class Stage:
     @torch.no_grad()
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
         """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
+        assert isinstance(self.transformer, Revisiting)  # Cache.check refuses all else
         with self._arithmetic(tokens.device):
             return self.transformer.revisit(tokens, conditioning, visit)
 
@@ -217,7 +218,8 @@ class Stage:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
         predict = Predictor(self, text, negative, low)
-        return iter(self.sampler(predict, tokens, self.schedule, generator))
+        sampler: Callable[..., Iterator[Tensor]] = self.sampler  # one that is `rowwise` takes Rows too
+        return iter(sampler(predict, tokens, self.schedule, generator))
 
 
 def _check_low(what: str, model: Any, before: Stage | None) -> None:

@@ -44,7 +44,7 @@ def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may hear signals
         yield ask
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def hear(number: int, frame: Any) -> None:
         heard.append(number)

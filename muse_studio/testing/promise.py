@@ -62,7 +62,7 @@ def promise(what: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None
                 happened = str(error) if told else f"{type(error).__name__}: {error}"
                 raise BrokenPromise(what, happened, _where(error, self)) from error
 
-        kept.promise = what  # type: ignore[attr-defined]
+        kept.promise = what  # type: ignore[attr-defined]  # Contract finds it there
         return kept
 
     return mark

@@ -90,7 +90,7 @@ class OptimizerContract(Contract):
         """The optimizer's maker, with settings under which a small regression is learned (a rate of 1e-2, say)."""
         return super().make()
 
-    def model(self) -> nn.Module:
+    def model(self) -> nn.ModuleDict:
         """Two linear layers to be learned, and one, `frozen`, that asks for no gradient."""
         torch.manual_seed(0)
         model = nn.ModuleDict({"inner": nn.Linear(8, 16), "outer": nn.Linear(16, 4), "frozen": nn.Linear(4, 4)})
@@ -128,7 +128,7 @@ class OptimizerContract(Contract):
         for (name, expected), got in zip(through.named_parameters(), stopped.parameters(), strict=True):
             assert torch.equal(got, expected), f"{name} differs after a restart: something is not in state_dict"
 
-    def train(self, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    def train(self, model: nn.ModuleDict, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
         """`steps` updates on one fixed batch; the loss before each."""
         assert isinstance(optimizer, torch.optim.Optimizer), f"not a torch optimizer: {type(optimizer).__name__}"
         generator = torch.Generator().manual_seed(1)
@@ -191,12 +191,16 @@ class MetricContract(Contract):
             (batches[::-1], "batches in another order"),
             ([_rows(batch, [row]) for batch in batches for row in reversed(range(len(batch[2])))], "single pictures"),
         ):
+
+            def told(detail: str, what: str = what) -> str:
+                return f"{what} give another value\n{detail}"
+
             torch.testing.assert_close(
                 self.measured(*other).compute(),
                 expected,
                 rtol=1e-3,
                 atol=1e-4,  # a network's own rounding depends on the batch
-                msg=lambda detail, what=what: f"{what} give another value\n{detail}",
+                msg=told,
             )
 
     @promise("reset forgets all")

@@ -60,7 +60,8 @@ class GuidanceContract(Contract):
     def guide(self, progress: float, prompted: Tensor, unprompted: Tensor) -> tuple[Tensor, list[TextEmbedding | None]]:
         """The guided logits where the prompt and its absence give these, and the texts that were asked for."""
         text = embedding(len(prompted))
-        negative, asked = text.null(), []
+        negative = text.null()
+        asked: list[TextEmbedding | None] = []
 
         def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
             assert texts, "guidance asked for no text at all"

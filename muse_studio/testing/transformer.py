@@ -185,7 +185,7 @@ class TransformerContract(Contract):
         low = self.low(model)
         text, tokens = self.text(model), self.tokens(model)
         model = model.to("meta")
-        there = TextEmbedding(*(None if part is None else part.to("meta") for part in text))
+        there = text.to("meta")
         try:
             logits = model(tokens.to("meta"), model.condition(there, None if low is None else low.to("meta")))
         except (NotImplementedError, RuntimeError) as problem:

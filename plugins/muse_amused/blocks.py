@@ -16,6 +16,8 @@ EPS = 1e-6
 class Norm(nn.RMSNorm):
     """Root-mean-square norm with a gain."""
 
+    eps: float
+
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=EPS)
 

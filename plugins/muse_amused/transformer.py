@@ -16,6 +16,7 @@ from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import Kept, Visit, put
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.layers import layer_list
 
 
 class Amused(nn.Module):
@@ -44,6 +45,8 @@ class Amused(nn.Module):
     entrances = ("condition",)
     low_grid = None
     placewise = True
+    empty_states: Tensor
+    empty_pooled: Tensor
 
     def __init__(
         self,
@@ -93,11 +96,11 @@ class Amused(nn.Module):
         )
         self.norm_shrink = Norm(channels) if halved else None
         self.shrink = nn.Conv2d(channels, channels, 2, stride=2, bias=False) if halved else None
-        self.down = nn.ModuleList(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
+        self.down = layer_list(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
         self.norm_into, self.into = Norm(channels), nn.Linear(channels, width, bias=False)
-        self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
+        self.blocks = layer_list(Block(width, heads, mlp) for _ in range(layers))
         self.norm_from, self.out_of = Norm(width), nn.Linear(width, channels, bias=False)
-        self.up = nn.ModuleList(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
+        self.up = layer_list(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
         self.norm_grow = Norm(channels) if halved else None
         self.grow = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False) if halved else None
         self.head = nn.Sequential(
@@ -128,21 +131,25 @@ class Amused(nn.Module):
         vector = self.read_picture(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
         return (mask, *(tensor for block in self._all() for tensor in block.remember(seen, vector)))
 
-    def spoken(self, text: TextEmbedding) -> TextEmbedding:
-        """The text, each row that says nothing replaced by the empty sentence. ValueError without a pooled vector."""
+    def spoken(self, text: TextEmbedding) -> tuple[Tensor, Tensor, Tensor]:
+        """The text's states, mask and pooled vector, each row that says nothing replaced by the empty sentence.
+
+        ValueError where it has no pooled vector.
+        """
+        text = text.to(self.empty_states.dtype)
         if text.pooled is None:
             raise ValueError(
                 "the transformer 'amused' needs a pooled text vector, which this text encoder does not give; "
                 "choose text encoder 'clip'"
             )
-        states, mask, pooled = text.to(self.empty_states.dtype)
+        states, mask, pooled = text.states, text.mask, text.pooled
         some, own = mask.any(-1), len(self.empty_states)
         length = max(states.shape[1], own)
         states = F.pad(states, (0, 0, 0, length - states.shape[1]))
         mask = F.pad(mask, (0, length - mask.shape[1]))
         empty = F.pad(self.empty_states, (0, 0, 0, length - own))
         there = torch.arange(length, device=mask.device) < own
-        return TextEmbedding(
+        return (
             torch.where(some[:, None, None], states, empty),
             torch.where(some[:, None], mask, there),
             torch.where(some[:, None], pooled, self.empty_pooled),
@@ -191,7 +198,7 @@ class Amused(nn.Module):
         """int64[B, h, w] through the convolutions down: float[B, h', w', channels], the grid of the layers."""
         x = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens))
         x = self.into_channels(self.norm_embed(x))
-        if self.shrink is not None:
+        if self.shrink is not None and self.norm_shrink is not None:
             x = channels_last(self.shrink(channels_first(self.norm_shrink(x))))
         for block in self.down:
             x = self._run(block, x, mask, rest)
@@ -202,7 +209,7 @@ class Amused(nn.Module):
         x = self.out_of(self.norm_from(flat)).view_as(like)
         for block in self.up:
             x = self._run(block, x, mask, rest)
-        if self.grow is not None:
+        if self.grow is not None and self.norm_grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
         if places is not None:
             x = x.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, x.shape[-1]))

@@ -44,8 +44,8 @@ def load(
 def _draw(modules: Path, sets: dict[str, dict], style: str, name: str, size: int) -> NDArray[np.uint8]:
     package = modules / next(source.package for source in (*SOURCES, *FURTHER) if source.style == style)
     if name.endswith(".webp"):
-        with Image.open(package / "assets" / name) as picture:
-            return np.asarray(picture.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
+        with Image.open(package / "assets" / name) as opened:
+            return np.asarray(opened.convert("RGBA").resize((size, size), Image.Resampling.LANCZOS))
     if style not in sets:
         sets[style] = json.loads((package / "icons.json").read_text(encoding="utf-8"))
     png = resvg_py.svg_to_bytes(svg_string=svg(sets[style], name), width=size, height=size, skip_system_fonts=True)

@@ -93,9 +93,10 @@ class CLIPScore:
 
         folder = hub.folder_of(self.model, self.offline)
         try:
-            module, info = CLIPModel.from_pretrained(
+            loaded: Any = CLIPModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
+            module, info = loaded  # a pair, as the loading info was asked for
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # tokenizers raises Exception itself, transformers whatever a broken folder leads to
             reason = str(error).strip().partition("\n")[0]

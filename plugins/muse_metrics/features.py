@@ -89,8 +89,8 @@ class Features:
 class Network:
     """A network with its way of preparing pictures; it remembers its last answers, as several metrics ask the same.
 
-    title: what the features are called in a report. official: whether these are the features of FID. layers: what its
-    layers give, by default what the module's own method `layers` does.
+    title: what the features are called in a report. official: whether these are the features of FID. answer: features
+    and logits of prepared pictures; layers: one tensor of each scale.
     """
 
     REMEMBERED = 2
@@ -101,9 +101,9 @@ class Network:
         title: str,
         prepare: Callable[[Tensor], Tensor],
         answer: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        layers: Callable[[Tensor], list[Tensor]],
         module: nn.Module,
         official: bool = False,
-        layers: Callable[[Tensor], list[Tensor]] | None = None,
     ) -> None:
         self.title, self.official = title, official
         self._prepare, self._answer, self._module, self._layers = prepare, answer, module, layers
@@ -127,8 +127,7 @@ class Network:
         """uint8[B, 3, H, W] to one layer of each scale, float32[B, C, h, w] on the device."""
         _check(images)
         self._module.to(device)
-        layers = self._layers or self._module.layers
-        return [layer.float() for layer in layers(self._prepare(images.to(device).float()))]
+        return [layer.float() for layer in self._layers(self._prepare(images.to(device).float()))]
 
 
 def _check(images: Tensor) -> None:
@@ -145,11 +144,19 @@ def _load(network: str, address: str | None, side: int | None) -> Network:
     _fill(module, path, network)
     if network == EFFICIENTNET:
         scaled = side or SIDE
-        return Network("EfficientNet-Lite0", lambda pixels: _scale(pixels, scaled) / 127.5 - 1, module, module)
+
+        def prepare(pixels: Tensor) -> Tensor:
+            return _scale(pixels, scaled) / 127.5 - 1
+
+        return Network("EfficientNet-Lite0", prepare, module, module.layers, module)
     with path.open("rb") as file:
         official = hashlib.file_digest(file, "sha256").hexdigest().startswith(OFFICIAL)
     title = "Inception v3" if official else f"Inception v3 of {path.name}"
-    return Network(title, lambda pixels: (inception.resize(pixels) - 128) / 128, module, module, official)
+
+    def centred(pixels: Tensor) -> Tensor:
+        return (inception.resize(pixels) - 128) / 128
+
+    return Network(title, centred, module, module.layers, module, official)
 
 
 def _local(network: str, address: str | None) -> Path:
@@ -207,7 +214,7 @@ def _from_transformers(network: str, side: int | None) -> Network:
             raise UserError(f"features.network {network!r} tells no hidden states; give {' or '.join(DEFAULTS)}")
         return [each if each.ndim == 4 else each.transpose(1, 2).unsqueeze(-1) for each in states]
 
-    return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, module, layers=layers)
+    return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, layers, module)
 
 
 def _scale(pixels: Tensor, side: int) -> Tensor:

@@ -17,17 +17,16 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.sum: Tensor | None = None
-        self.products: Tensor | None = None
+        self.sum = torch.zeros((), dtype=torch.float64)  # float64[D] from the first features on
+        self.products = torch.zeros((), dtype=torch.float64)
 
     def add(self, features: Tensor) -> None:
         """float[B, D]; ValueError where D is not what it was."""
-        check_width(self.sum, features)
+        check_width(self.sum if self.count else None, features)
         features = features.double()
-        total, products = features.sum(0), features.T @ features
         self.count += len(features)
-        self.sum = total if self.sum is None else self.sum + total
-        self.products = products if self.products is None else self.products + products
+        self.sum = self.sum + features.sum(0)
+        self.products = self.products + features.T @ features
 
     @property
     def mean(self) -> Tensor:

@@ -138,11 +138,11 @@ def _block_c(inner: int) -> list[list[Any]]:
     ]
 
 
-BLOCK_B = [
+BLOCK_B: list[list[Any]] = [
     [("branch3x3", 384, 3, 2)],
     [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)],
 ]
-BLOCK_D = [
+BLOCK_D: list[list[Any]] = [
     [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)],
     [
         ("branch7x7x3_1", 192, 1),
@@ -151,7 +151,7 @@ BLOCK_D = [
         ("branch7x7x3_4", 192, 3, 2),
     ],
 ]
-BLOCK_E = [
+BLOCK_E: list[list[Any]] = [
     [("branch1x1", 320, 1)],
     [("branch3x3_1", 384, 1), [("branch3x3_2a", 384, (1, 3)), ("branch3x3_2b", 384, (3, 1))]],
     [

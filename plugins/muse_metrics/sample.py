@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from muse_metrics.features import Features
+
 
 def keys(images: Tensor) -> Tensor:
     """uint8[B, 3, H, W] to int64[B], a number a picture that its pixels alone decide, evenly spread."""
@@ -28,13 +30,13 @@ class Sample:
     def __init__(self, most: int) -> None:
         self.most = most
         self.keys = torch.empty(0, dtype=torch.int64)
-        self.rows: Tensor | None = None
+        self.rows = torch.empty(0, 0)
 
     def add(self, images: Tensor, features: Tensor) -> None:
         """uint8[B, 3, H, W] and float[B, D]; ValueError where D is not what it was."""
-        check_width(self.rows, features)
+        check_width(self.rows if len(self) else None, features)
         joined = torch.cat([self.keys, keys(images)])
-        rows = features if self.rows is None else torch.cat([self.rows, features])
+        rows = torch.cat([self.rows, features]) if len(self) else features
         order = joined.argsort(stable=True)[: self.most]
         self.keys, self.rows = joined[order], rows[order]
 
@@ -44,6 +46,9 @@ class Sample:
 
 class Sampled:
     """What a metric of two sets keeps: `kept` pictures' `features` of each."""
+
+    features: Features
+    kept: int
 
     def reset(self) -> None:
         """Forget all pictures."""

@@ -95,7 +95,8 @@ def ask(predict: Predict, tokens: Tensor, progress: float, count: int) -> tuple[
         return predict(tokens, progress).flatten(1, 2).float(), places
     masked = (tokens == MASK).flatten(1)
     places = masked.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
-    return predict(tokens, progress, places).float(), places
+    some: Callable[..., Tensor] = predict  # it is `placewise`, or all places had been asked for
+    return some(tokens, progress, places).float(), places
 
 
 def at(grid: Tensor, places: Tensor) -> Tensor:

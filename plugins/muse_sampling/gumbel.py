@@ -39,7 +39,7 @@ class Gumbel(Codes, Order):
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
     """
 
-    sampling_temperature: float | list[float] | None = None
+    sampling_temperature: float | list[float] | None = None  # type: ignore[assignment]  # code_temperature reads it
 
     def code_temperature(self, progress: float) -> float:
         """The order's, unless the codes have one of their own."""

@@ -129,7 +129,7 @@ class Edit:
         picture = open_picture(self.picture)
         pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
         region = self._region(picture)
-        plane = Plane.of(self.stages, self._size(picture), tuple(pixels.shape[1:]))
+        plane = Plane.of(self.stages, self._size(picture), (picture.height, picture.width))
         out, device = open_out(self.out), pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
         retouch = Retouch(
@@ -144,6 +144,7 @@ class Edit:
         text = self._encode(self.prompt, device)
         negative = self._encode(self.negative, device) if self.negative else None
         result = Pictures([], [], [], [], before=picture)
+        iterations = getattr(self.editor, "iterations", 0)
         path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
         with ProgressBar(retouch.count(self.editor) * self.count) as bar:
 
@@ -157,7 +158,7 @@ class Edit:
                 for step, tokens in enumerate(
                     retouch.edit(self.editor, text, generator, negative=negative, watch=watch), 1
                 ):
-                    if self.every and step % self.every == 0 and step < self.editor.iterations:
+                    if self.every and step % self.every == 0 and step < iterations:
                         aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
                         told = retouch.finish(tokens, text, aside, negative=negative, watch=lambda *told: None)
                         between.append((step, _image(retouch.paste(told))))
@@ -208,6 +209,7 @@ class Edit:
         for ending, (_, shown) in zip(endings, between, strict=True):
             result.between.append(save_new(shown, beside(taken, ending), inside))
         if self.previews:
+            assert result.before is not None  # of an edit, it is known
             tiles = [Tile([result.before], "before")]
             tiles += [Tile([shown], f"iteration {step}") for step, shown in between]
             tiles += [Tile([image], "after")]

@@ -46,7 +46,8 @@ def reword(run: Reworking, dataset: Editable, count: int, away: bool, shown: int
 
 def _fit(case: EditCase, resize: Any) -> EditCase:
     """The case in pictures of a stage's size."""
-    return case | {name: resize(case[name]) for name in ("before", "after", "others")}
+    before, after, others = (resize(pictures) for pictures in (case["before"], case["after"], case["others"]))
+    return {**case, "before": before, "after": after, "others": others}
 
 
 def _shares(verdicts: list[Verdict]) -> dict[str, float]:

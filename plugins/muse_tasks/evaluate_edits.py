@@ -86,6 +86,7 @@ class EvaluateEdits:
             metrics["refilled"], section = refill(run, self.dataset, self.n, self.shown)
             sections.append(section)
         if (run := self._ready(self.mask_free, device, hook)) is not None:
+            assert isinstance(self.dataset, Editable)  # seen to above
             metrics["edited"], section = reword(run, self.dataset, self.cases, self.away, self.shown)
             sections.append(section)
         result = EditEvaluation(metrics, contact_sheet(sections, side=96))
@@ -95,8 +96,8 @@ class EvaluateEdits:
         write_png(result.sheet, result.paths[1], Provenance(self.recipe, self.plugins, edited=True))
         return result
 
-    def _ready(self, task: Edit | None, device: torch.device, hook: Any) -> Reworking | None:
-        if task is None:
+    def _ready(self, task: Task | None, device: torch.device, hook: Any) -> Reworking | None:
+        if not isinstance(task, Edit):  # then it is None, as the constructor refuses all else
             return None
         make_ready(task.stages, task.text_encoder, device)
         return Reworking(task, device, self.seed, self.batch, hook)

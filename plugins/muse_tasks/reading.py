@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from muse_studio.contracts import Dataset
 from muse_studio.progress import ProgressBar
@@ -25,7 +26,9 @@ class Collection:
 def read(dataset: Dataset) -> Collection:
     """Every picture of the data set, once. Raises UserError where it has none."""
     splits = load(dataset)
-    rows, groups, starts = [], [], {}
+    rows: list[Tensor] = []
+    groups: list[str] = []
+    starts: dict[Split, int] = {}
     with ProgressBar(sum(map(len, splits.values()))) as bar:
         for split, records in splits.items():
             starts[split] = len(rows)

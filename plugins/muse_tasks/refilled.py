@@ -15,7 +15,7 @@ from muse_studio.errors import UserError
 from muse_studio.pixels import to_bytes, to_images
 from muse_studio.sheet import Section, Tile
 from muse_tasks.edit_measures import draw_corners, hole_errors, holes
-from muse_tasks.records import Record, load, stream
+from muse_tasks.records import Record, Split, load, stream
 from muse_tasks.rework import Reworking
 from muse_tasks.tally import mean
 
@@ -28,7 +28,7 @@ def refill(run: Reworking, dataset: Dataset, n: int, shown: int) -> tuple[dict[s
     Raises UserError where all captions are the same.
     """
     splits = load(dataset)
-    split = "held-out" if "held-out" in splits else "seen"
+    split: Split = "held-out" if "held-out" in splits else "seen"
     records = splits[split]
     chosen = torch.randperm(len(records), generator=stream(run.seed, "refilled", "choice"))[:n].tolist()
     places, lots = (stream(run.seed, "refilled", purpose) for purpose in ("holes", "captions"))
@@ -77,7 +77,7 @@ def _summed(measure: str, errors: dict[tuple[str, str], list[Tensor]]) -> dict[s
 
 def _another(records: Sequence[Record], index: int, lots: torch.Generator) -> str:
     """The caption of another record, drawn by lot; the next one's where that is the same."""
-    start = torch.randint(len(records), (), generator=lots).item()
+    start = int(torch.randint(len(records), (), generator=lots))
     for step in range(len(records)):
         caption = records[(start + step) % len(records)]["caption"]
         if caption != records[index]["caption"]:

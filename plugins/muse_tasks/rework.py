@@ -69,7 +69,7 @@ class Reworking:
         Pictures are of the last stage's size, so that each is one window. One generator serves all B, in order.
         """
         task = self.task
-        plane = Plane.of(task.stages, tuple(pictures.shape[2:]))
+        plane = Plane.of(task.stages, (pictures.shape[2], pictures.shape[3]))
         each = [
             Retouch(task.stages, plane, picture, region, self.device, dilate=task.dilate, redraw=task.redraw)
             for picture, region in zip(pictures, regions, strict=True)

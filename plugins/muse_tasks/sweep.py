@@ -16,7 +16,7 @@ from muse_studio.progress import ProgressBar
 from muse_studio.provenance import Provenance, write_png
 from muse_studio.sheet import side_of
 from muse_tasks.combinations import combine, name_of
-from muse_tasks.kept import Kept
+from muse_tasks.kept import Kept, Outcome
 from muse_tasks.sweep_plot import draw_plot
 from muse_tasks.sweep_table import Row, Table
 
@@ -71,7 +71,8 @@ class Sweep:
     def __post_init__(self) -> None:
         # An override recipe=NAME comes as {use: NAME} where a table was before. Kept under a name of its own, as the
         # runner sets `recipe` to the sweep's.
-        self._source = self.recipe["use"] if list(self.recipe) == ["use"] else self.recipe
+        given = self.recipe
+        self._source = given["use"] if isinstance(given, dict) and list(given) == ["use"] else given
         if not any(_lists(self.settings)):
             raise ValueError("settings has no list of values to try, such as steps: [4, 8, 16]")
         if not all(_lists(self.settings)):
@@ -118,10 +119,11 @@ class Sweep:
         """Whether anything was left to be run."""
         found = kept.find(recipe)
         outcome = found or kept.run(recipe)
-        drawn, seen = outcome, outcome
+        drawn = outcome
+        seen: Outcome | None = outcome
         if not outcome.pictures and self._prompts and {"stages", "text_encoder"} <= recipe.keys():
-            shared = {key: recipe[key] for key in ("stages", "text_encoder", "device") if key in recipe}
-            drawing = {"use": "generate", **shared, "prompt": self._prompts, "seed": self.seed}
+            shared: dict[str, Any] = {key: recipe[key] for key in ("stages", "text_encoder", "device") if key in recipe}
+            drawing: dict[str, Any] = {"use": "generate", **shared, "prompt": self._prompts, "seed": self.seed}
             seen = kept.find(drawing)
             drawn = seen or kept.run(drawing)
         row.outcome = outcome

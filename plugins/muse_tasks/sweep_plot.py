@@ -31,12 +31,13 @@ def draw_plot(table: Table, path: Path) -> None:
     panels = figure.subplots(down, across, sharex=True, squeeze=False).flatten()
     for panel, score in zip(panels, table.scores, strict=False):
         for number, first in enumerate(table.firsts):
-            rows = [row for row in table.rows if row.first == first and row.outcome and score in row.outcome.scores]
-            rows.sort(key=lambda row: row.outcome.seconds)
-            points = [(row.outcome.seconds, row.outcome.scores[score]) for row in rows]
+            rows = [row for row in table.rows if row.first == first]
+            found = [(row.outcome, row) for row in rows if row.outcome and score in row.outcome.scores]
+            found.sort(key=lambda each: each[0].seconds)
+            points = [(outcome.seconds, outcome.scores[score]) for outcome, _ in found]
             colour = COLOURS[number % len(COLOURS)]
             panel.plot(*zip(*points, strict=True), label=first, color=colour, marker=MARKERS[number % len(MARKERS)])
-            for row, point in zip(rows, points, strict=True):
+            for (_, row), point in zip(found, points, strict=True):
                 said = ", ".join(list(row.labels.values())[1:])
                 note = panel.annotate(said, point, (4, 4), textcoords="offset points", fontsize=8, color=colour)
                 note.set_in_layout(False)  # or the panels would shrink until the longest one fits

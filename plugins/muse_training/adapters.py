@@ -22,7 +22,7 @@ class LowRank(nn.Module):
 
     def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float, generator: torch.Generator) -> None:
         super().__init__()
-        like = {"bias": False, "device": base.weight.device, "dtype": base.weight.dtype}
+        like: dict[str, Any] = {"bias": False, "device": base.weight.device, "dtype": base.weight.dtype}
         self.base, self.scale, self.dropout = base, scale, nn.Dropout(dropout)
         self.lora_A = nn.Linear(base.in_features, rank, **like)
         self.lora_B = nn.Linear(rank, base.out_features, **like)

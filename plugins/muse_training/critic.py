@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.choice import choose
-from muse_studio.contracts import TextEmbedding
+from muse_studio.contracts import TextEmbedding, Transformer
 from muse_training.learner import TransformerLearner
 from muse_training.masking import hide
 
@@ -18,9 +18,12 @@ CRITIC = "critic"
 class CriticObjective(nn.Module):
     """A generator that stays as it is, a critic, and its loss, as one forward pass (Token-Critic, algorithm 1)."""
 
-    def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
+    generator: Transformer
+    critic: Transformer
+
+    def __init__(self, generator: Transformer, critic: Transformer) -> None:
         super().__init__()
-        self.generator, self.critic = generator.eval().requires_grad_(False), critic.train()
+        self.generator, self.critic = generator, critic
 
     def forward(
         self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None, uniform: Tensor
@@ -44,7 +47,8 @@ class CriticLearner(TransformerLearner):
     def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
         """The critic, and its loss."""
         critic = self.task.stage.critic
-        return {CRITIC: critic}, CriticObjective(self.task.stage.transformer, critic)
+        assert isinstance(critic, nn.Module)  # the task refuses all else
+        return {CRITIC: critic}, CriticObjective(self.task.transformer.eval().requires_grad_(False), critic.train())
 
     def noise(self, count: int, step: int) -> tuple[Tensor, ...]:
         """A uniform number for each code that the generator draws, float[count, h, w]."""

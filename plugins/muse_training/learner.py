@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio import device
 from muse_studio.adapters import KEY
-from muse_studio.contracts import TextEmbedding
+from muse_studio.contracts import TextEmbedding, Transformer
 from muse_studio.device import put_rows
 from muse_studio.parallel import descend, layers_of, spread
 from muse_studio.team import Team
@@ -28,7 +28,9 @@ BUCKETS = 4
 class Objective(nn.Module):
     """A transformer and its loss as one forward pass, which is what processes that share it must call."""
 
-    def __init__(self, transformer: nn.Module, smoothing: float) -> None:
+    transformer: Transformer
+
+    def __init__(self, transformer: Transformer, smoothing: float) -> None:
         super().__init__()
         self.transformer, self.smoothing = transformer, smoothing
 
@@ -61,7 +63,7 @@ class TransformerLearner:
 
     def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
         """What is trained, by its name in a checkpoint, and what makes its loss."""
-        transformer = self.task.stage.transformer.train()
+        transformer = self.task.transformer.train()
         objective = Objective(transformer, self.task.smoothing)
         if self.task.adapter is None:
             return {"transformer": transformer}, objective
@@ -81,9 +83,9 @@ class TransformerLearner:
         rows, count, on = self.team.rows(self.fit.batch), self.fit.batch, self.team.device
         masks = mask_tokens(count, seen.tokens.shape[1:], self.task.stage.schedule, self.fit.generator(step, "mask"))
         kept = keep_text(count, self.task.text_dropout, self.fit.generator(step, "text"))
-        low = seen.low
-        if low is not None and self.task.corruption > 0:
-            codes, most = self.task.before.tokenizer.codebook_size, self.task.corruption
+        low, before = seen.low, self.task.before
+        if low is not None and before is not None and self.task.corruption > 0:
+            codes, most = before.tokenizer.codebook_size, self.task.corruption
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
         seen = Seen(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)

@@ -81,6 +81,7 @@ class Sheets:
         if prompts:
             self.prompts, self.text = prompts, [encoder.text([prompt]) for prompt in prompts]
         else:  # records of tokens, whose captions are known as text states alone
+            assert seen is not None  # without prompts they are read
             self.prompts = [f"record {number}" for number in range(count)]
             self.text = [TextEmbedding(*row) for row in zip(*map(_rows, seen.text, [count] * 3), strict=True)]
 

@@ -89,15 +89,17 @@ class Builder:
         finished = Index.read(store) if INDEX in names else None
         if finished is not None and finished.made_of != self.made_of:
             raise self._other(store)
-        made = {start: self._found(store, _file(start), names) for start in range(0, self.count, self.shard)}
-        missing = [start for start, each in made.items() if each is None]
+        starts = range(0, self.count, self.shard)
+        there = {start: self._found(store, _file(start), names) for start in starts}
+        made = {start: each for start, each in there.items() if each is not None}
+        missing = [start for start in starts if start not in made]
         for start, tensors, broken in self._made(missing, workers):
             said = {"made_of": self.made_of, "left_out": [(each.name, each.reason) for each in broken]}
             content = save(tensors, {SAID: json.dumps(said)})
             store.write(_file(start), content)
             made[start] = Shard(_file(start), len(tensors["mask"]) if tensors else 0, len(content)), broken
-        shards = [shard for shard, _ in made.values()]
-        left = [each for _, broken in made.values() for each in broken]
+        shards = [made[start][0] for start in starts]
+        left = [each for start in starts for each in made[start][1]]
         if finished is not None and not missing:
             return finished, left
         records = sum(shard.records for shard in shards)

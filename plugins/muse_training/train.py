@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import nn
 
 from muse_studio import device, loop
 from muse_studio.adapters import KEY
@@ -80,8 +81,7 @@ class Train:
         check_fit(stages, text_encoder)
         names = list(stages)
         place = names.index(stage)
-        self.below = names[place - 1] if place > 0 else None
-        self.before = None if self.below is None else stages[self.below]
+        self.before = stages[names[place - 1]] if place > 0 else None
         self.upto = {each: stages[each] for each in names[: place + 1]}
         if self.before is None and corruption > 0:
             raise ValueError(f"corruption is {corruption}, but {stage!r} is the first stage and refines no tokens")
@@ -90,8 +90,14 @@ class Train:
                 f"critic is true, but the sampler of {stage!r} asks none; give it one that does, such as "
                 f"stages.{stage}.sampler={{use: token-critic, critic: {{use: critic, ...}}}}"
             )
+        transformer = stages[stage].transformer
+        if not isinstance(transformer, nn.Module):
+            raise ValueError(_no_module(transformer))
+        if critic and not isinstance(stages[stage].critic, nn.Module):
+            raise ValueError(_no_module(stages[stage].critic))
         if critic and (adapter is not None or smoothing > 0):
             raise ValueError("adapter and smoothing are for training the transformer; leave them out, or critic")
+        self.transformer = transformer
         self.name, self.stage, self.text_encoder, self.dataset = stage, stages[stage], text_encoder, dataset
         self.fit, self.optimizer, self.cache, self.adapter, self.samples = fit, optimizer, cache, adapter, samples
         self.critic = critic
@@ -107,7 +113,7 @@ class Train:
     def train(self, hook: Any, team: Team) -> History:
         """One process's share of it."""
         folder = self.fit.folder()
-        pair = {self.name: self.stage} if self.before is None else {self.below: self.before, self.name: self.stage}
+        pair = dict(list(self.upto.items())[-2:])
         encoder = encoder_of(pair, self.text_encoder, team.device)
         device.place([self.stage.transformer, self.stage.sampler], team.device)
         data: Any = self.dataset
@@ -125,11 +131,10 @@ class Train:
             after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, team.leads, hook)
         name, settings = self.name, self.recipe
         if self.adapter is not None:
-            name, settings = KEY, settings | {KEY: self.adapter.settings(self.stage.transformer)}
+            name, settings = KEY, settings | {KEY: self.adapter.settings(self.transformer)}
         if self.critic:
-            name, learner = CRITIC, CriticLearner(self, encoder, team)
-        else:
-            learner = TransformerLearner(self, encoder, team)
+            name = CRITIC
+        learner = (CriticLearner if self.critic else TransformerLearner)(self, encoder, team)
         return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
 
     def _cached(self, folder: Store, team: Team) -> Tokens:
@@ -156,3 +161,8 @@ class Train:
                 transformer(torch.full_like(seen.tokens, MASK), transformer.condition(seen.text, seen.low))
         except ValueError as error:
             raise UserError(f"the stage {self.name!r} can't be trained: {error}") from error
+
+
+def _no_module(model: Any) -> str:
+    name = type(model).__name__
+    return f"{name} can't be trained, as it is no torch.nn.Module; take another one, or draw with it alone"

@@ -142,7 +142,7 @@ def _headers(files: Any, path: str) -> list[list[Any]]:
         picture = next((parts[ending] for ending in PICTURES if ending in parts), None)
         kind = next((ending for ending in CAPTIONS if ending in parts), None)
         if picture is not None:
-            found.append([key, picture, parts.get(kind), kind])
+            found.append([key, picture, None if kind is None else parts[kind], kind])
     return found
 
 

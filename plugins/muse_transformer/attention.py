@@ -35,6 +35,8 @@ def merge(x: Tensor) -> Tensor:
 class HeadNorm(nn.RMSNorm):
     """Root-mean-square norm of each head's queries or keys: attention's logits stay small (Dehghani et al., 2023)."""
 
+    eps: float
+
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-6)
 

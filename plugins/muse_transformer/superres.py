@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from muse_studio.adapters import Adapter
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.layers import layer_list
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes, look_up, mlp
 
@@ -95,7 +96,7 @@ class SuperResolution(Trunk):
         self.low_codebook_size, self.low_grid = low_codebook_size, tuple(low_grid)
         self.embed_low = nn.Embedding(low_codebook_size + 1, width)  # the last row stands for MASK
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
-        self.read_low = nn.ModuleList(LowBlock(width, heads, hidden) for _ in range(low_layers))
+        self.read_low = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
         self.fill(weights, adapters)
 
@@ -104,7 +105,7 @@ class SuperResolution(Trunk):
         super().start()
         for block in self.read_low:
             for writer in (block.look.out, block.think[2]):
-                nn.init.normal_(writer.weight, std=0.02 / (2 * len(self.read_low)) ** 0.5)
+                nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (2 * len(self.read_low)) ** 0.5)
         with torch.no_grad():
             for positions in (self.positions, self.low_positions):
                 positions.copy_(0.02 * waves(*positions.shape))

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import Kept, Visit
 from muse_studio.contracts import Conditioning
+from muse_studio.layers import layer_list
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
 
@@ -84,7 +85,7 @@ class Trunk(nn.Module):
         self.embed = nn.Embedding(codebook_size + 1, width)  # the last row stands for MASK
         self.positions = nn.Parameter(torch.empty(*self.grid, width))
         self.read_text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
-        self.blocks = nn.ModuleList(Block(width, heads, hidden, look()) for _ in range(layers))
+        self.blocks = layer_list(Block(width, heads, hidden, look()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
@@ -100,7 +101,7 @@ class Trunk(nn.Module):
         nn.init.normal_(self.positions, std=0.02)
         for block in self.blocks:
             for writer in (block.look.out, block.read.out, block.think[2]):
-                nn.init.normal_(writer.weight, std=0.02 / (3 * len(self.blocks)) ** 0.5)
+                nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
     def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
         """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""

@@ -111,7 +111,7 @@ class TokenizerLearner:
                 made = made.float()
                 pixels = losses.reconstruction(made, part)
                 loss = pixels + cost
-                if self.perceptual is not None:
+                if losses.perceptual is not None and self.perceptual is not None:
                     loss = loss + losses.perceptual.weight * self.perceptual(made, part)
                 if adversarial is not None:
                     critic = self.modules["discriminator"].requires_grad_(False)
@@ -131,6 +131,7 @@ class TokenizerLearner:
 
     def _criticise(self, adversarial: Adversarial, real: Tensor, made: Tensor) -> Tensor:
         critic = self.modules["discriminator"].requires_grad_(True)
+        assert isinstance(critic, Discriminator)  # as the constructor made it
         parts = list(zip(real.chunk(self.fit.accumulate), made.chunk(self.fit.accumulate), strict=True))
 
         def loss_of(part: tuple[Tensor, Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from muse_studio import weights
 from muse_studio.errors import UserError
@@ -83,7 +84,7 @@ class ExportWeights:
                 f"weights.{piece.name}: {address} is of another model: {name} is {other.get(name, 'missing')}, "
                 f"not {shapes.get(name, 'asked for')}"
             )
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, tensor in weights.read(address).items():
             if name not in piece.made and name not in piece.starts:
                 tensors |= published(name, tensor, piece, weights.settings(own))

@@ -7,7 +7,7 @@ from typing import Any
 
 from muse_weights import maskgit_vqgan
 from muse_weights.dialect import Dialect, Imported, Recipes
-from muse_weights.table import Found, Piece, Rule
+from muse_weights.table import Change, Found, Piece, Rule
 
 CLASSES, HEADS = 1000, 16
 """ImageNet's, and the heads that a torch file's shapes do not show; the same in all that was published."""
@@ -19,13 +19,17 @@ STEPS = {256: 8, 512: 12}
 LAYER = r"TransformerLayer_(\d+)"
 LOOK = rf"{LAYER}/Attention_0/self_attention"
 SCALED = maskgit_vqgan.SCALED
+PROJECTED: tuple[tuple[str, str, Change], ...] = (("kernel", "weight", "to_heads"), ("bias", "bias", "flat"))
+DENSE: tuple[tuple[str, str, Change], ...] = (("kernel", "weight", "transposed"), ("bias", "bias", ""))
+"""What flax calls the two tensors of a linear layer, what torch does, and how one becomes the other."""
+
 FLAX = (
     Rule(r"Embed_0/word_embeddings/embedding", "embed.weight"),
     Rule(r"Embed_0/position_embeddings/embedding", "positions"),
     *(Rule(rf"Embed_0/embeddings_ln/{their}", f"norm.{our}") for their, our in SCALED),
     *(
         Rule(rf"{LOOK}/{each}/{their}", rf"blocks.\1.look.project.{our}", change, n)
-        for their, our, change in (("kernel", "weight", "to_heads"), ("bias", "bias", "flat"))
+        for their, our, change in PROJECTED
         for n, each in enumerate(("query", "key", "value"))
     ),
     Rule(rf"{LOOK}/out/kernel", r"blocks.\1.look.out.weight", "from_heads"),
@@ -34,7 +38,7 @@ FLAX = (
     *(
         Rule(rf"{LAYER}/Mlp_0/{name}/{their}", rf"blocks.\1.think.{place}.{our}", change)
         for name, place in (("intermediate_output", 0), ("layer_output", 2))
-        for their, our, change in (("kernel", "weight", "transposed"), ("bias", "bias", ""))
+        for their, our, change in DENSE
     ),
     *(Rule(rf"{LAYER}/Mlp_0/layer_output_ln/{their}", rf"blocks.\1.norm2.{our}") for their, our in SCALED),
     Rule(r"MlmLayer_0/mlm_dense/kernel", "head.0.weight", "transposed"),

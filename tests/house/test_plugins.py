@@ -25,6 +25,11 @@ def test_each_folder_is_in_the_wheel_and_behind_an_entry_point():
     assert offered == {folder: f"{folder}.plugin" for folder in FOLDERS}
 
 
+def test_each_package_says_that_it_is_typed():
+    packages = [ROOT / "muse_studio", *(ROOT / "plugins" / folder for folder in FOLDERS)]
+    assert [folder.name for folder in packages if not (folder / "py.typed").is_file()] == []
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_its_entry_module_is_light(folder):
     testing.check_light(f"{folder}.plugin")

@@ -200,6 +200,35 @@ def test_settings_that_can_not_be(tmp_path, more, said):
         task(tmp_path, **more)
 
 
+class Bare:
+    """A transformer, or a critic, with nothing to learn."""
+
+    codebook_size, text_width, outputs = 64, testing.FakeTextEncoder.width, None
+
+    def condition(self, text, low=None):
+        return ()
+
+    def __call__(self, tokens, conditioning):
+        return torch.zeros(*tokens.shape, self.outputs or self.codebook_size)
+
+
+def test_a_transformer_that_is_no_module_is_not_trained(tmp_path):
+    made = stage()
+    made.transformer = Bare()
+    with pytest.raises(ValueError, match=r"Bare can't be trained, as it is no torch\.nn\.Module"):
+        task(tmp_path, stages={"base": made})
+
+
+def test_a_critic_that_is_no_module_is_not_trained(tmp_path):
+    critic = Bare()
+    critic.outputs = 1
+    made = stage()
+    made.sampler.critic = critic
+    with pytest.raises(ValueError, match=r"Bare can't be trained"):
+        task(tmp_path, stages={"base": made}, critic=True)
+    assert task(tmp_path, stages={"base": made}, fit={"steps": 1})(testing.RecordingObserver()).steps == 1
+
+
 def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
     class Inverted(testing.FakeTokenizer):
         def encode(self, images):
