@@ -274,7 +274,7 @@ def test_observers_hear(write):
     write("ear.py", GOOD + "heard = []\n@hookimpl\ndef muse_finished(result):\n    heard.append(result)\n")
     registry = Registry(["ear.py"], entries=())
     registry.hook.muse_finished(task=None, result=7)
-    module = next(module for name, module in sys.modules.items() if name.startswith("muse_plugin_ear"))
+    module = next(module for name, module in sys.modules.items() if name.startswith("muse_plugin_ear_"))
     assert module.heard == [7]
 
 
