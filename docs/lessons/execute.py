@@ -75,7 +75,7 @@ def lean(picture: str) -> str:
     with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
         if opened.mode == "P":
             return picture
-        few = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few = opened.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
     file = io.BytesIO()
     few.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
