@@ -65,9 +65,10 @@ def settle(lesson: NotebookNode) -> None:
 
 
 def _says_something(output: NotebookNode) -> bool:
-    """Neither standard error nor a display without a picture, which is a progress bar."""
-    bar = output.output_type == "display_data" and "image/png" not in output.data
-    return output.get("name") != "stderr" and not bar
+    """Neither standard error, nor blank lines, nor a display without a picture, which is a progress bar."""
+    if output.output_type == "stream":
+        return output.name != "stderr" and bool(output.text.strip())
+    return output.output_type != "display_data" or "image/png" in output.data
 
 
 def lean(picture: str) -> str:
