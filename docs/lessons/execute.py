@@ -65,9 +65,10 @@ def settle(lesson: NotebookNode) -> None:
 
 
 def _says_something(output: NotebookNode) -> bool:
-    """Neither standard error nor a display without a picture, which is a progress bar."""
-    bar = output.output_type == "display_data" and "image/png" not in output.data
-    return output.get("name") != "stderr" and not bar
+    """Neither standard error, nor blank lines, nor a display without a picture, which is a progress bar."""
+    if output.output_type == "stream":
+        return output.name != "stderr" and bool(output.text.strip())
+    return output.output_type != "display_data" or "image/png" in output.data
 
 
 def lean(picture: str) -> str:
@@ -75,7 +76,7 @@ def lean(picture: str) -> str:
     with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
         if opened.mode == "P":
             return picture
-        few = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few = opened.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
     file = io.BytesIO()
     few.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
