@@ -1,11 +1,12 @@
 """aMUSEd drawn by us and by diffusers' AmusedPipeline: time, memory, and time over what the arithmetic alone takes.
 
-python benchmarks/amused.py [--size 256] [--batch 1] [--steps 12] [--precision bfloat16] [--folder FOLDER]
+python benchmarks/amused.py [--size 256] [--batch 1] [--steps 12] [--precision bfloat16] [--compile] [--folder FOLDER]
 
 Whole pipelines, from the prompt to PIL pictures, with the same weights (random ones, at the published sizes; what they
 are does not change the work), prompts, steps, guidance and threads, each in a process of its own, timed in turn;
 the ratio is of medians. Both compute exactly: the tests hold their tokens equal at every step. --precision defaults
-leaves each to its own choice: diffusers loads float32, ours takes what the machine is fast at.
+leaves each to its own choice: diffusers loads float32, ours takes what the machine is fast at. --compile sets that of
+our stage; the warm-up then compiles.
 
 The floor is our pipeline's FLOPs, counted, over the rate at which the machine multiplies large matrices of the same
 type in the same run. --folder keeps the weights for the next run; they take 2.9 GB, and the import as much again.
@@ -80,7 +81,7 @@ def publish(folder: Path, size: int) -> None:
     run("import-weights", {"source": str(folder / "diffusers"), "format": "amused", "out": str(folder / "ours")})
 
 
-def theirs(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
+def theirs(folder: Path, precision: str, compile: bool, prompts: list[str], steps: int) -> None:
     """The worker of diffusers."""
     import diffusers
 
@@ -90,7 +91,7 @@ def theirs(folder: Path, precision: str, prompts: list[str], steps: int) -> None
     serve({"draw": lambda: pipe(prompts, num_inference_steps=steps)}, told=f"diffusers {diffusers.__version__}")
 
 
-def ours(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
+def ours(folder: Path, precision: str, compile: bool, prompts: list[str], steps: int) -> None:
     """The worker of muse_studio."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -122,6 +123,7 @@ def ours(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
     # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         draw()
+    stage.compile = compile  # from now on: the counter sees nothing of what is compiled
     serve(
         {"draw": draw, "matrix": lambda: matrix @ matrix},
         flops=counter.get_total_flops(),
@@ -134,28 +136,37 @@ def ours(folder: Path, precision: str, prompts: list[str], steps: int) -> None:
 @click.option("--batch", default=1)
 @click.option("--steps", default=12)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "defaults"]), default="bfloat16")
+@click.option("--compile/--no-compile", default=False, help="ours, by the stage's setting")
 @click.option("--repeats", default=3)
 @click.option("--folder", type=click.Path(path_type=Path), help="keeps the weights; a temporary one by default")
 @click.option("--side", type=click.Choice(["ours", "theirs"]), hidden=True)
 def main(
-    size: str, batch: int, steps: int, precision: str, repeats: int, folder: Path | None, side: str | None
+    size: str,
+    batch: int,
+    steps: int,
+    precision: str,
+    compile: bool,
+    repeats: int,
+    folder: Path | None,
+    side: str | None,
 ) -> None:
     """Print both pipelines' times and peaks, their ratio, and the time over the floor."""
     prompts = [PROMPTS[number % len(PROMPTS)] for number in range(batch)]
     if side is not None:
-        {"ours": ours, "theirs": theirs}[side](folder, precision, prompts, steps)
+        {"ours": ours, "theirs": theirs}[side](folder, precision, compile, prompts, steps)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = (folder or Path(temporary)) / size
         if not (folder / "ours").is_dir():
             publish(folder, int(size))
         given = ["--size", size, "--batch", batch, "--steps", steps, "--precision", precision, "--folder", folder]
+        given += ["--compile"] * compile
         mine, other = (Side("amused.py", [*given, "--side", name]) for name in ("ours", "theirs"))
         alternate([(mine, "draw"), (other, "draw"), (mine, "matrix")], repeats)
         rate = 2 * MATRIX**3 / mine.median("matrix")
         floor = mine.facts["flops"] / rate
-        print(f"aMUSEd {size}, batch {batch}, {steps} steps, {precision}; torch {torch.__version__}, ", end="")
-        print(f"{torch.get_num_threads()} threads; matrices at {rate / 1e12:.3f} TFLOP/s")
+        print(f"aMUSEd {size}, batch {batch}, {steps} steps, {precision}{', ours compiled' * compile}")
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrices at {rate / 1e12:.3f} TFLOP/s")
         for each in (mine, other):
             print(f"{each.facts['told']}: {each.median('draw'):.2f} s, peak {each.peak / 2**30:.2f} GiB")
             each.close()

@@ -1,9 +1,10 @@
 """Tokens of a Muse base model sampled by us and by muse-maskgit-pytorch, in one run.
 
-python benchmarks/maskgit.py --environment FOLDER [--batch 1] [--steps 18] [--precision float32]
+python benchmarks/maskgit.py --environment FOLDER [--batch 1] [--steps 18]
 
-The same width, layers, heads, codes, grid, text, steps and guidance; the weights are random, and each one's own, as its
-layers are. FOLDER is a virtual environment of the rival's own, made by these lines, which leave out torchvision:
+The same width, layers, heads, codes, grid, text, steps and guidance, in float32, as the rival's attention fails in
+bfloat16; the weights are random, and each one's own, as its layers are. FOLDER is a virtual environment of the rival's
+own, made by these lines, which leave out torchvision:
 
     python -m venv FOLDER
     FOLDER/bin/pip install torch==2.13.0 transformers einops beartype ema-pytorch accelerate sentencepiece
@@ -55,7 +56,6 @@ def ours(sizes: dict[str, Any]) -> None:
         part(Sampler, use="confidence", steps=sizes["steps"], top_k=kept),
         part(Guidance, use="cfg", scale=2.0, schedule="constant"),
         size=sizes["side"] * 16,
-        precision=sizes["precision"],
     )
     shape = (sizes["batch"], sizes["text_length"], sizes["text_width"])
     text = TextEmbedding(torch.randn(shape), torch.ones(shape[:2], dtype=torch.bool), None)
@@ -76,7 +76,6 @@ def ours(sizes: dict[str, Any]) -> None:
 @click.option("--layers", default=8)
 @click.option("--heads", default=16)
 @click.option("--side", default=16, help="tokens of the grid, a side")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
 @click.option("--repeats", default=3)
 @click.option("--worker", hidden=True)
 def main(environment: Path | None, repeats: int, worker: str | None, **sizes: Any) -> None:
