@@ -1,4 +1,4 @@
-"""Pictures between torch and pillow: floats become the 8 bits a channel that a file holds."""
+"""Pictures between torch and pillow: floats become the 8 bits a channel that a file holds, pixels become tokens."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     """float[B, 3, H, W] in 0..1, or uint8[B, 3, H, W], to B pictures of 8 bits a channel."""
     channels = pixels if pixels.dtype == torch.uint8 else to_bytes(pixels)
     return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+
+
+def divided(height: int, width: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of tokens of stride x stride pixels; ValueError, with what is near, where they don't divide."""
+    if height % stride or width % stride or min(height, width) < 1:
+        near = [max(1, round(side / stride)) * stride for side in (height, width)]
+        raise ValueError(
+            f"{height}x{width} pixels don't divide into tokens of {stride}x{stride}; "
+            f"the nearest that do: {near[0]}x{near[1]}"
+        )
+    return height // stride, width // stride

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from muse_magvit2.network import GROUPS, Decoder, Encoder
 from muse_studio import weights as files
+from muse_studio.pixels import divided
 
 
 class Magvit2(nn.Module):
@@ -49,13 +50,7 @@ class Magvit2(nn.Module):
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
         """The token grid of a picture of height x width pixels, which must be multiples of the stride."""
-        if height % self.stride or width % self.stride or min(height, width) < 1:
-            near = [max(1, round(side / self.stride)) * self.stride for side in (height, width)]
-            raise ValueError(
-                f"{height}x{width} pixels don't divide into tokens of {self.stride}x{self.stride}; "
-                f"the nearest that do: {near[0]}x{near[1]}"
-            )
-        return height // self.stride, width // self.stride
+        return divided(height, width, self.stride)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

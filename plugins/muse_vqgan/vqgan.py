@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio import weights as files
+from muse_studio.pixels import divided
 from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
 from muse_vqgan.projected import Projected
@@ -99,13 +100,7 @@ class VQGAN(nn.Module):
 
     def grid_shape(self, height: int, width: int) -> tuple[int, int]:
         """The token grid of a picture of height x width pixels, which must be multiples of the stride."""
-        if height % self.stride or width % self.stride or min(height, width) < 1:
-            near = [max(1, round(side / self.stride)) * self.stride for side in (height, width)]
-            raise ValueError(
-                f"{height}x{width} pixels don't divide into tokens of {self.stride}x{self.stride}; "
-                f"the nearest that do: {near[0]}x{near[1]}"
-            )
-        return height // self.stride, width // self.stride
+        return divided(height, width, self.stride)
 
     def encode(self, images: Tensor) -> Tensor:
         """float32[B, 3, H, W] in 0..1 to int64[B, h, w]."""
