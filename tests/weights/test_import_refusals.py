@@ -93,6 +93,21 @@ def test_a_tensor_that_does_not_fit_is_named(copy, name, edit, message):
     assert ImportWeights(str(copy), "amused", dry_run=True)().summary().endswith("it does not fit and would be refused")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", r"vqvae/config\.json of \S+ is no JSON"), ("[1]", r"vqvae/config\.json of \S+ is no table but \[1\]")],
+)
+def test_a_json_file_that_is_none(copy, content, message):
+    (copy / "vqvae/config.json").write_text(content)
+    refuse(copy, message)
+
+
+def test_an_address_that_can_t_be_asked(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere://model/\S+ can't be asked for: .*check the address and the network"):
+        ImportWeights("nowhere://model", "amused", str(tmp_path / "out"))()
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_truncated_file(copy):
     whole = (copy / WEIGHTS).read_bytes()
     (copy / WEIGHTS).write_bytes(whole[:-5])
@@ -209,6 +224,12 @@ def test_code_in_a_pickled_file_is_refused_and_not_run(tmp_path):
 def test_tensors_alone_are_read_from_a_pickled_file(tmp_path):
     torch.save({"epoch": 3, "model": {"weight": torch.arange(2.0), "name": "x"}}, tmp_path / "model.pt")
     assert torch.equal(unpickled(tmp_path / "model.pt", ("ema", "model"))["weight"], torch.arange(2.0))
+
+
+def test_a_pickled_file_without_tensors_by_name(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"model\.pt holds a list, not tensors by name"):
+        unpickled(tmp_path / "model.pt", ())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x80\x02}q\x00(X\x01"])
