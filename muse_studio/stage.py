@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from muse_studio.cache import Cache, Kept, Memory, Revisiting, Visit
+from muse_studio.cache import Cache, Kept, Memory, Revisiting, Visit, pick
 from muse_studio.contracts import (
     MASK,
     Conditioning,
@@ -154,7 +154,7 @@ class Stage:
                 return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
-            logits = logits.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, logits.shape[-1]))
+            logits = pick(logits.flatten(1, 2), places)
         return logits.to(torch.float32, copy=self.compile)  # a CUDA graph writes its next result where this one is
 
     @torch.no_grad()

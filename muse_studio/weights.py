@@ -101,10 +101,10 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
     path = local(address)
     for name in own:
         if name.startswith(only):
-            own[name].copy_(_tensor(path, name))  # one by one: the file's own never all take memory beside the module's
+            own[name].copy_(tensor(path, name))  # one by one: the file's own never all take memory beside the module's
 
 
-def _tensor(path: Path, name: str) -> Any:
+def tensor(path: Path, name: str) -> Any:
     """One tensor of a safetensors file, which is mapped for as long as the tensor lives; UserError as `read`."""
     from safetensors import SafetensorError, safe_open
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import Kept, Visit, put
+from muse_studio.cache import Kept, Visit, pick, put
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.layers import layer_list
 
@@ -212,7 +212,7 @@ class Amused(nn.Module):
         if self.grow is not None and self.norm_grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
         if places is not None:
-            x = x.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+            x = pick(x.flatten(1, 2), places)
         return self.head(x)
 
     def _all(self) -> Iterator[Block | ConvBlock]:

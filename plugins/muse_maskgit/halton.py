@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import check_grid, check_sizes
+from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.layers import layer_list
 
 EPS = 1e-5
 """Of every norm."""
@@ -133,11 +131,12 @@ class HaltonMaskGIT(nn.Module):
         self.classes = nn.Embedding(classes + 1, width)  # the last row stands for no class
         self.positions = nn.Parameter(torch.empty(grid[0] * grid[1], width))
         self.registers = nn.Parameter(torch.empty(registers, width)) if registers else None
-        self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
+        self.blocks = layer_list(Block(width, heads, mlp) for _ in range(layers))
         self.norm, self.shift = Norm(width), nn.Parameter(torch.zeros(width))
         self.modulate = nn.Linear(width, 2 * width)
         self.bias = nn.Parameter(torch.zeros(codebook_size + 1))
-        self.start()
+        if weights is None:
+            self.start()
         fill(self, weights, adapters)
 
     def start(self) -> None:
@@ -158,15 +157,11 @@ class HaltonMaskGIT(nn.Module):
 
         `low` is not for a base model.
         """
-        if low is not None:
-            raise ValueError(
-                "the transformer 'halton-maskgit' is a base model and takes no low-resolution tokens; make it the "
-                "first stage"
-            )
+        base_alone(low, "halton-maskgit")
         asked, some = class_weights(text)
         rows, nothing = self.classes.weight.split([self.text_width, 1])
         told = F.silu(torch.where(some, asked.to(rows.dtype) @ rows, nothing))
-        layers = torch.stack([block.tell(told) for block in self._all()], 1)
+        layers = torch.stack([block.tell(told) for block in self.blocks], 1)
         return layers, self.modulate(told).unflatten(-1, (2, -1))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
@@ -188,7 +183,3 @@ class HaltonMaskGIT(nn.Module):
         x = x if places is None else pick(x, places)
         logits = F.linear(x, self.embed.weight[: self.codebook_size], self.bias[: self.codebook_size])
         return logits.unflatten(1, self.grid) if places is None else logits
-
-    def _all(self) -> Iterator[Block]:
-        """The blocks in the order in which they act."""
-        yield from cast("Iterable[Block]", self.blocks)

@@ -18,3 +18,11 @@ def check_sizes(sizes: dict[str, int], grid: list[int]) -> None:
             raise ValueError(f"{name} is {size}; give 1 or more")
     if len(grid) != 2 or min(grid) < 1:
         raise ValueError(f"grid is {grid}; give two numbers, each 1 or more")
+
+
+def base_alone(low: Tensor | None, part: str) -> None:
+    """ValueError where there are low-resolution tokens."""
+    if low is not None:
+        raise ValueError(
+            f"the transformer {part!r} is a base model and takes no low-resolution tokens; make it the first stage"
+        )

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.blocks import GELU, Block, Norm
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import check_grid, check_sizes
+from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
@@ -65,20 +65,22 @@ class MaskGIT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
         self.head = nn.Sequential(nn.Linear(width, width), GELU(), Norm(width))
         self.bias = nn.Parameter(torch.zeros(codebook_size + classes + 1))
+        if weights is None:
+            self.start()
+        fill(self, weights, adapters)
+
+    def start(self) -> None:
+        """Random weights as theirs."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.positions, std=0.02, a=-0.04, b=0.04)
-        fill(self, weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The token in front, float[B, width], less its position; `low` is not for a base model."""
-        if low is not None:
-            raise ValueError(
-                "the transformer 'maskgit' is a base model and takes no low-resolution tokens; make it the first stage"
-            )
+        base_alone(low, "maskgit")
         asked, some = class_weights(text)
         _, rows, unknown = self.embed.weight.split([self.codebook_size, self.text_width, 1])
         return (torch.where(some, asked.to(rows.dtype) @ rows, unknown),)

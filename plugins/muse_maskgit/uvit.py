@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import check_grid, check_sizes
+from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
@@ -89,13 +89,6 @@ class Trunk(nn.Module):
         for table in (self.embed.weight, self.positions):
             nn.init.normal_(table, std=0.02)
 
-    def base_alone(self, low: Tensor | None, part: str) -> None:
-        """ValueError where there are low-resolution tokens."""
-        if low is not None:
-            raise ValueError(
-                f"the transformer {part!r} is a base model and takes no low-resolution tokens; make it the first stage"
-            )
-
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
 
@@ -163,12 +156,13 @@ class UViT(Trunk):
         check_sizes({"text_width": text_width, "text_positions": text_positions}, list(self.grid))
         self.read_text = nn.Linear(text_width, width)
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
-        self.start()
+        if weights is None:
+            self.start()
         fill(self, weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What stands in front, float[B, T, width], and what counts, bool[B, T]; `low` is not for a base model."""
-        self.base_alone(low, "uvit")
+        base_alone(low, "uvit")
         own = len(self.empty_states)
         more = max(0, own - text.states.shape[1])
         states, mask = F.pad(text.states, (0, 0, 0, more)), F.pad(text.mask, (0, more))
@@ -205,12 +199,13 @@ class ClassUViT(Trunk):
         grid = grid or [16, 16]
         check_sizes({"classes": classes}, grid)
         super().__init__(codebook_size, classes, grid, width, layers, heads, mlp, checkpointing, classes + 1, 1)
-        self.start()
+        if weights is None:
+            self.start()
         fill(self, weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The class's token, float[B, 1, width]; `low` is not for a base model."""
-        self.base_alone(low, "uvit-class")
+        base_alone(low, "uvit-class")
         asked, some = class_weights(text)
         _, rows, nothing = self.embed.weight.split([self.codebook_size + 1, self.text_width, 1])
         told = torch.where(some, asked.to(rows.dtype) @ rows, nothing)

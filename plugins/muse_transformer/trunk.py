@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import Kept, Visit
+from muse_studio.cache import Kept, Visit, pick
 from muse_studio.contracts import Conditioning
 from muse_studio.layers import layer_list
 from muse_transformer.attention import CrossAttention, SelfAttention
@@ -140,7 +140,7 @@ class Trunk(nn.Module):
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
             x = self.run(block, x, key, value, mask)
         if places is not None:
-            return self.head(self.norm(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))))
+            return self.head(self.norm(pick(x, places)))
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from muse_studio import weights
 from muse_studio.errors import UserError
@@ -118,12 +116,4 @@ def opened(files: list[Path], unwrap: tuple[str, ...] = ()) -> Tensors:
         found, _ = weights.header(file)
         shapes |= found
         homes |= dict.fromkeys(found, file)
-    return Tensors(shapes, lambda name: _tensor(homes[name], name))
-
-
-def _tensor(file: Path, name: str) -> Tensor:
-    try:
-        with safe_open(file, "pt") as inside:
-            return inside.get_tensor(name)
-    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
-        raise UserError(f"{file} is damaged ({error}); fetch it again") from error
+    return Tensors(shapes, lambda name: weights.tensor(homes[name], name))
