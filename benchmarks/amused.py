@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 import torch
+from timing import MATRIX, flops, product
 from turns import Side, alternate, serve
 
 PROMPTS = [
@@ -33,8 +34,6 @@ PROMPTS = [
     "a city of glass in the year 3000",
     "a green dragon reading a book",
 ]
-MATRIX = 4096
-"""Rows and columns of the product that says what the machine can do."""
 
 
 def publish(folder: Path, size: int) -> None:
@@ -130,15 +129,8 @@ def ours(folder: Path, precision: str, compile: bool, prompts: list[str], steps:
 
 def floor(folder: Path, precision: str, compile: bool, prompts: list[str], steps: int) -> None:
     """The worker of the floor: what our pipeline multiplies, not compiled, and how fast large matrices are."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
     draw, dtype = pipeline(folder, precision, False, prompts, steps)
-    # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        draw()
-    matrix = torch.randn(MATRIX, MATRIX, dtype=dtype)
-    serve({"matrix": lambda: matrix @ matrix}, flops=counter.get_total_flops())
+    serve({"matrix": product(dtype, torch.device("cpu"))}, flops=flops(draw))
 
 
 @click.command()
@@ -163,10 +155,11 @@ def main(
     """Print both pipelines' times and peaks, their ratio, and the time over the floor."""
     prompts = [PROMPTS[number % len(PROMPTS)] for number in range(batch)]
     if side is not None:
+        assert folder is not None  # given with every side
         {"ours": ours, "theirs": theirs, "floor": floor}[side](folder, precision, compile, prompts, steps)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (folder or Path(temporary)) / size
+        folder = Path(folder or temporary) / size
         if not (folder / "ours").is_dir():
             publish(folder, int(size))
         given = ["--size", size, "--batch", batch, "--steps", steps, "--precision", precision, "--folder", folder]

@@ -9,14 +9,14 @@ others on a busy machine hardly change. FLOPs are counted in a run of their own.
 
 from __future__ import annotations
 
-import statistics
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
 
 import click
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from timing import flops, machine, medians
 
 from muse_studio import parts
 from muse_studio.cache import Cache
@@ -35,7 +35,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
     "muse-632m": ("muse", {"width": 1280, "layers": 24, "heads": 20, "mlp": 5120}, 64),
 }
 """Each transformer's part, its settings, and how many text positions it looks at."""
-CACHES = {
+CACHES: dict[str, Cache | None] = {
     "exact": None,
     "changed, every 3": Cache("changed", 3),
     "changed, every 3, both halves": Cache("changed", 3, guidance=False),
@@ -57,7 +57,10 @@ class Codes(FakeTokenizer):
         return self._grid
 
 
-def make(model: str, steps: int, precision: str, on: torch.device) -> tuple[Stage, int]:
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def make(model: str, steps: int, precision: Precision, on: torch.device) -> tuple[Stage, int]:
     """The stage, on the device, and its text positions."""
     name, settings, positions = MODELS[model]
 
@@ -76,11 +79,11 @@ def make(model: str, steps: int, precision: str, on: torch.device) -> tuple[Stag
 @click.option("--model", default="amused-256", type=click.Choice(list(MODELS)))
 @click.option("--batch", default=1)
 @click.option("--steps", default=12)
-@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]))
+@click.option("--precision", default="auto", type=click.Choice(get_args(Precision)))
 @click.option("--repeats", default=5)
 @click.option("--clock", default="wall", type=click.Choice(["wall", "cpu"]))
 @click.option("--device", default="cpu")
-def main(model: str, batch: int, steps: int, precision: str, repeats: int, clock: str, device: str) -> None:
+def main(model: str, batch: int, steps: int, precision: Precision, repeats: int, clock: str, device: str) -> None:
     """Print the time and the FLOPs of each, and their ratios to exact steps."""
     on, now = torch.device(device), time.perf_counter if clock == "wall" else time.process_time
     torch.manual_seed(0)
@@ -98,25 +101,12 @@ def main(model: str, batch: int, steps: int, precision: str, repeats: int, clock
         stage.cache = cache
         for _ in stage.sample(text, torch.Generator().manual_seed(0)):
             pass
-        if on.type == "cuda":
-            torch.cuda.synchronize(on)
 
-    times: dict[str, list[float]] = {name: [] for name in CACHES}
-    worked: dict[str, float] = {}
-    for name, cache in CACHES.items():  # which warms up
-        # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            draw(cache)
-        worked[name] = counter.get_total_flops() / steps
-    for _ in range(repeats):
-        for name, cache in CACHES.items():
-            began = now()
-            draw(cache)
-            times[name].append((now() - began) / steps)
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{model}, batch {batch}, {steps} steps, {stage.precision}, torch {torch.__version__}, {on.type}: {name}")
+    runs: dict[str, Callable[[], None]] = {name: partial(draw, cache) for name, cache in CACHES.items()}
+    worked = {name: flops(run) / steps for name, run in runs.items()}
+    took = {name: each / steps for name, each in medians(runs, repeats, on, now).items()}
+    print(f"{model}, batch {batch}, {steps} steps, {stage.precision}, {machine(on)}")
     print(f"| cache | ms a step ({clock}) | faster | GFLOP a step | less |\n| --- | ---: | ---: | ---: | ---: |")
-    took = {name: statistics.median(each) for name, each in times.items()}
     for name in CACHES:
         faster, less = took["exact"] / took[name], worked["exact"] / worked[name]
         print(f"| {name} | {took[name] * 1e3:.1f} | {faster:.2f} | {worked[name] / 1e9:.1f} | {less:.2f} |")

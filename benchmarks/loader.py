@@ -76,7 +76,7 @@ def step_seconds(batch: dict[str, Tensor], repeats: int) -> float:
     for step in range(repeats + 1):
         began = time.perf_counter()
         tokens, text = batch["tokens.base"].long(), TextEmbedding(unpack_states(batch), batch["mask"])
-        hidden = mask_tokens(tokens, Cosine(), torch.Generator().manual_seed(step))
+        hidden = mask_tokens(len(tokens), (GRID, GRID), Cosine(), torch.Generator().manual_seed(step))
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(hide(tokens, hidden), model.condition(text))
         loss, _ = masked_loss(logits, tokens, hidden)

@@ -8,26 +8,28 @@ that a machine which slows down slows both; the ratio is of medians.
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Callable
 
 import click
 import torch
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
-from timing import seconds
+from timing import flops, machine, medians
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 
-def forward(layer: nn.Module, x: Tensor) -> None:
+def forward(layer: nn.Module, x: Tensor) -> Callable[[], None]:
     """As drawing runs it."""
-    with torch.no_grad():
-        layer(x)
+
+    def run() -> None:
+        with torch.no_grad():
+            layer(x)
+
+    return run
 
 
-def train(layer: nn.Module, x: Tensor) -> None:
+def train(layer: nn.Module, x: Tensor) -> Callable[[], None]:
     """Forward and backward."""
-    layer(x).sum().backward()
+    return lambda: layer(x).sum().backward()
 
 
 @click.command()
@@ -47,24 +49,16 @@ def main(grid: int, width: int, heads: int, block: int, batch: int, repeats: int
         "multi-axis": MultiAxisAttention(width, heads, (grid, grid), block).to(on),
     }
     x = torch.randn(batch, grid * grid, width, device=on)
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"{grid}x{grid} tokens, width {width}, {heads} heads, blocks of {block}x{block}, batch {batch}")
-    print(f"torch {torch.__version__}, {on.type}: {name}")
-    for what, run in (("forward", forward), ("forward and backward", train)):
-        flops, times = {}, {kind: [] for kind in layers}
-        for kind, layer in layers.items():
-            # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
-            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-                run(layer, x)
-            flops[kind] = counter.get_total_flops()
-        for _ in range(repeats):
-            for kind, layer in layers.items():
-                times[kind].append(seconds(lambda run=run, layer=layer: run(layer, x), on))
-        median = {kind: statistics.median(each) for kind, each in times.items()}
+    print(machine(on))
+    for what, way in (("forward", forward), ("forward and backward", train)):
+        runs = {kind: way(layer, x) for kind, layer in layers.items()}
+        work = {kind: flops(run) for kind, run in runs.items()}
+        median = medians(runs, repeats, on)
         for kind in layers:
-            print(f"{what}, {kind}: {flops[kind] / 1e9:.1f} GFLOPs, {median[kind] * 1e3:.1f} ms")
+            print(f"{what}, {kind}: {work[kind] / 1e9:.1f} GFLOPs, {median[kind] * 1e3:.1f} ms")
         print(
-            f"{what}: full attention does {flops['full'] / flops['multi-axis']:.2f} x the FLOPs "
+            f"{what}: full attention does {work['full'] / work['multi-axis']:.2f} x the FLOPs "
             f"in {median['full'] / median['multi-axis']:.2f} x the time"
         )
 

@@ -15,16 +15,23 @@ from types import ModuleType
 import torch
 from turns import serve
 
+TORCHVISION = {
+    "torchvision": [],
+    "torchvision.transforms": [],
+    "torchvision.datasets": ["ImageFolder"],
+    "torchvision.utils": ["make_grid", "save_image"],
+}
+"""Its modules that the package imports, and what by name."""
+
 
 def main() -> None:
     """Serve one sampling run of the sizes given as JSON on the command line."""
     from transformers import T5Config, T5EncoderModel, T5Tokenizer  # noqa: F401, while torchvision is seen to be missing
 
     if importlib.util.find_spec("torchvision") is None:
-        for name in ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.utils"):
+        for name, imported in TORCHVISION.items():
             sys.modules[name] = ModuleType(name)
-        sys.modules["torchvision.datasets"].ImageFolder = None
-        sys.modules["torchvision.utils"].make_grid = sys.modules["torchvision.utils"].save_image = None
+            vars(sys.modules[name]).update(dict.fromkeys(imported))
     from muse_maskgit_pytorch import MaskGit, MaskGitTransformer, VQGanVAE
     from muse_maskgit_pytorch.t5 import T5_CONFIGS
 

@@ -1,17 +1,52 @@
-"""What every benchmark needs to time both sides alike."""
+"""What benchmarks within one process share: seconds taken in turn, FLOPs, what the machine can do."""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+MATRIX = 4096
+"""Rows and columns of the product that says what the machine can do."""
 
 
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call, the device's work among it."""
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+def medians(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Seconds of each run, the device's work among them: a warm-up of each, then the median of rounds in turn."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats + 1):
+        for name, run in runs.items():
+            began = clock()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times[name].append(clock() - began)
+    return {name: statistics.median(each[1:]) for name, each in times.items()}
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Floating-point operations of one call."""
+    # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return counter.get_total_flops()
+
+
+def product(dtype: torch.dtype, device: torch.device) -> Callable[[], torch.Tensor]:
+    """The product of two MATRIX x MATRIX matrices, as a call of 2 * MATRIX**3 FLOPs."""
+    matrix = torch.randn(MATRIX, MATRIX, dtype=dtype, device=device)
+    return lambda: matrix @ matrix
+
+
+def machine(device: torch.device) -> str:
+    """torch's version, and what computes: "torch 2.13.0, cpu: 2 threads"."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"torch {torch.__version__}, {device.type}: {name}"

@@ -10,8 +10,9 @@ slows both, and the ratio is of medians. The machine's rate is that of a large m
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import click
 import torch
@@ -21,18 +22,13 @@ from muse_sampling.schedules import Cosine
 from muse_training.learner import Objective
 from muse_training.masking import mask_tokens
 from muse_training.optimizers import AdamW
-from timing import seconds
+from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from muse_studio.build import build
 from muse_studio.contracts import TextEmbedding, Transformer
 from muse_studio.recipe import load
 from muse_studio.registry import Registry
-
-MATRIX = 4096
-"""Rows and columns of the product that says what the machine can do."""
 
 
 def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
@@ -59,7 +55,7 @@ def theirs(model: UVit2DModel, text: TextEmbedding) -> Callable[[Tensor, Tensor]
     return loss
 
 
-def rival(settings: dict) -> UVit2DModel:
+def rival(settings: dict[str, Any]) -> UVit2DModel:
     """diffusers' transformer with a recipe's sizes."""
     width, hidden = settings["width"], settings.get("mlp") or 4 * settings["width"]
     return UVit2DModel(
@@ -76,6 +72,11 @@ def rival(settings: dict) -> UVit2DModel:
         vocab_size=settings["codebook_size"] + 1,
         sample_size=settings["grid"][0],
     )
+
+
+def backward(loss: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, hidden: Tensor) -> None:
+    """What is counted of a step."""
+    loss(tokens, hidden).backward()
 
 
 def step(model: nn.Module, loss: Callable[[], Tensor], halves: bool, device: torch.device) -> Callable[[], None]:
@@ -112,35 +113,22 @@ def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, d
     states = torch.randn(batch, 32, settings["text_width"], device=on)
     text = TextEmbedding(states, torch.ones(batch, 32, dtype=torch.bool, device=on), None)
     losses = {"ours": ours(mine, text), "diffusers": theirs(other, text)}
-    models = {"ours": mine, "diffusers": other}
-    flops = {}
-    for name, loss in losses.items():
-        # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            loss(tokens, hidden).backward()
-        flops[name] = counter.get_total_flops()
+    models: dict[str, nn.Module] = {"ours": mine, "diffusers": other}
+    work = {name: flops(partial(backward, loss, tokens, hidden)) for name, loss in losses.items()}
     if compile:
         losses["ours"] = torch.compile(losses["ours"])
-    steps = {
-        name: step(models[name], lambda loss=loss: loss(tokens, hidden), halves, on) for name, loss in losses.items()
+    runs: dict[str, Callable[[], object]] = {
+        name: step(models[name], partial(loss, tokens, hidden), halves, on) for name, loss in losses.items()
     }
-    matrix = torch.randn(MATRIX, MATRIX, device=on, dtype=torch.bfloat16 if halves else torch.float32)
-    runs = steps | {"matrix": lambda: matrix @ matrix}
-    for run in runs.values():
-        seconds(run, on)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            times[name].append(seconds(run, on))
-    median = {name: statistics.median(each) for name, each in times.items()}
+    runs["matrix"] = product(torch.bfloat16 if halves else torch.float32, on)
+    median = medians(runs, repeats, on)
     rate = 2 * MATRIX**3 / median["matrix"]
-    machine = torch.cuda.get_device_name(on) if on.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{recipe}, batch {batch}, {precision}; torch {torch.__version__}, {on.type}: {machine}")
+    print(f"{recipe}, batch {batch}, {precision}; {machine(on)}")
     print(f"a product of two {MATRIX}x{MATRIX} matrices: {rate / 1e12:.3f} TFLOP/s")
     for name, model in models.items():
         size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-        share = flops[name] / median[name] / rate
-        print(f"{name}: {size:.1f}M parameters, {flops[name] / 1e9:.0f} GFLOP, {median[name]:.3f} s, {share:.2f} of it")
+        share = work[name] / median[name] / rate
+        print(f"{name}: {size:.1f}M parameters, {work[name] / 1e9:.0f} GFLOP, {median[name]:.3f} s, {share:.2f} of it")
     print(f"a step of diffusers' takes {median['diffusers'] / median['ours']:.2f} x the time of ours")
 
 

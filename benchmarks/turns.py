@@ -38,8 +38,8 @@ class Side:
     """A worker: `facts` it told, `seconds` of each kind of run, `peak` bytes of its process so far."""
 
     def __init__(self, script: str, arguments: Sequence[object], python: str = sys.executable) -> None:
-        command = [python, str(HERE / script), *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.command = [python, str(HERE / script), *map(str, arguments)]
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.seconds: dict[str, list[float]] = {}
         self.peak = 0
         self.facts = self._answer()
@@ -65,7 +65,7 @@ class Side:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.process.args} ended with code {self.process.wait()}; see its message above")
+            raise SystemExit(f"{self.command} ended with code {self.process.wait()}; see its message above")
         return json.loads(line)
 
 
