@@ -6,11 +6,11 @@ Each is installed as a distribution of its own, beside a good one.
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 import sys
 
 import pytest
+from processes import environment
 
 HOOKIMPL = "from muse_studio import hookimpl\n"
 ODD = (
@@ -103,14 +103,13 @@ def muse(muse, monkeypatch):
 def process(here):
     """As `muse`, with a stand-in for torch, in a process of its own, which has imported nothing."""
 
-    def process(*arguments, **environment):
-        path = os.pathsep.join([str(here), *filter(None, sys.path)])
+    def process(*arguments, **variables):
         answer = subprocess.run(
             [sys.executable, "-m", "muse_studio", *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env=environment([str(here)], **variables),
         )
         assert "Traceback" not in answer.stderr
         return answer.returncode, answer.stdout, answer.stderr

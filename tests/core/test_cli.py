@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import environment
 
 import muse_studio
 from muse_studio import api, check, parts, run
@@ -90,7 +91,7 @@ def test_parts(muse):
     )
 
 
-def test_parts_tells_what_is_left_out_and_what_failed(muse, monkeypatch):
+def test_parts_tells_what_is_left_out(muse, monkeypatch):
     monkeypatch.setenv("MUSE_WITHOUT", "muse_sampling")
     assert muse("parts")[1].endswith("\nleft out by MUSE_WITHOUT: muse_sampling\n")
 
@@ -100,8 +101,7 @@ def test_parts_tells_what_could_not_be_loaded(here, write, capfd):
     write("broken_plugin.py", "\n\nraise RuntimeError('out of cheese')\n")
     write("broken-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     write("broken-1.0.dist-info/entry_points.txt", "[muse_studio]\nbroken = broken_plugin\n")
-    path = os.pathsep.join([str(here), *filter(None, sys.path)])
-    answer = muse_process(["parts"], PYTHONPATH=path)
+    answer = muse_process(["parts"], path=[str(here)])
     assert answer.returncode == 0
     assert "could not be loaded:\n  broken: RuntimeError: out of cheese (" in answer.stdout
     assert "broken_plugin.py:3)" in answer.stdout
@@ -265,15 +265,14 @@ class TestPython:
             _ = muse_studio.chek
 
 
-def muse_process(arguments, **environment):
+def muse_process(arguments, path=()):
     """The command in a process of its own."""
-    path = os.pathsep.join(filter(None, sys.path))
     return subprocess.run(
         [sys.executable, "-m", "muse_studio", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": path, **os.environ, **environment},
+        env=environment(path),
     )
 
 
@@ -283,8 +282,9 @@ class TestStarting:
     def loaded(self, statement):
         names = ["torch", "transformers", "diffusers", "yaml", "pluggy", "fsspec", "numpy", "PIL", "rich"]
         program = f"{statement}\nimport sys, json; print(json.dumps([n for n in {names} if n in sys.modules]))"
-        env = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **os.environ}
-        answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
+        answer = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment()
+        )
         return json.loads(answer.stdout.splitlines()[-1])
 
     def test_help_loads_nothing(self):
@@ -304,11 +304,9 @@ class TestStarting:
         assert (answer.returncode, answer.stdout.startswith("muse, version ")) == (0, True)
 
     def test_a_closed_pipe_is_silent(self):
-        env = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **os.environ}
+        command = [sys.executable, "-m", "muse_studio", "parts"]
         reader, writer = os.pipe()
         os.close(reader)
-        answer = subprocess.run(
-            [sys.executable, "-m", "muse_studio", "parts"], stdout=writer, stderr=subprocess.PIPE, check=False, env=env
-        )
+        answer = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, env=environment())
         os.close(writer)
         assert (answer.returncode, answer.stderr) == (141, b"")

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from runs import check_same_files, rows
 from safetensors.torch import load_file
 from torch import nn
 
@@ -84,23 +85,6 @@ def run(fit, hook=None, learner=None, records=None):
     ), learner
 
 
-def rows(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
-
-
-def files(folder):
-    """All tensors of a run's last checkpoint and of its weights."""
-    found = [*sorted((folder / "checkpoints").iterdir())[-1].glob("*.safetensors"), folder / "net.safetensors"]
-    return {file.name: load_file(file) for file in found}
-
-
-def check_equal(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name].keys() == other[name].keys()
-        assert all(torch.equal(one[name][key], other[name][key]) for key in one[name]), name
-
-
 @pytest.mark.parametrize("killed_at", [(1,), (3,), (5, 10), (4, 4, 11)])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, killed_at):
     through, _ = run(settings(tmp_path / "a"))
@@ -109,22 +93,22 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, killed_at):
             run(settings(tmp_path / "b"), Hook(step, die))
     resumed, learner = run(settings(tmp_path / "b"))
     assert learner.seen[0][0] == (killed_at[-1] - 1) // 3 * 3
-    check_equal(files(tmp_path / "a"), files(tmp_path / "b"))
+    check_same_files(tmp_path / "a", tmp_path / "b")
     assert rows(through) == rows(resumed)
     assert [row["step"] for row in resumed.rows] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("at", [1, 4, 10])
 def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
-    through, _ = run(settings(tmp_path / "a"))
+    through, _ = run(settings(tmp_path / "a", keep=1))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(settings(tmp_path / "b"), Hook(at, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        run(settings(tmp_path / "b", keep=1), Hook(at, lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert signal.getsignal(signal.SIGINT) is before
     assert "net: stopped at step" in capsys.readouterr().err
-    resumed, learner = run(settings(tmp_path / "b"))
+    resumed, learner = run(settings(tmp_path / "b", keep=1))
     assert learner.seen[0][0] == at + 1
-    check_equal(files(tmp_path / "a"), files(tmp_path / "b"))
+    check_same_files(tmp_path / "a", tmp_path / "b")
     assert rows(through) == rows(resumed)
 
 
@@ -183,7 +167,7 @@ def test_beside_the_main_thread_it_trains_too(tmp_path):
 def test_workers_change_nothing(tmp_path):
     run(settings(tmp_path / "a", steps=4))
     run(settings(tmp_path / "b", steps=4, workers=2))
-    check_equal(files(tmp_path / "a"), files(tmp_path / "b"))
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_steps_already_done_are_not_done_again(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tomllib
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import environment
 
 from muse_studio.registry import GROUP
 
@@ -42,8 +42,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def run(path: list[str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run Python on these arguments, with these folders on its path."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, sys.path)])}
-    return subprocess.run([sys.executable, *arguments], env=environment, cwd=cwd, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *arguments], env=environment(path), cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")

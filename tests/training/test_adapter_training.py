@@ -9,6 +9,7 @@ from muse_training.adapters import LoRA, LowRank
 from muse_training.optimizers import AdamW, Muon, groups
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
+from runs import check_same_files, rows, same_tensors
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -67,7 +68,7 @@ def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, 
     left = {
         name.replace(".base.", "."): tensor for name, tensor in trained.state_dict().items() if ".lora_" not in name
     }
-    assert left.keys() == plain.keys() and all(torch.equal(left[name], plain[name]) for name in plain)
+    assert same_tensors(left, plain)
     merged = MuseTransformer(**SIZES, weights=str(base), adapters=[Adapter(str(history.weights))])
     assert (logits(merged) - logits(MuseTransformer(**SIZES, weights=str(base)))).abs().max() > 1e-3
     torch.testing.assert_close(logits(merged), logits(trained), atol=1e-5, rtol=0)
@@ -121,8 +122,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, base, more):
     with pytest.raises(RuntimeError, match="power"):
         task(tmp_path / "b", base, adapter, **more)(testing.RecordingObserver(dies_at=5))
     resumed = task(tmp_path / "b", base, adapter, **more)(testing.RecordingObserver())
-    one, other = load_file(through.weights), load_file(resumed.weights)
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert rows(through) == rows(resumed)
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_it_learns(tmp_path, base):

@@ -159,10 +159,6 @@ def test_what_the_newest_says_of_its_settings_is_kept_and_a_note_added(tmp_path)
 
 
 def test_the_recipe_averages_what_a_training_run_left(tmp_path):
-    class Silent:
-        def muse_step(self, **told):
-            return None
-
     fakes = (
         testing.FakeTokenizer(),
         testing.FakeTransformer(),
@@ -172,7 +168,7 @@ def test_the_recipe_averages_what_a_training_run_left(tmp_path):
     )
     fit = Fit(str(tmp_path), steps=4, batch=2, checkpoint_every=1, keep=3, ema=0.5, device="cpu")
     stages = {"base": Stage(*fakes, size=8)}
-    Train(stages, testing.FakeTextEncoder(), testing.FakeDataset(), fit, AdamW(1e-2))(Silent())
+    Train(stages, testing.FakeTextEncoder(), testing.FakeDataset(), fit, AdamW(1e-2))(testing.RecordingObserver())
     out = tmp_path / "average.safetensors"
     made = muse_studio.run("average", {"checkpoints": str(tmp_path), "out": str(out)})
     assert [f"{file.parent.name}/{file.name}" for file in made.sources] == [

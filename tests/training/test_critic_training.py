@@ -12,6 +12,7 @@ from muse_training.optimizers import AdamW, Muon
 from muse_training.samples import Samples
 from muse_training.train import Train
 from muse_transformer.critic import Critic, SuperResolutionCritic
+from runs import check_same_files, rows
 from safetensors.torch import load_file
 from torch import nn
 
@@ -56,10 +57,6 @@ def task(folder, stages=None, dataset=None, **more):
     stages = stages or {"base": parts()}
     settings = {"critic": True, "optimizer": AdamW(3e-3)} | more
     return Train(stages, testing.FakeTextEncoder(), dataset or Greys(), Fit(**fit), **settings)
-
-
-def rows(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
 
 
 def state(module):
@@ -112,8 +109,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
             task(tmp_path / "b", **more)(testing.RecordingObserver(dies_at=step))
     resumed = task(tmp_path / "b", **more)(testing.RecordingObserver())
     assert rows(through) == rows(resumed)
-    one, other = load_file(through.weights), load_file(resumed.weights)
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_how_many_parts_a_step_is_worked_through_in_changes_nothing(tmp_path):

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
+from processes import environment
+from runs import same_tensors
 from safetensors.torch import load_file
 
 from muse_studio import checkpoint
@@ -36,7 +37,7 @@ def start(processes, *command, folder):
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(OMP_NUM_THREADS="1"),
         start_new_session=True,
     )
 
@@ -109,8 +110,7 @@ def test_killed_twenty_times(tmp_path, processes):
     assert last.communicate(timeout=600) and last.returncode == 0
     for file in sorted(runs["through"].rglob("*.safetensors")):
         one, other = load_file(file), load_file(runs["killed"] / file.relative_to(runs["through"]))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[name], other[name]) for name in one), file.name
+        assert same_tensors(one, other), file.name
     rows = [json.loads((out / "rows.json").read_text()) for out in runs.values()]
     assert rows[0] == rows[1]
 

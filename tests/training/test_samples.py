@@ -14,6 +14,7 @@ from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
 from PIL import Image
+from runs import check_same_files
 from safetensors.torch import load_file
 from torch import nn
 
@@ -83,20 +84,12 @@ def train(folder, *, stages=None, dataset=None, observer=None, fit=None, **more)
     return task(observer or testing.RecordingObserver())
 
 
-def check_equal(one, other):
-    names = {path.relative_to(one) for path in one.rglob("*.safetensors")}
-    assert names == {path.relative_to(other) for path in other.rglob("*.safetensors")}
-    for name in names:
-        left, right = load_file(one / name), load_file(other / name)
-        assert all(torch.equal(left[key], right[key]) for key in left), name
-
-
 def test_a_training_with_sheets_is_the_training_without(tmp_path):
     train(tmp_path / "without", fit={"ema": 0.9})
     train(tmp_path / "with", samples=Samples(3, PROMPTS), fit={"ema": 0.9})
     names = sorted(path.name for path in (tmp_path / "with" / "samples").iterdir())
     assert names == ["step-0000003.png", "step-0000006.png", "step-0000007.png"]
-    check_equal(tmp_path / "without", tmp_path / "with")
+    check_same_files(tmp_path / "without", tmp_path / "with")
 
 
 def test_a_training_that_died_draws_the_same_sheets(tmp_path):
@@ -111,7 +104,7 @@ def test_a_training_that_died_draws_the_same_sheets(tmp_path):
         )
     assert not (tmp_path / "b" / "samples" / "step-0000004.png").exists()
     train(tmp_path / "b", dataset=Steady(), samples=Samples(2, PROMPTS))
-    check_equal(tmp_path / "a", tmp_path / "b")
+    check_same_files(tmp_path / "a", tmp_path / "b")
     for sheet in (tmp_path / "a" / "samples").iterdir():
         assert sheet.read_bytes() == (tmp_path / "b" / "samples" / sheet.name).read_bytes()
 
@@ -201,20 +194,15 @@ def test_settings_that_can_not_be(settings, said):
 
 
 def test_observers_are_shown_every_sheet_and_told_every_number(tmp_path):
-    class Shown(testing.RecordingObserver):
-        told = []  # noqa: RUF012
-
-        def muse_step(self, **told):
-            self.told.append(told)
-
-    train(tmp_path, samples=Samples(4, PROMPTS), observer=Shown())
-    sheets = {each["step"]: each["image"] for each in Shown.told if each["image"] is not None}
+    observer = testing.RecordingObserver()
+    train(tmp_path, samples=Samples(4, PROMPTS), observer=observer)
+    sheets = {each["step"]: each["image"] for each in observer.steps if each["image"] is not None}
     assert sorted(sheets) == [4, 7]
     for step, image in sheets.items():
         with Image.open(tmp_path / "samples" / f"step-{step:07d}.png") as picture:
             assert (image.permute(1, 2, 0).numpy() == np.asarray(picture)).all()
             assert b"digitalsourcetype/trainedAlgorithmicMedia<" in picture.info["xmp"]
-    rows = [each for each in Shown.told if each["image"] is None]
+    rows = [each for each in observer.steps if each["image"] is None]
     assert [each["step"] for each in rows] == [1, 2, 3, 4, 5, 6, 7]
     assert all({"loss", "accuracy", "norm", "seconds", "pictures/s"} <= set(each["numbers"]) for each in rows)
     assert all(each["loss"] == each["numbers"]["loss"] for each in rows)

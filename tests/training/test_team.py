@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import environment
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("teamwork.py")
@@ -24,7 +24,7 @@ def launch(processes, cases, folder, timeout=300):
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(OMP_NUM_THREADS="1"),
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return done

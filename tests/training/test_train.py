@@ -10,7 +10,7 @@ from muse_training.tokens import Tokens
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
-from safetensors.torch import load_file
+from runs import check_same_files, rows
 from torch import nn
 
 from muse_studio import testing
@@ -73,10 +73,6 @@ def task(folder, dataset=None, stages=None, **more):
     return Train(stages or {"base": stage()}, testing.FakeTextEncoder(), dataset, Fit(**fit), **settings)
 
 
-def rows(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
-
-
 @pytest.mark.parametrize(
     "more",
     [
@@ -99,10 +95,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
             again(tmp_path / "b", testing.RecordingObserver(dies_at=step))
     resumed = again(tmp_path / "b", testing.RecordingObserver())
     assert rows(through) == rows(resumed)
-    for file in [through.weights, *(tmp_path / "a" / "checkpoints" / "step-0000009").glob("*.safetensors")]:
-        one, other = load_file(file), load_file(tmp_path / "b" / file.relative_to(tmp_path / "a"))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[name], other[name]) for name in one), file.name
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_it_learns_what_the_prompt_says(tmp_path):

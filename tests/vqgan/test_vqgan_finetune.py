@@ -17,6 +17,7 @@ from muse_vqgan.network import Decoder
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from PIL import Image
+from runs import check_same_files, rows, same_tensors
 from safetensors.torch import load_file
 
 import muse_studio
@@ -90,18 +91,8 @@ def task(folder, source, dataset, model=None, optimizer=None, **more):
     return FinetuneDecoder(model, str(source), dataset, Fit(**fit), optimizer or AdamW(1e-3), **more)
 
 
-def rows(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
-
-
 def frozen(tensors):
     return {name: tensor for name, tensor in tensors.items() if name.startswith(FROZEN)}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(
-        one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one
-    )
 
 
 @pytest.mark.parametrize(
@@ -125,10 +116,10 @@ def test_not_one_token_changes(tmp_path, sources, crops, images, kind, dtype):
     fit = {"ema": 0.9, "precision": "bfloat16", "dtype": "float16"}
     history = task(tmp_path, source, crops, model, AdamW(1e-2), adversarial=FAKES, fit=fit)(RecordingObserver())
     after = load_file(history.weights)
-    assert same(frozen(before), frozen(after))
+    assert same_tensors(frozen(before), frozen(after))
     assert {tensor.dtype for name, tensor in after.items() if not name.startswith(FROZEN)} == {torch.float16}
     assert source.read_bytes() == data
-    assert same(frozen(model.state_dict()), {name: tensor.float() for name, tensor in frozen(before).items()})
+    assert same_tensors(frozen(model.state_dict()), {name: tensor.float() for name, tensor in frozen(before).items()})
     assert torch.equal(model.encode(images), tokens)
     shipped = vqgan(**kind, **LARGER, weights=str(history.weights))
     assert torch.equal(shipped.encode(images), tokens)
@@ -219,17 +210,13 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, sources, crops, kind, more):
     resumed = again("b")(RecordingObserver())
     assert [row["step"] for row in rows(through)] == [1, 2, 3, 4, 5, 6]
     assert rows(through) == rows(resumed)
-    last = "checkpoints/step-0000006"
-    files = [through.weights, *(tmp_path / "a" / last).glob("*.safetensors")]
-    assert len(files) >= 3
-    for file in files:
-        assert same(load_file(file), load_file(tmp_path / "b" / file.relative_to(tmp_path / "a"))), file.name
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_decoder_of_the_source_s_sizes_starts_as_the_source_s(sources, crops, images):
     source = vqgan(weights=str(sources()))
     learner = task("unused", sources(), crops, vqgan(seed=3)).learner()
-    assert same(learner.tokenizer.state_dict(), source.state_dict())
+    assert same_tensors(learner.tokenizer.state_dict(), source.state_dict())
     torch.testing.assert_close(learner.rebuild(images).images.clamp(0, 1), source.decode(source.encode(images)))
 
 
@@ -269,9 +256,9 @@ def test_no_decoder_s_tensors_grow_to_nothing(tensors):
 @pytest.mark.parametrize("sizes", [LARGER, {"decoder_channels": 16}, {"decoder_blocks": 1}, {"decoder_channels": 4}])
 def test_a_decoder_of_other_sizes_starts_afresh_behind_the_source_s_post(sources, crops, sizes):
     fresh, learner = vqgan(seed=3, **sizes), task("unused", sources(), crops, vqgan(seed=3, **sizes)).learner()
-    assert same(learner.tokenizer.decoder.state_dict(), fresh.decoder.state_dict())
+    assert same_tensors(learner.tokenizer.decoder.state_dict(), fresh.decoder.state_dict())
     post = {name: tensor for name, tensor in load_file(sources()).items() if name.startswith("post.")}
-    assert same({f"post.{name}": tensor for name, tensor in learner.tokenizer.post.state_dict().items()}, post)
+    assert same_tensors({f"post.{name}": tensor for name, tensor in learner.tokenizer.post.state_dict().items()}, post)
     assert not torch.equal(fresh.post.weight, post["post.weight"])
 
 
@@ -453,4 +440,4 @@ def test_not_one_token_of_the_embedded_tokenizer_changes(tmp_path):
     tokens = source.encode(images)
     assert len(tokens.unique()) > 100
     assert torch.equal(again.encode(images), tokens)
-    assert same(frozen(load_file(history.weights)), frozen(load_file(weights.local(said["weights"]))))
+    assert same_tensors(frozen(load_file(history.weights)), frozen(load_file(weights.local(said["weights"]))))

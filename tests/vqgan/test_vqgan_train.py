@@ -8,7 +8,7 @@ from muse_vqgan.learner import psnr
 from muse_vqgan.losses import Reconstruction
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
-from safetensors.torch import load_file
+from runs import check_same_files, rows, same_tensors
 
 from muse_studio.errors import UserError
 from muse_studio.loop import Fit
@@ -46,10 +46,6 @@ def task(folder, model=None, dataset=None, optimizer=None, **more):
     )
 
 
-def rows(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.rows]
-
-
 FAKES = Adversarial(start=2, channels=8, levels=2, rate=1e-3)
 
 
@@ -70,11 +66,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, model, more):
             task(tmp_path / "b", vqgan(**model), **more)(RecordingObserver(dies_at=step))
     resumed = task(tmp_path / "b", vqgan(**model), **more)(RecordingObserver())
     assert rows(through) == rows(resumed)
-    last = "checkpoints/step-0000009"
-    for file in [through.weights, *(tmp_path / "a" / last).glob("*.safetensors")]:
-        one, other = load_file(file), load_file(tmp_path / "b" / file.relative_to(tmp_path / "a"))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[name], other[name]) for name in one), file.name
+    check_same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_it_learns(tmp_path):
@@ -102,23 +94,19 @@ def batch():
     return {"image": torch.stack([Pictures()[index]["image"] for index in range(4)])}
 
 
-def copied(module):
+def state(module):
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
-
-
-def same(module, before):
-    return all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
 
 def test_the_discriminator_starts_at_its_step():
     made = learner(adversarial=FAKES)
     critic = made.modules["discriminator"]
-    before = copied(critic)
+    before = state(critic)
     for step in (0, 1):
         assert "critic" not in made.step(batch(), step)
-    assert same(critic, before)
+    assert same_tensors(state(critic), before)
     assert "critic" in made.step(batch(), 2)
-    assert not same(critic, before)
+    assert not same_tensors(state(critic), before)
 
 
 @pytest.mark.parametrize("regulariser", ["lecam", "r1", "none"])

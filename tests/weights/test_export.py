@@ -6,6 +6,7 @@ import torch
 from muse_weights.export import ExportWeights
 from muse_weights.formats import DONE, dialect
 from muse_weights.inverse import published
+from runs import same_tensors
 from safetensors.torch import load_file, save_file
 
 from muse_studio.errors import UserError
@@ -19,8 +20,7 @@ def test_diffusers_loads_what_was_exported(pipe, twin, tmp_path):
     loaded = diffusers.AmusedPipeline.from_pretrained(tmp_path / "out")
     for module in MODULES:
         mine, theirs = (getattr(each, module).state_dict() for each in (loaded, pipe))
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        assert same_tensors(mine, theirs)
     assert loaded.scheduler.config.mask_token_id == 47
     assert loaded.tokenizer("a red apple").input_ids == pipe.tokenizer("a red apple").input_ids
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from muse_weights import formats
 from muse_weights.task import ImportWeights
+from runs import check_same_files
 from safetensors.torch import load_file, save_file
 
 import muse_studio
@@ -161,17 +162,10 @@ def sharded(copy):
     return copy / "transformer" / homes[names[0]]
 
 
-def equal(folder, other):
-    for file in ("transformer.safetensors", "vqvae.safetensors", "text_encoder/model.safetensors"):
-        mine, expected = load_file(folder / file), load_file(other / file)
-        assert mine.keys() == expected.keys() and all(torch.equal(mine[n], expected[n]) for n in mine)
-    return True
-
-
 def test_shards_are_read_as_one(copy, tmp_path, imported):
     shard = sharded(copy)
     ImportWeights(str(copy), "amused", str(tmp_path / "out"))()
-    assert equal(tmp_path / "out", imported)
+    check_same_files(tmp_path / "out", imported)
     shard.unlink()
     shutil.rmtree(tmp_path / "out")
     refuse(copy, "lacks 1 of the 2 shards that .*index.json lists, first transformer/diffusion_pytorch_model-00001")
@@ -182,11 +176,11 @@ def test_an_address_is_fetched_once(published, imported, tmp_path, monkeypatch):
     memory = fsspec.filesystem("memory")
     memory.put(str(published), "/models/amused", recursive=True)
     ImportWeights("memory://models/amused", "amused", str(tmp_path / "out"))()
-    assert equal(tmp_path / "out", imported)
+    check_same_files(tmp_path / "out", imported)
     memory.rm(f"/models/amused/{WEIGHTS}")
     memory.touch(f"/models/amused/{WEIGHTS}")  # its size is no longer that of the copy in the cache
     ImportWeights("memory://models/amused", "amused", str(tmp_path / "again"))()
-    assert equal(tmp_path / "again", imported)
+    check_same_files(tmp_path / "again", imported)
     with pytest.raises(UserError, match=r"models.nothing has no model_index\.json"):
         ImportWeights("memory://models/nothing", "amused", str(tmp_path / "none"))()
 
