@@ -99,14 +99,14 @@ def _progress(console: Console) -> Progress:
     from rich import progress as columns
     from rich.text import Text
 
-    class Rest(columns.TimeRemainingColumn):
-        """A training's numbers, which tell what is left better than a clock that also counts pauses."""
+    class Rest(columns.ProgressColumn):
+        """What is left; of a training its numbers, which tell that better than a clock that also counts pauses."""
 
-        max_refresh = None  # else a row would be shown late
+        clock = columns.TimeRemainingColumn()
 
         def render(self, task: columns.Task) -> Text:
             numbers = task.fields["numbers"]
-            return super().render(task) if numbers is None else Text(numbers)
+            return self.clock(task) if numbers is None else Text(numbers)  # type: ignore[return-value]  # it is a Text
 
     return columns.Progress(
         columns.TextColumn("{task.description}", markup=False),
