@@ -52,13 +52,14 @@ class Display:
 
     def training(self, name: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """A row of a training's log."""
+        said, rest = told(numbers), left(numbers, steps - step)
         if not _console().is_terminal:
-            print(f"{name} {step}/{steps}  {told(numbers, steps - step)}", file=sys.stderr, flush=True)
+            print("  ".join([f"{name} {step}/{steps}", *said, *rest]), file=sys.stderr, flush=True)
             return
         bars = self._start()
         if self._training is None:
             self._training = bars.add_task(name, total=steps, numbers="")
-        bars.update(self._training, completed=step, numbers=told(numbers, steps - step))
+        bars.update(self._training, completed=step, numbers="  ".join([*rest, *said]))  # a narrow one cuts the end off
 
     def close(self) -> None:
         """A run is over: a training's bar is left standing, unless that was part of work that goes on."""
@@ -81,12 +82,14 @@ class Display:
             self._bars = None
 
 
-def told(numbers: Mapping[str, float], steps: int) -> str:
-    """A row in one line, and the time that `steps` more take at its `seconds`."""
-    said = [f"{key} {value:.1%}" if key == "mfu" else f"{key} {value:.4g}" for key, value in numbers.items()]
-    if "seconds" in numbers:
-        said.append(f"left {timedelta(seconds=round(steps * numbers['seconds']))}")
-    return "  ".join(said)
+def told(numbers: Mapping[str, float]) -> list[str]:
+    """A row's numbers with their names."""
+    return [f"{key} {value:.1%}" if key == "mfu" else f"{key} {value:.4g}" for key, value in numbers.items()]
+
+
+def left(numbers: Mapping[str, float], steps: int) -> list[str]:
+    """The time that `steps` more take at a row's `seconds`; nothing where it has none."""
+    return [f"left {timedelta(seconds=round(steps * numbers['seconds']))}"] if "seconds" in numbers else []
 
 
 def _console() -> Console:
@@ -106,7 +109,9 @@ def _progress(console: Console) -> Progress:
 
         def render(self, task: columns.Task) -> Text:
             numbers = task.fields["numbers"]
-            return self.clock(task) if numbers is None else Text(numbers)  # type: ignore[return-value]  # it is a Text
+            if numbers is None:
+                return self.clock(task)  # type: ignore[return-value]  # it is a Text
+            return Text(numbers, no_wrap=True, overflow="ellipsis")  # of the text alone, so that this column gives way
 
     return columns.Progress(
         columns.TextColumn("{task.description}", markup=False),

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from muse_progress import display
-from muse_progress.display import Display, told
+from muse_progress.display import Display, left, told
 from rich.console import Console
 
 
@@ -61,7 +61,7 @@ def test_a_training_s_bar_stays(terminal):
     shown.training("base [a]", 40, 50, {"loss": 0.1, "seconds": 120.0})
     shown.close()
     last = [line for line in terminal() if line.strip()][-1]
-    assert re.fullmatch(r"base \[a\] \S+ 40/50 loss 0\.1  seconds 120  left 0:20:00\s*", last)
+    assert re.fullmatch(r"base \[a\] \S+ 40/50 left 0:20:00  loss 0\.1  seconds 120\s*", last)
 
 
 def test_work_within_a_training_and_a_training_within_work_share_the_terminal(terminal):
@@ -76,4 +76,5 @@ def test_work_within_a_training_and_a_training_within_work_share_the_terminal(te
 
 
 def test_a_share_is_told_in_percent_and_a_row_without_a_time_has_none_left():
-    assert told({"loss": 2.0, "mfu": 0.41234}, 9) == "loss 2  mfu 41.2%"
+    row = {"loss": 2.0, "mfu": 0.41234}
+    assert (told(row), left(row, 9)) == (["loss 2", "mfu 41.2%"], [])
