@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 from muse_weights.dialect import Dialect, Imported, Recipes
 from muse_weights.maskgit import NAMES
+from muse_weights.sizes import heads_of, how_many, square_grid
 from muse_weights.table import Found, Piece, Rule
 from muse_weights.tokenizers import LLAMAGEN_VQ
 
@@ -41,19 +41,14 @@ RULES = (
 def transformer(found: Found) -> dict[str, Any]:
     """Our transformer's settings, by the shapes."""
     shapes, layer = found.shapes, "transformer.layers.{}.ff.w1.weight"
-    (rows, width), places = shapes["tok_emb.weight"], shapes["pos_emb.weight"][0]
-    side = round(places**0.5)
-    if side**2 != places:
-        raise ValueError(f"positions of a square grid: it has {places}")
-    if width not in HEADS:
-        raise ValueError(f"one of the known widths {', '.join(map(str, HEADS))}: it has {width}")
+    rows, width = shapes["tok_emb.weight"]
     return {
         "codebook_size": rows - 1,
         "classes": shapes["cls_emb.weight"][0] - 1,
-        "grid": [side, side],
+        "grid": square_grid(shapes["pos_emb.weight"][0]),
         "width": width,
-        "layers": next(number for number in count() if layer.format(number) not in shapes),
-        "heads": HEADS[width],
+        "layers": how_many(layer, shapes),
+        "heads": heads_of(width, HEADS),
         "mlp": shapes[layer.format(0)][0],
         "registers": shapes.get("reg_tokens.weight", [0])[0],
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 from muse_weights import maskgit_vqgan
 from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.sizes import how_many, square_grid
 from muse_weights.table import Change, Found, Piece, Rule
 
 CLASSES, HEADS = 1000, 16
@@ -79,18 +79,15 @@ def torch_settings(found: Found) -> dict[str, Any]:
 
 
 def _settings(words: list[int], positions: list[int], heads: int, layer: str, found: Found, mlp: int) -> dict[str, Any]:
-    (rows, width), places = words, positions[0] - 1
-    side = round(max(places, 0) ** 0.5)
-    if side < 1 or side**2 != places:
-        raise ValueError(f"positions of a square grid and of a class in front of it: it has {positions[0]}")
+    (rows, width), grid = words, square_grid(positions[0], front=1)
     if rows <= CLASSES + 1:
         raise ValueError(f"rows for codes before {CLASSES} classes and MASK: its table has {rows}")
     return {
         "codebook_size": rows - CLASSES - 1,
         "classes": CLASSES,
-        "grid": [side, side],
+        "grid": grid,
         "width": width,
-        "layers": next(number for number in count() if layer.format(number) not in found.shapes),
+        "layers": how_many(layer, found.shapes),
         "heads": heads,
         "mlp": mlp,
     }
