@@ -48,9 +48,7 @@ def tokenizer(found: Found) -> dict[str, Any]:
 
 def recipes(imported: Imported) -> Recipes:
     """A tokenizer, for other recipes to take as `tokenizer: {extends: FOLDER/model.yaml}`."""
-    return {
-        "model.yaml": {"use": "magvit2", **imported.settings["tokenizer"], "weights": imported.weights("tokenizer")}
-    }
+    return {"model.yaml": imported.part("magvit2", "tokenizer")}
 
 
 OPEN_MAGVIT2 = Dialect(

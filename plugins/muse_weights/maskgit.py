@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muse_weights import maskgit_vqgan
-from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.dialect import Dialect, Imported, Recipes, model_and_drawing
 from muse_weights.sizes import how_many, square_grid
 from muse_weights.table import Change, Found, Piece, Rule
 
@@ -100,20 +100,15 @@ def model(size: int, tree: bool) -> Dialect:
 
     def recipes(imported: Imported) -> Recipes:
         """The model by the paper's settings of sampling, and a recipe that draws with it."""
-        settings = imported.settings
         base = {
-            "size": settings["transformer"]["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
-            "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
-            "transformer": {"use": "maskgit", **settings["transformer"], "weights": imported.weights("transformer")},
+            "size": imported.size,
+            "tokenizer": imported.part("vqgan", "tokenizer"),
+            "transformer": imported.part("maskgit", "transformer"),
             "schedule": "cosine",
             "sampler": {"use": "confidence", "steps": STEPS[size], "temperature": 4.5},
             "guidance": "none",
         }
-        encoder = {"use": "class", "classes": CLASSES, "names": NAMES}
-        return {
-            "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
-            "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "golden retriever"},
-        }
+        return model_and_drawing(base, {"use": "class", "classes": CLASSES, "names": NAMES}, "golden retriever")
 
     return Dialect(
         about=f"MaskGIT {size}, class-conditional, in {whose}",

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from muse_studio import parts
-from muse_weights.dialect import Dialect, Imported, Recipes, Tables
+from muse_weights.dialect import Dialect, Imported, Recipes, Tables, model_and_drawing
 from muse_weights.maskgit import CLASSES, NAMES
 from muse_weights.sizes import heads_of, how_many, square_grid
 from muse_weights.table import Found, Piece, Rule
@@ -94,31 +94,19 @@ def empty(folder: Path, settings: Tables) -> dict[str, Tensor]:
 def recipes(imported: Imported) -> Recipes:
     """The model by their settings of sampling, and a recipe that draws with it."""
     settings = imported.settings
-    made, reads = settings["transformer"], "text_encoder" in settings
+    reads = "text_encoder" in settings
     base = {
-        "size": made["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
-        "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
-        "transformer": {
-            "use": "uvit" if reads else "uvit-class",
-            **made,
-            "weights": imported.weights("transformer"),
-        },
+        "size": imported.size,
+        "tokenizer": imported.part("vqgan", "tokenizer"),
+        "transformer": imported.part("uvit" if reads else "uvit-class", "transformer"),
         "schedule": "cosine",
         "sampler": {"use": "gumbel", "steps": 18 if reads else 12, "temperature": 4.5},
         "guidance": {"use": "cfg", "scale": 10.0 if reads else 3.0, "schedule": "linear"},
     }
-    said = {"use": "clip", **settings["text_encoder"], "width": made["text_width"]} if reads else None
-    return {
-        "model.yaml": {
-            "stages": {"base": base},
-            "text_encoder": said or {"use": "class", "classes": CLASSES, "names": NAMES},
-        },
-        "generate.yaml": {
-            "extends": "model.yaml",
-            "use": "generate",
-            "prompt": "a green train is coming down the tracks" if reads else "golden retriever",
-        },
-    }
+    if not reads:
+        return model_and_drawing(base, {"use": "class", "classes": CLASSES, "names": NAMES}, "golden retriever")
+    encoder = {"use": "clip", **settings["text_encoder"], "width": settings["transformer"]["text_width"]}
+    return model_and_drawing(base, encoder, "a green train is coming down the tracks")
 
 
 def pieces(part: str, settings: Callable[[Found], dict[str, Any]], made: tuple[str, ...] = ()) -> tuple[Piece, ...]:
