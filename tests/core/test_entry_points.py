@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muse_studio import entry_points
+from muse_studio import entry_points, testing
 from muse_studio.cli import main
 from muse_studio.registry import GROUP, Registry
 
@@ -57,6 +57,17 @@ def test_a_malformed_distribution_is_set_aside_and_named(distribution, capfd, te
     assert "Traceback" not in err
     assert main(["parts", "sampler", "no-such-sampler"]) == 2
     assert f"plugin {name} could not be loaded and may have it: {reason}" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Python can't read its entry points")
+@pytest.mark.parametrize("text", ["[muse_studio]\nodd = not a module!!\n", "[muse_studio]\nodd\n"])
+def test_the_contract_of_a_plugin_can_be_examined_beside_it(distribution, text):
+    distribution("odd-dist", text)
+
+    class Ours(testing.PluginContract):
+        module = "muse_sampling.plugin"
+
+    Ours().test_it_takes_no_name_of_a_part_that_is_there()
 
 
 def test_what_breaks_pythons_own_reader_is_warned_of_as_torch_asks_it(distribution):
