@@ -126,7 +126,7 @@ class Registry:
         if len(found) == 1:
             return found[0]
         if found:
-            choices = " or ".join(repr(f"{part.plugin}/{part.name}") for part in found)
+            choices = " or ".join(repr(part.full_name) for part in found)
             cure = f"say whose you want: {choices}, or leave one out by {WITHOUT}"
             raise UserError(f"{len(found)} plugins offer a {kind} {short!r}; {cure}")
         raise UserError(self._unknown(kind, name, parts))
