@@ -61,13 +61,15 @@ def test_a_malformed_distribution_is_set_aside_and_named(distribution, capfd, te
 
 @pytest.mark.filterwarnings("ignore:Python can't read its entry points")
 @pytest.mark.parametrize("text", ["[muse_studio]\nodd = not a module!!\n", "[muse_studio]\nodd\n"])
-def test_the_contract_of_a_plugin_can_be_examined_beside_it(distribution, text):
+def test_the_contract_of_a_plugin_can_be_examined_beside_it(distribution, write, text):
     distribution("odd-dist", text)
-
-    class Ours(testing.PluginContract):
-        module = "muse_sampling.plugin"
-
-    Ours().test_it_takes_no_name_of_a_part_that_is_there()
+    write("site/dots_of_a_test.py", GOOD.replace("'dots'", "'confidence'"))
+    contract = testing.PluginContract()
+    contract.module = "dots_of_a_test"
+    with pytest.raises(AssertionError, match="sampler 'confidence' of muse_sampling is there already"):
+        contract.test_it_takes_no_name_of_a_part_that_is_there()
+    contract.module = "muse_sampling.plugin"
+    contract.test_it_takes_no_name_of_a_part_that_is_there()
 
 
 def test_what_breaks_pythons_own_reader_is_warned_of_as_torch_asks_it(distribution):
