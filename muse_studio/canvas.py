@@ -190,7 +190,7 @@ class Canvas:
         """
         path = path_of(str(path))
         saved = canvas_file.read(path)
-        settings = {"seed": saved.seed, "dilate": saved.dilate, "device": device}
+        settings: dict[str, Any] = {"seed": saved.seed, "dilate": saved.dilate, "device": device}
         if model is not None:
             canvas = cls(model.stages, model.text_encoder, **settings)
         elif saved.recipe is not None:
