@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,14 +57,15 @@ def is_adapter(address: str) -> bool:
     return any(name.endswith((DOWN, UP)) for name in weights.header(weights.local(address))[0])
 
 
-def fill(model: nn.Module, address: str | None, adapters: Sequence[Adapter] | None) -> None:
-    """A model as it is, or with the weights of a file, to which adapters are added.
+def fill(model: nn.Module, address: str | None, adapters: Sequence[Adapter] | None, start: Callable[[], None]) -> None:
+    """Random weights, by `start`, or those of a file, to which adapters are added.
 
     ValueError where there are adapters and no weights, UserError where a file doesn't fit.
     """
     if address is None:
         if adapters:
             raise ValueError("adapters change weights, and there are none: give those they were trained on as weights")
+        start()
         return
     if is_adapter(address):
         raise UserError(f"weights: {address} holds an adapter, not whole weights; give it in the list `adapters`")

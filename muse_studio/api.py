@@ -13,6 +13,7 @@ from muse_studio.errors import UserError
 from muse_studio.observing import OBSERVERS, Named, heard_by, hearing
 from muse_studio.part import Part
 from muse_studio.problems import Problem, RecipeError
+from muse_studio.progress import told_to
 from muse_studio.registry import Registry
 
 Source: TypeAlias = str | Path | Mapping[str, Any]
@@ -33,7 +34,7 @@ class Prepared:
         hook = self.registry.hook
         hook.muse_started(task=self.task)
         try:
-            with heard_by(self.observers):
+            with heard_by(self.observers), told_to(hook):
                 result = self.task(hook)
         except BaseException as error:
             hook.muse_failed(task=self.task, error=error)

@@ -70,7 +70,7 @@ def _kind_named_by(node: Node, registry: Registry) -> type:
     """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
     named = node.value.get("use") if isinstance(node.value, dict) else None
     name = named.value if named else None
-    offering = {part.kind for part in registry.parts() if name in (part.name, f"{part.plugin}/{part.name}")}
+    offering = {part.kind for part in registry.parts() if name in (part.name, part.full_name)}
     return Task if len(offering) != 1 else kind_named(offering.pop()).contract
 
 

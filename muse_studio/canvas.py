@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from muse_studio import canvas_file
+from muse_studio.canvas_file import Moment, Saved
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.device import pick
-from muse_studio.drawing import make_ready
+from muse_studio.drawing import count_steps, make_ready
 from muse_studio.errors import UserError
-from muse_studio.files import path_of, replacing
+from muse_studio.files import path_of
 from muse_studio.filtering import ask_picture, ask_prompts
 from muse_studio.model import Model, load
 from muse_studio.naming import check_prompt
@@ -32,26 +31,6 @@ from muse_studio.provenance import Provenance, write_png
 from muse_studio.reading import on_white, open_picture, upright
 from muse_studio.region import Region, as_region, to_cells
 from muse_studio.stage import Stage
-
-CANVAS = "muse_canvas"
-"""The metadata key of a saved canvas; its value is JSON."""
-
-GRIDS = ("codes", "erased", "frozen")
-"""What a moment holds of each stage, which a saved canvas names its tensors by."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The canvas after one action, and what that was.
-
-    codes: each stage's tokens int64[1, h, w], those from before where they were erased. erased, frozen: bool[1, h, w].
-    did: the action and its settings, as they can be written to JSON.
-    """
-
-    codes: dict[str, Tensor]
-    erased: dict[str, Tensor]
-    frozen: dict[str, Tensor]
-    did: dict[str, Any] = field(default_factory=dict)
 
 
 class Canvas:
@@ -197,24 +176,7 @@ class Canvas:
     def save(self, path: str | Path) -> Path:
         """Write the whole history, what was undone too, to a safetensors file, which `load` reads."""
         path = path_of(str(path))
-        tensors: dict[str, Tensor] = {}
-        for number, moment in enumerate(self._history):
-            for what in GRIDS:
-                tensors |= {
-                    f"{number}.{what}.{name}": grid.cpu().clone() for name, grid in getattr(moment, what).items()
-                }
-        told = {
-            "recipe": self.recipe,
-            "seed": self.seed,
-            "dilate": self.dilate,
-            "place": self._place,
-            "did": [moment.did for moment in self._history],
-        }
-        try:
-            with replacing(path) as aside:
-                save_file(tensors, aside, {CANVAS: json.dumps(told)})
-        except OSError as error:
-            raise UserError(f"{path} can't be written: {error.strerror or error}; give another path") from error
+        canvas_file.write(path, Saved(self._history, self._place, self.seed, self.dilate, self.recipe))
         return path
 
     @classmethod
@@ -227,27 +189,18 @@ class Canvas:
         UserError where the file holds no canvas, or one of a model with other grids.
         """
         path = path_of(str(path))
-        try:
-            with safe_open(path, "pt") as file:
-                told = json.loads((file.metadata() or {})[CANVAS])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise UserError(f"{path} holds no canvas that can be read ({error}); give a file of Canvas.save") from error
-        settings = {"seed": told["seed"], "dilate": told["dilate"], "device": device}
+        saved = canvas_file.read(path)
+        settings: dict[str, Any] = {"seed": saved.seed, "dilate": saved.dilate, "device": device}
         if model is not None:
             canvas = cls(model.stages, model.text_encoder, **settings)
-        elif told["recipe"] is not None:
-            canvas = cls.open(told["recipe"], plugins=plugins, **settings)
+        elif saved.recipe is not None:
+            canvas = cls.open(saved.recipe, plugins=plugins, **settings)
         else:
             raise UserError(f"{path} carries no recipe, as its canvas was made of parts; give them as model")
-        grids = {name: grid.shape for name, grid in canvas._history[0].codes.items()}
-        history = [
-            Moment(did=did, **{what: _grids(tensors, number, what, canvas.device) for what in GRIDS})
-            for number, did in enumerate(told["did"])
-        ]
-        if any({name: grid.shape for name, grid in moment.codes.items()} != grids for moment in history):
+        blank = canvas._now
+        if any(moment.shapes() != blank.shapes() for moment in saved.history):
             raise UserError(f"{path} is of a model with other stages or grids; give the one it was drawn with")
-        canvas._history, canvas._place = history, told["place"]
+        canvas._history, canvas._place = [each.to(canvas.device) for each in saved.history], saved.place
         return canvas
 
     @property
@@ -302,7 +255,7 @@ class Canvas:
             text = self.model.text_encoder([prompt]).to(self.device)
             away = self.model.text_encoder([negative]).to(self.device) if negative else None
         codes, low = {}, None
-        with ProgressBar(sum(stage.sampler.steps for stage in self.model.stages.values())) as bar, torch.no_grad():
+        with ProgressBar(count_steps(self.model.stages)) as bar, torch.no_grad():
             for name, stage in self.model.stages.items():
                 done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
                 for tokens in fill(self._plane, stage, done, text, generator, negative=away, low=low):
@@ -316,12 +269,6 @@ class Canvas:
         file = io.BytesIO()
         self.image.save(file, "PNG")
         return file.getvalue()
-
-
-def _grids(tensors: dict[str, Tensor], number: int, what: str, device: torch.device) -> dict[str, Tensor]:
-    """What a saved moment says of each stage."""
-    start = f"{number}.{what}."
-    return {name.removeprefix(start): grid.to(device) for name, grid in tensors.items() if name.startswith(start)}
 
 
 def _told(region: Region | None) -> Any:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -183,8 +183,12 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def steps(folder: Path) -> list[Path]:
     """The folders of checkpoints, whole or not, the newest last."""
-    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
-    return sorted(found, key=_step)
+    return [folder / name for name in in_order(path.name for path in folder.glob("*"))]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Those names that checkpoints' folders have, the newest last."""
+    return sorted((name for name in names if re.fullmatch(r"step-\d+", name)), key=lambda name: _step(Path(name)))
 
 
 def _step(path: Path) -> int:

@@ -230,7 +230,8 @@ class Observer(Protocol):
     """Hears of a run, and may refuse a prompt or a picture, by methods that are hooks.
 
     Each is marked by `@hookimpl` and called as its hook point, with those of its arguments that it wants: muse_started,
-    muse_step, muse_finished, muse_failed, muse_prompt, muse_picture. It changes nothing that it is given.
+    muse_step, muse_progress, muse_finished, muse_failed, muse_prompt, muse_picture. It changes nothing
+    that it is given.
     """
 
 

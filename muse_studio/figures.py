@@ -38,7 +38,7 @@ def pictures(
     titles: above each, as many as there are; none by default. side: inches a picture. lattice: draws lines at every so
     many pixels, the borders of tokens; 0 draws none.
     """
-    images = list(to_images(shown.detach()) if isinstance(shown, Tensor) else shown)
+    images = _images(shown)
 
     def draw(panel: Axes, index: int) -> None:
         image = images[index]
@@ -58,7 +58,7 @@ def tokens(
     over: B pictures that shine through the cells.
     """
     count, height, width = grids.shape
-    behind = [None] * count if over is None else to_images(over.detach()) if isinstance(over, Tensor) else list(over)
+    behind = [None] * count if over is None else _images(over)
     size = 72 * side / width / 3.4  # points: room for four digits
 
     def draw(panel: Axes, index: int) -> None:
@@ -106,6 +106,10 @@ def maps(
         return image
 
     return _panels(len(grids), draw, titles, columns, side, heading, label)
+
+
+def _images(shown: Shown) -> list[Image.Image]:
+    return to_images(shown.detach()) if isinstance(shown, Tensor) else list(shown)
 
 
 def _panels(

@@ -16,6 +16,11 @@ def path_of(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def unwritable(path: Path, error: OSError, cure: str) -> UserError:
+    """What to raise where the disk refuses to write a path, from what it said."""
+    return UserError(f"{path} can't be written: {error.strerror or error}; {cure}")
+
+
 def open_folder(folder: Path, setting: str) -> Path:
     """The folder, made where it is missing; UserError, naming the `setting` to change, where it can't be written."""
     try:
@@ -23,9 +28,7 @@ def open_folder(folder: Path, setting: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise UserError(
-            f"{folder} can't be written: {error.strerror or error}; give another folder as {setting}"
-        ) from error
+        raise unwritable(folder, error, f"give another folder as {setting}") from error
 
 
 @contextmanager

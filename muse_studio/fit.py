@@ -38,7 +38,6 @@ class Fit:
     diverged: a run stops where the median of the last 5 logged losses is more than so many times the lowest such
     median so far (or a tenth of the first, where that is more), after the warm-up and the first 10 logged rows; null is
     never. While the loss rises, the last checkpoint from before stays, beside the `keep`.
-    tensorboard: write the log for TensorBoard too, into out/tensorboard.
     overfit: train on the first batch at every step, with nothing dropped or corrupted: a sound set-up learns it by
     heart, and the run's last line says whether it did. Never stopped by `diverged`.
     """
@@ -63,7 +62,6 @@ class Fit:
     patience: float = 1800.0
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     diverged: float | None = 3.0
-    tensorboard: bool = False
     overfit: bool = False
     device: str = "auto"
     resume: Literal["auto", "never"] = "auto"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-API = "1.0"
+API = "1.1"
 """The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
 
 PROJECT = "muse_studio"
@@ -123,6 +123,15 @@ def muse_step(
 
     In sampling with `tokens` int64[B, h, w]. In training with `loss` and all `numbers` of the log's row, by name; and
     once more where samples were drawn at that step, with `image` alone, uint8[3, H, W].
+    """
+
+
+@hookspec
+def muse_progress(label: str, done: int, total: int, over: bool) -> None:
+    """Counted work goes on: `done` of `total` pieces, `label` says at what, from the first on, however short it is.
+
+    Told for drawing, reading, preparing and all else that takes a while, but for a training's steps, and by one work at
+    a time. `over` once, when it ends, well or not. Outside of a run the plugins hear of it.
     """
 
 

@@ -86,7 +86,10 @@ def lacking(folder: Path, files: tuple[str, ...] = ALL) -> str:
         return ""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return f"a {index.name} that does not say which files hold the weights; fetch it again"
     else:
         shards = {"model.safetensors"}
     missing = sorted(shard for shard in shards if not (folder / shard).is_file())

@@ -32,6 +32,11 @@ class Kind:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def with_article(self) -> str:
+        """Its name in a sentence: "a sampler", "an editor"."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
 
 @cache
 def kinds() -> MappingProxyType[str, Kind]:

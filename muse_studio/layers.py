@@ -1,15 +1,34 @@
-"""A model's layers, as what they are: torch's ModuleList says of each no more than that it is a module."""
+"""What the layers of transformers share: their list, heads, and how a layer is run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def layer_list(layers: Iterable[Layer]) -> Sequence[Layer]:
-    """An `nn.ModuleList` of them, whose type says what is in it."""
+    """An `nn.ModuleList` of them, whose type says what is in it: torch's own says no more than that it is a module."""
     return cast("Sequence[Layer]", nn.ModuleList(layers))
+
+
+def run_layer(layer: nn.Module, *given: Tensor | None, checkpointing: bool) -> Tensor:
+    """What a layer makes of its arguments; with `checkpointing`, computed again in the backward pass, not kept."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(layer, *given, use_reentrant=False)
+    return layer(*given)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """float[B, N, heads * d] to float[B, heads, N, d]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """float[B, heads, N, d] to float[B, N, heads * d]."""
+    return x.transpose(1, 2).flatten(2)

@@ -33,7 +33,7 @@ def table(registry: Registry, kind: str | None = None, verbose: bool = False) ->
 def _clashes(registry: Registry, kind: str | None) -> list[str]:
     offering: dict[tuple[str, str], list[str]] = {}
     for part in registry.parts(kind):
-        offering.setdefault((part.kind, part.name), []).append(f"{part.plugin}/{part.name}")
+        offering.setdefault((part.kind, part.name), []).append(part.full_name)
     return [f"  {kind}: {' or '.join(whose)}" for (kind, _), whose in offering.items() if len(whose) > 1]
 
 

@@ -51,12 +51,13 @@ def release(entry: EntryPoint) -> str:
 
 def installed(entry: EntryPoint) -> Any:
     """The plugin behind an entry point; PluginError with the reason where it can't be imported."""
-    module = entry.value.partition(":")[0].strip()  # entry.module raises where the value is malformed
+    if not entry.pattern.match(entry.value):
+        raise PluginError(f"its entry point is {entry.value!r}; write the plugin's module, such as 'muse_dots.plugin'")
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
         for frame, _ in traceback.walk_tb(error.__traceback__):
-            if frame.f_globals.get("__name__") == module:
+            if frame.f_globals.get("__name__") == entry.module:
                 check_api(frame.f_globals.get("requires_api"))  # it may have failed for want of what it says it needs
         raise PluginError(told(error)) from error
 

@@ -9,6 +9,7 @@ import fsspec
 
 from muse_studio import checkpoint
 from muse_studio.errors import UserError
+from muse_studio.monitor import CHECKPOINTS, LOG
 
 
 def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
@@ -22,18 +23,18 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
             system.makedirs(root, exist_ok=True)
             system.put_file(str(file), f"{root}/{file.name}")
             return
-        step = checkpoint.newest(out / "checkpoints")
+        step = checkpoint.newest(out / CHECKPOINTS)
         if step is None:
             return
-        target = f"{root}/checkpoints/{step.name}"
+        target = f"{root}/{CHECKPOINTS}/{step.name}"
         system.makedirs(target, exist_ok=True)
         # What says that a checkpoint is whole goes last, as it was written last.
         for part in sorted(step.iterdir(), key=lambda each: each.name == checkpoint.STATE):
             system.put_file(str(part), f"{target}/{part.name}")
-        if (out / "log.csv").exists():
-            system.put_file(str(out / "log.csv"), f"{root}/log.csv")
+        if (out / LOG).exists():
+            system.put_file(str(out / LOG), f"{root}/{LOG}")
         for old in _steps(system, root)[:-keep]:
-            system.rm(f"{root}/checkpoints/{old}", recursive=True)
+            system.rm(f"{root}/{CHECKPOINTS}/{old}", recursive=True)
     except Exception as error:  # each file system raises what its own library has
         warnings.warn(
             f"{address} could not be written ({error or type(error).__name__}); the run goes on", stacklevel=2
@@ -48,13 +49,13 @@ def fetch(out: Path, address: str) -> None:
     try:
         system, root = fsspec.url_to_fs(address)
         for name in reversed(_steps(system, root)):
-            target = out / "checkpoints" / name
+            target = out / CHECKPOINTS / name
             target.mkdir(parents=True, exist_ok=True)
-            for part in system.ls(f"{root}/checkpoints/{name}", detail=False):
-                system.get_file(part, str(target / part.rstrip("/").rsplit("/", 1)[-1]))
-            if checkpoint.newest(out / "checkpoints") == target:
-                if system.exists(f"{root}/log.csv"):
-                    system.get_file(f"{root}/log.csv", str(out / "log.csv"))
+            for part in system.ls(f"{root}/{CHECKPOINTS}/{name}", detail=False):
+                system.get_file(part, str(target / _name(part)))
+            if checkpoint.newest(out / CHECKPOINTS) == target:
+                if system.exists(f"{root}/{LOG}"):
+                    system.get_file(f"{root}/{LOG}", str(out / LOG))
                 return
     except Exception as error:  # each file system raises what its own library has
         raise UserError(
@@ -64,8 +65,12 @@ def fetch(out: Path, address: str) -> None:
 
 def _steps(system: fsspec.AbstractFileSystem, root: str) -> list[str]:
     """The names of the checkpoints there, the newest last."""
-    if not system.exists(f"{root}/checkpoints"):
+    if not system.exists(f"{root}/{CHECKPOINTS}"):
         return []
     system.invalidate_cache()
-    names = [path.rstrip("/").rsplit("/", 1)[-1] for path in system.ls(f"{root}/checkpoints", detail=False)]
-    return sorted((name for name in names if name.startswith("step-")), key=lambda name: int(name[5:]))
+    return checkpoint.in_order(map(_name, system.ls(f"{root}/{CHECKPOINTS}", detail=False)))
+
+
+def _name(path: str) -> str:
+    """The last part of a path as fsspec's file systems give it, some of them folders' with a slash behind."""
+    return path.rstrip("/").rsplit("/", 1)[-1]

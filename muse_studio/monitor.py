@@ -1,10 +1,10 @@
-"""All that watches a run while it trains: log, display, speed, TensorBoard, observers, curves, and when to stop it."""
+"""All that watches a run while it trains: log, speed, observers, curves, and when to stop it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,15 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from muse_studio import checkpoint
-from muse_studio.board import Board
 from muse_studio.curves import draw_curves
 from muse_studio.errors import UserError
 from muse_studio.fit import Fit
 from muse_studio.meter import Meter
 from muse_studio.runaway import SPAN, Trend
-from muse_studio.runlog import Log, Row, watch
+from muse_studio.runlog import Log, Row
 
-CHECKPOINTS, LOG, CURVES, TENSORBOARD = "checkpoints", "log.csv", "loss.png", "tensorboard"
+CHECKPOINTS, LOG, CURVES = "checkpoints", "log.csv", "loss.png"
 """What a run's folder holds."""
 
 
@@ -31,7 +30,7 @@ class Monitor:
     """
 
     def __init__(self, name: str, fit: Fit, learner: Any, out: Path, start: int, hook: Any) -> None:
-        self.name, self.fit, self.out, self.start, self.hook = name, fit, out, start, hook
+        self.name, self.fit, self.out, self.hook = name, fit, out, hook
         self.checkpoints = out / CHECKPOINTS
         self.team = learner.team
         self.log = Log(out / LOG, start, self.team.leads)
@@ -40,20 +39,13 @@ class Monitor:
         for row in self.log.rows:
             self.trend.follow(row)
         self.meter = Meter(fit.batch, getattr(learner, "tokens_per_record", None), self.team.device)
-        self.board = Board(out / TENSORBOARD, start) if fit.tensorboard and self.team.leads else None
 
     def __enter__(self) -> Monitor:
-        with ExitStack() as opened:
-            self._show = opened.enter_context(watch(self.name, self.start, self.fit.steps, self.team.leads))
-            if self.board is not None:
-                opened.enter_context(closing(self.board))
-            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
         if self.team.leads and (error is None or isinstance(error, KeyboardInterrupt | UserError)):
             draw_curves(self.log.rows, self.out / CURVES, self.name)
 
@@ -86,13 +78,9 @@ class Monitor:
         """Log a row, and tell everyone; UserError where the loss has run away."""
         seconds = self.meter.lap()
         row = {"step": done, **row, "seconds": seconds}
-        shown = row | self.meter.speed(seconds)
         self.log.append(row)
-        self._show(shown)
-        if self.board is not None:
-            self.board.append(shown)
         if self.team.leads:
-            numbers = {key: value for key, value in shown.items() if key != "step"}
+            numbers = {key: value for key, value in (row | self.meter.speed(seconds)).items() if key != "step"}
             self.hook.muse_step(
                 stage=self.name,
                 step=done,

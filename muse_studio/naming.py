@@ -32,6 +32,14 @@ def check_prompt(prompt: str) -> None:
         raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
 
 
+def check_prompts(prompts: list[str]) -> None:
+    """What every text encoder refuses: TypeError for a single string, ValueError for no prompt at all."""
+    if isinstance(prompts, str):
+        raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
+    if not prompts:
+        raise ValueError("the list of prompts is empty; give at least one, '' for none")
+
+
 def slug(prompt: str) -> str:
     """A file name's stem for a prompt: its words in lower case, joined by hyphens; "picture" where there is no word.
 

@@ -30,6 +30,11 @@ class Part:
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}"
 
+    @property
+    def full_name(self) -> str:
+        """By which a recipe can always name it: "muse_sampling/confidence"."""
+        return f"{self.plugin}/{self.name}"
+
     def load(self) -> Callable[..., Any]:
         """The callable itself, imported at first use; PluginError where it can't be."""
         found: Any = self.target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -16,6 +17,18 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     """float[B, 3, H, W] in 0..1, or uint8[B, 3, H, W], to B pictures of 8 bits a channel."""
     channels = pixels if pixels.dtype == torch.uint8 else to_bytes(pixels)
     return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """float[B, 3, H, W] to another (height, width); the very same where they have it.
+
+    Of smaller ones each pixel is the mean of what it covers, as a smaller drawing of the same would have it (which
+    blurring filters miss); larger ones are bicubic, and may leave the range that they had.
+    """
+    height, width = images.shape[-2:]
+    if (height, width) == tuple(size):
+        return images
+    return F.interpolate(images, size, mode="area" if height >= size[0] and width >= size[1] else "bicubic")
 
 
 def divided(height: int, width: int, stride: int) -> tuple[int, int]:

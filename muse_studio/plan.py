@@ -74,7 +74,7 @@ class Planner:
         """A part of that kind: a table with `use`, or its bare name."""
         table = {"use": node} if isinstance(node.value, str) else node.value
         if not isinstance(table, dict):
-            return self._refuse(node, path, f"expected {_article(kind.name)}, by name or as a table, got {_got(node)}")
+            return self._refuse(node, path, f"expected {kind.with_article}, by name or as a table, got {_got(node)}")
         available = listed(part.name for part in self.registry.parts(kind.name))
         if "use" not in table:
             alone = "" if path else ". A recipe without it is for others to extend"
@@ -82,7 +82,7 @@ class Planner:
             return self._refuse(node, path, said)
         named = table["use"]
         if not isinstance(named.value, str):
-            said = f"expected the name of {_article(kind.name)}, got {_got(named)}; available: {available}"
+            said = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
             return self._refuse(named, _join(path, "use"), said)
         try:
             part = self.registry.find(kind.name, named.value)
@@ -198,10 +198,6 @@ def _cure(annotation: Any, node: Node) -> str:
 
 def _takes(takes: Mapping[str, Setting]) -> str:
     return ", ".join(map(str, takes.values())) or "no settings"
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
 def _join(path: str, key: str) -> str:

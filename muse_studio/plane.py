@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.errors import UserError
+from muse_studio.pixels import scaled
 from muse_studio.region import touched
 from muse_studio.stage import Stage
 
@@ -71,13 +72,13 @@ class Plane:
 
     def lay(self, pixels: Tensor, stage: Stage) -> Tensor:
         """uint8[3, H, W] of the picture to uint8[1, 3, H', W'] of a stage's plane."""
-        images = _scale(pixels[None].float(), self._shown(stage))
+        images = scaled(pixels[None].float(), self._shown(stage))
         return _fill_up(images, self.size(stage)).round().clamp(0, 255).byte()
 
     def take(self, pixels: Tensor, stage: Stage) -> Tensor:
         """uint8[1, 3, H', W'] of a stage's plane to uint8[3, H, W] of the picture."""
         height, width = self._shown(stage)
-        return _scale(pixels[..., :height, :width].float(), self.picture)[0].round().clamp(0, 255).byte()
+        return scaled(pixels[..., :height, :width].float(), self.picture)[0].round().clamp(0, 255).byte()
 
     def lay_region(self, region: Tensor, stage: Stage) -> Tensor:
         """bool[H, W] of the picture to bool[H', W'] of a stage's plane; a pixel that is touched at all is in it."""
@@ -161,14 +162,6 @@ def _cut(plane: Tensor, corner: Pair, window: Pair) -> Tensor:
     """The view [..., h, w] of a window in [..., H, W]."""
     (top, left), (height, width) = corner, window
     return plane[..., top : top + height, left : left + width]
-
-
-def _scale(images: Tensor, size: Pair) -> Tensor:
-    """float[1, 3, H, W] to another size: means where it shrinks, as in `Stage.resize`, else bicubic."""
-    if tuple(images.shape[-2:]) == size:
-        return images
-    mode = "area" if all(old >= new for old, new in zip(images.shape[-2:], size, strict=True)) else "bicubic"
-    return F.interpolate(images, size, mode=mode)
 
 
 def _fill_up(images: Tensor, size: Pair) -> Tensor:

@@ -1,37 +1,37 @@
-"""A progress bar on standard error, for work that takes longer than a moment."""
+"""Says how far work has come that takes longer than a moment, by the hook muse_progress: plugins show it."""
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from muse_studio import launch
 
 T = TypeVar("T")
 
 _OPEN: ContextVar[ProgressBar | None] = ContextVar("_OPEN", default=None)
-"""The bar within which work goes on; two at once would overwrite each other on the terminal."""
+"""The bar within which work goes on; two at once would overwrite each other on a terminal."""
+
+_HOOK: ContextVar[Any] = ContextVar("_HOOK", default=None)
+"""Pluggy's caller of those that the run which goes on tells."""
 
 
 class ProgressBar:
-    """Counts `total` pieces of work; the bar shows itself once they have taken `patience` seconds.
+    """Counts `total` pieces of work, and tells of each. Whether, when and how that is shown, who hears it decides.
 
-    Short work thus stays silent, and so does a log file. The bar is on standard error: what a command prints can be
-    piped. Within another bar, it stays hidden and says beside the other's label what is going on.
+    Within another bar, it is told as what goes on in the other's present piece. Of the processes of a training the
+    first one tells.
     """
 
-    def __init__(self, total: int, patience: float = 2.0) -> None:
-        self.total, self.patience = total, patience
-        self.done, self.label = 0, ""
-        self._bar: Progress | None = None
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.label = total, 0, ""
+        self._told = False
 
     def __enter__(self) -> ProgressBar:
-        self._began = time.monotonic()
         self._outer = _OPEN.get()
         _OPEN.set(self)
         return self
@@ -39,51 +39,29 @@ class ProgressBar:
     def advance(self, label: str, pieces: int = 1) -> None:
         """`pieces` more are done, and `label` says what is going on."""
         self.done, self.label = self.done + pieces, label
-        if self._outer is None:
-            self._show(label)
-        else:
-            self._outer.advance_within(label)
+        self._tell(label)
 
-    def advance_within(self, label: str) -> None:
-        """A part of the present piece is done, which `label` names."""
-        if self._outer is None:
-            self._show(f"{self.label}: {label}")
-        else:
-            self._outer.advance_within(label)
+    def _tell(self, label: str, over: bool = False) -> None:
+        if self._outer is not None:
+            self._outer._tell_within(label)
+        elif launch.leads():
+            hook = _HOOK.get() or _installed()
+            hook.muse_progress(label=label, done=self.done, total=self.total, over=over)
+            self._told = True
 
-    def _show(self, text: str) -> None:
-        if self._bar is None:
-            if time.monotonic() - self._began < self.patience:
-                return
-            self._bar = _bar()
-            self._task = self._bar.add_task(text, total=self.total)
-            self._bar.start()
-        self._bar.update(self._task, completed=self.done, description=text)
+    def _tell_within(self, label: str) -> None:
+        """What goes on in the outermost bar's present piece."""
+        if self._outer is not None:
+            self._outer._tell_within(label)
+        else:
+            self._tell(f"{self.label}: {label}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _OPEN.set(self._outer)
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _bar() -> Progress:
-    """rich's bar, imported here so that short work starts without it."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return bars.Progress(
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        speed_estimate_period=3600.0,  # seconds; of pieces that take a minute, rich's 30 would hold none
-        disable=not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets"))),  # rich warns without
-    )
+        if self._told:
+            self._tell(self.label, over=True)
 
 
 def progress(items: Sequence[T], what: str) -> Iterator[T]:
@@ -92,3 +70,20 @@ def progress(items: Sequence[T], what: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance(what)
+
+
+@contextmanager
+def told_to(hook: Any) -> Iterator[None]:
+    """Around a run: work within it is told to `hook`, elsewhere to the plugins that are installed."""
+    token = _HOOK.set(hook)
+    try:
+        yield
+    finally:
+        _HOOK.reset(token)
+
+
+@functools.cache
+def _installed() -> Any:
+    from muse_studio.registry import Registry  # here, as only work outside of a run needs it
+
+    return Registry().hook

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from muse_studio import weights
 from muse_studio.errors import UserError
-from muse_studio.files import replacing
+from muse_studio.files import replacing, unwritable
 from muse_studio.picture import PICTURE_KEY, webp_exif
 from muse_studio.tree import to_yaml
 
@@ -111,9 +111,7 @@ def write_png(image: Image.Image, path: Path, said: Provenance) -> None:
         with replacing(path) as aside:
             image.save(aside, "PNG", pnginfo=said.png())
     except OSError as error:
-        raise UserError(
-            f"{path} can't be written: {error.strerror or error}; make room, or choose another place"
-        ) from error
+        raise unwritable(path, error, "make room, or choose another place") from error
 
 
 def _weights(table: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -8,13 +8,13 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from muse_studio import hookspecs, loading, tracing
+from muse_studio import entry_points, hookspecs, loading, tracing
 from muse_studio.admission import check_api, check_filled, reason
 from muse_studio.errors import UserError
 from muse_studio.guarding import guarded
@@ -24,9 +24,9 @@ from muse_studio.problems import PluginError, listed, near, told
 
 GROUP = "muse_studio"
 """The entry-point group by which an installed package offers its plugin."""
+
 WITHOUT = "MUSE_WITHOUT"
 """The environment variable that leaves plugins out, separated by commas."""
-
 
 OURS = "muse-studio"
 """The distribution of the default parts, whose plugins keep their names where another takes one of them."""
@@ -50,7 +50,8 @@ class Registry:
 
     hook: pluggy's caller of the observers, as in `registry.hook.muse_step(...)`.
     plugins: each plugin that was let in, by its name.
-    failed: why each plugin that was set aside could not be loaded, and whose it is, by its name.
+    failed: why each plugin that was set aside could not be loaded, and whose it is, by its name; and why a distribution
+        could not be asked for plugins, by the distribution's.
     left_out: the plugins that MUSE_WITHOUT leaves out.
 
     Raises UserError where a file of `files` is no plugin: the user has asked for that one. Warns of a plugin that takes
@@ -65,7 +66,13 @@ class Registry:
         self.plugins: dict[str, Plugin] = {}
         self.failed: dict[str, str] = {}
         self._parts: list[Part] = []
-        entries = _in_order(entry_points(group=GROUP) if entries is None else entries)
+        if entries is None:
+            entries, unreadable = entry_points.of_group(GROUP)
+            for distribution, why in unreadable.items():
+                self._set_aside(distribution, why)
+            if unreadable:
+                entry_points.warn_of(unreadable)
+        entries = _in_order(entries)
         self.left_out = _left_out({entry.name for entry in entries})
         for entry in entries:
             if entry.name not in self.left_out:
@@ -74,7 +81,9 @@ class Registry:
                         self._add(entry.name, loading.installed(entry))
                     self._note(entry.name, entry.module, Plugin(entry, cost))
                 except PluginError as error:
-                    self._set_aside(entry, f"{error}; and it {cost.gpu}" if cost.gpu else str(error))
+                    held = f"; and it {cost.gpu}" if cost.gpu else ""
+                    whose = f", in {loading.release(entry)}" if entry.dist else ""
+                    self._set_aside(entry.name, f"{error}{held}", whose)
         for file in map(Path, files):
             with loading.Cost() as cost:
                 module = loading.executed(file)
@@ -117,7 +126,7 @@ class Registry:
         if len(found) == 1:
             return found[0]
         if found:
-            choices = " or ".join(repr(f"{part.plugin}/{part.name}") for part in found)
+            choices = " or ".join(repr(part.full_name) for part in found)
             cure = f"say whose you want: {choices}, or leave one out by {WITHOUT}"
             raise UserError(f"{len(found)} plugins offer a {kind} {short!r}; {cure}")
         raise UserError(self._unknown(kind, name, parts))
@@ -172,12 +181,11 @@ class Registry:
             heavy = f" imports {', '.join(cost.heavy)}" if cost.heavy else ""
             self._trace.note(name, f"loaded from {module}{heavy}", cost.seconds)
 
-    def _set_aside(self, entry: EntryPoint, why: str) -> None:
-        whose = f", in {loading.release(entry)}" if entry.dist else ""
-        before = f"{self.failed[entry.name]}; " if entry.name in self.failed else ""
-        self.failed[entry.name] = f"{before}{why}{whose}"
+    def _set_aside(self, name: str, why: str, whose: str = "") -> None:
+        before = f"{self.failed[name]}; " if name in self.failed else ""
+        self.failed[name] = f"{before}{why}{whose}"
         if self._trace is not None:
-            self._trace.note(entry.name, f"set aside: {why}", 0.0)
+            self._trace.note(name, f"set aside: {why}", 0.0)
 
     def _offered(self, kind: Kind, name: str, plugin: object) -> Iterable[Part]:
         for hook in getattr(self.hook, kind.hook).get_hookimpls():

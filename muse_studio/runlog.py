@@ -1,18 +1,11 @@
-"""What a run tells while it trains: rows in a CSV file, and a bar or lines on standard error."""
+"""What a run tells while it trains, in a CSV file, from which it goes on and its curves are drawn."""
 
 from __future__ import annotations
 
 import csv
 import io
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from muse_studio.errors import UserError
 from muse_studio.files import replacing
@@ -71,42 +64,3 @@ def _read(path: Path) -> list[Row]:
         return [row | {"step": int(row["step"])} for row in rows]
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a log that a run wrote ({error}); move it away") from error
-
-
-@contextmanager
-def watch(name: str, start: int, steps: int, speaks: bool) -> Iterator[Callable[[Row], None]]:
-    """Shows rows, and the time that is left: a bar on a terminal, lines elsewhere.
-
-    speaks: whether this process is the one to show anything.
-    """
-    if not speaks:
-        yield lambda row: None
-        return
-    console = Console(stderr=True)
-
-    def text(row: Row) -> str:
-        return tell(row, steps)
-
-    if not console.is_terminal:
-        yield lambda row: print(f"{name} {row['step']}/{steps}  {text(row)}", file=sys.stderr, flush=True)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=steps, completed=start, numbers="")
-        yield lambda row: bar.update(task, completed=row["step"], numbers=text(row))
-
-
-def tell(row: Row, steps: int) -> str:
-    """A row's numbers in one line, but for its step, and the time left: what remains of `steps`, at its `seconds`."""
-    told = [
-        f"{key} {value:.1%}" if key == "mfu" else f"{key} {value:.4g}" for key, value in row.items() if key != "step"
-    ]
-    if "seconds" in row:
-        left = timedelta(seconds=round((steps - row["step"]) * row["seconds"]))
-        told.append(f"left {left}")
-    return "  ".join(told)

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
+from muse_studio.files import path_of, unwritable
 from muse_studio.kinds import Kind, kind_named
 from muse_studio.registry import Registry
 
@@ -67,8 +67,8 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         "package": package,
         "class_name": class_name,
         "kind": kind.name,
-        "a_kind": f"{_article(kind.name)} {kind}".capitalize(),
-        "a_kind_low": f"{_article(kind.name)} {kind}",
+        "a_kind": kind.with_article.capitalize(),
+        "a_kind_low": kind.with_article,
         "module": kind.name.replace("-", "_"),
         "hook": kind.hook,
     }
@@ -83,10 +83,6 @@ def _is_module(package: str) -> bool:
         return package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None
     except ValueError:  # it is loaded, and knows not from where
         return True
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
 
 
 def _files(words: dict[str, str]) -> dict[str, bytes]:
@@ -118,9 +114,7 @@ def _write(files: dict[str, bytes], folder: Path) -> list[Path]:
             path.write_bytes(content)
         aside.rename(folder)
     except OSError as error:
-        raise UserError(
-            f"{folder} can't be written: {error.strerror or error}; give another folder as --out"
-        ) from error
+        raise unwritable(folder, error, "give another folder as --out") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [folder / place for place in files]

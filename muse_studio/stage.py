@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from muse_studio.cache import Cache, Kept, Memory, Revisiting, Visit, pick
 from muse_studio.contracts import (
@@ -25,6 +24,7 @@ from muse_studio.contracts import (
 )
 from muse_studio.device import compile_settings, has_fast_bfloat16
 from muse_studio.noise import Rows
+from muse_studio.pixels import scaled
 from muse_studio.tiling import LEAST, tiled
 
 MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -112,15 +112,12 @@ class Stage:
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
 
-        A smaller picture's pixels are the means of what they cover, as a smaller drawing of the same would have them
-        (which blurring filters miss); a larger one is bicubic.
+        Scaled as by `pixels.scaled`.
         """
-        height, width = images.shape[-2:]
-        if (height, width) == (self.height, self.width):
+        if images.shape[-2:] == (self.height, self.width):
             return images
-        mode = "area" if height >= self.height and width >= self.width else "bicubic"
         batch = images.flatten(0, -4) if images.ndim > 3 else images[None]
-        resized = F.interpolate(batch.float(), (self.height, self.width), mode=mode)
+        resized = scaled(batch.float(), (self.height, self.width))
         return resized.round().clamp(0, 255).byte().view(*images.shape[:-2], self.height, self.width)
 
     def check_text(self, encoder: TextEncoder) -> None:

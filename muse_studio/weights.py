@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -106,13 +107,10 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
 
 def tensor(path: Path, name: str) -> Any:
     """One tensor of a safetensors file, which is mapped for as long as the tensor lives; UserError as `read`."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, "pt") as file:
-            return file.get_tensor(name)
-    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
-        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+    with _damage_told(path), safe_open(path, "pt") as file:
+        return file.get_tensor(name)
 
 
 def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
@@ -120,14 +118,22 @@ def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
 
     Raises UserError where the file is not whole.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = local(address)
     header(path)
-    try:
+    with _damage_told(path):
         return {name: tensor for name, tensor in load_file(path).items() if name.startswith(only)}
-    except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """UserError for what the header alone does not show, such as a type that there is not."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}); fetch it again") from error
 
 

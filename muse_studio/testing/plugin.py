@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from muse_studio.part import Part
 from muse_studio.registry import GROUP, Registry
@@ -36,8 +36,9 @@ class PluginContract:
 
     @promise("its parts have names of their own")
     def test_it_takes_no_name_of_a_part_that_is_there(self) -> None:
-        installed = Registry(entries=[entry for entry in entry_points(group=GROUP) if entry.module != self.module])
-        others = {(part.kind, part.name): part.plugin for part in installed.parts()}
+        installed = Registry()
+        own = {name for name, each in installed.plugins.items() if getattr(each.source, "module", "") == self.module}
+        others = {(part.kind, part.name): part.plugin for part in installed.parts() if part.plugin not in own}
         mine = {(part.kind, part.name): part for part in self.parts()}
         taken = [f"{part} of {others[key]}" for key, part in mine.items() if key in others]
         assert not taken, f"{', '.join(taken)} is there already: recipes that name it would have to say whose they mean"

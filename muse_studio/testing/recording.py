@@ -54,6 +54,12 @@ class RecordingObserver:
             raise RuntimeError("the power is gone")
 
     @hookimpl
+    def muse_progress(self, label: str, done: int, total: int, over: bool) -> None:
+        """Noted."""
+        told = {"label": label, "done": done, "total": total, "over": over}
+        self.calls.append(Heard("muse_progress", told))
+
+    @hookimpl
     def muse_finished(self, task: object, result: object) -> None:
         """Noted."""
         self.calls.append(Heard("muse_finished", {"task": task, "result": result}))

@@ -5,15 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def split(x: Tensor, heads: int) -> Tensor:
-    """float[B, N, heads * d] to float[B, heads, N, d]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def merge(x: Tensor) -> Tensor:
-    """float[B, heads, N, d] to float[B, N, heads * d]."""
-    return x.transpose(1, 2).flatten(2)
+from muse_studio.layers import merge_heads, split_heads
 
 
 class SelfAttention(nn.Module):
@@ -31,11 +23,11 @@ class SelfAttention(nn.Module):
 
     def divide(self, x: Tensor) -> tuple[Tensor, ...]:
         """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
-        return tuple(split(part, self.heads) for part in self.project(x).chunk(3, -1))
+        return tuple(split_heads(part, self.heads) for part in self.project(x).chunk(3, -1))
 
     def look(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Places with queries float[B, heads, n, d] look at float[B, heads, N, d]: float[B, n, width]."""
-        return self.out(merge(F.scaled_dot_product_attention(query, key, value)))
+        return self.out(merge_heads(F.scaled_dot_product_attention(query, key, value)))
 
 
 class CrossAttention(nn.Module):
@@ -50,10 +42,10 @@ class CrossAttention(nn.Module):
 
     def remember(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, T, text_width] to keys and values float[B, heads, T, d]."""
-        key, value = (split(part, self.heads) for part in self.memory(text).chunk(2, -1))
+        key, value = (split_heads(part, self.heads) for part in self.memory(text).chunk(2, -1))
         return key, value
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]; mask bool[B, T], some of each row True."""
-        query = split(self.query(x), self.heads)
-        return self.out(merge(F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])))
+        query = split_heads(self.query(x), self.heads)
+        return self.out(merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])))

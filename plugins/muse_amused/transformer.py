@@ -9,14 +9,18 @@ from itertools import islice
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import Kept, Visit, pick, put
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import layer_list
+from muse_studio.layers import layer_list, run_layer
+from muse_studio.refusals import check_grid, check_heads, check_sizes, refuse_low
+
+KEYS = 16
+"""The text is filled up, unseen, to a multiple of so many positions: on a CPU, attention to CLIP's 77 takes twice as
+long as attention to 80, in bfloat16 and in float32."""
 
 
 class Amused(nn.Module):
@@ -110,21 +114,17 @@ class Amused(nn.Module):
         )
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
         self.register_buffer("empty_pooled", torch.zeros(pooled_width))
-        self.fill(weights, adapters)
+        fill(self, weights, adapters, self.start)
 
-    def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
-        """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        for module in self.modules() if weights is None else ():
+    def start(self) -> None:
+        """Random weights: normal ones of 0.02."""
+        for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.02)
-        fill(self, weights, adapters)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask bool[B, T], then what each block remembers; `low` is not for a base model."""
-        if low is not None:
-            raise ValueError(
-                "the transformer 'amused' is a base model and takes no low-resolution tokens; make it the first stage"
-            )
+        refuse_low(low, "amused")
         states, mask, pooled = self.spoken(text)
         seen = self.norm_text(self.read_text(states))
         numbers = waves(self.numbers(pooled.device), self.frequencies).flatten().expand(len(pooled), -1)
@@ -144,7 +144,7 @@ class Amused(nn.Module):
             )
         states, mask, pooled = text.states, text.mask, text.pooled
         some, own = mask.any(-1), len(self.empty_states)
-        length = max(states.shape[1], own)
+        length = -(-max(states.shape[1], own) // KEYS) * KEYS
         states = F.pad(states, (0, 0, 0, length - states.shape[1]))
         mask = F.pad(mask, (0, length - mask.shape[1]))
         empty = F.pad(self.empty_states, (0, 0, 0, length - own))
@@ -165,10 +165,7 @@ class Amused(nn.Module):
 
         places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
         """
-        if tuple(tokens.shape[1:]) != self.grid:
-            raise ValueError(
-                f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
-            )
+        check_grid(tokens, self.grid)
         mask, *memories = conditioning
         rest = iter(memories)
         x = self._enter(tokens, mask, rest)
@@ -222,11 +219,8 @@ class Amused(nn.Module):
         yield from self.up
 
     def _run(self, block: Block | ConvBlock, x: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
-        """One block with its own memories; with `checkpointing`, computed again in the backward pass."""
-        own = islice(rest, block.memories)
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, mask, *own, use_reentrant=False)
-        return block(x, mask, *own)
+        """One block with its own memories, the next of the rest."""
+        return run_layer(block, x, mask, *islice(rest, block.memories), checkpointing=self.checkpointing)
 
 
 def channels_first(x: Tensor) -> Tensor:
@@ -251,20 +245,16 @@ def _check(
     sizes: dict[str, int], grid: list[int], crop: list[int], vocabulary: int, frequencies: int, halved: bool
 ) -> None:
     """ValueError, naming the setting, where a size can't be."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}; give 1 or more")
+    check_sizes(sizes, grid)
     if vocabulary <= sizes["codebook_size"]:
         raise ValueError(
             f"vocabulary is {vocabulary}; it must be more than codebook_size, its last row stands for MASK"
         )
-    for name, pair, least in (("grid", grid, 1), ("crop", crop, 0)):
-        if len(pair) != 2 or min(pair) < least:
-            raise ValueError(f"{name} is {pair}; give two numbers, each {least} or more")
+    if len(crop) != 2 or min(crop) < 0:
+        raise ValueError(f"crop is {crop}; give two numbers, each 0 or more")
     if halved and any(side % 2 for side in grid):
         raise ValueError(f"grid is {grid}, which can't be halved; give even sides, or set halved to false")
     if frequencies < 2 or frequencies % 2:
         raise ValueError(f"frequencies is {frequencies}; give an even number, 2 or more")
-    for heads, width in (("heads", "width"), ("conv_heads", "channels")):
-        if sizes[width] % sizes[heads]:
-            raise ValueError(f"{heads} is {sizes[heads]}, which {width} {sizes[width]} does not divide into")
+    check_heads(sizes)
+    check_heads(sizes, "conv_heads", "channels")

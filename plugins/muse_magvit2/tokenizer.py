@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from muse_magvit2.network import GROUPS, Decoder, Encoder
 from muse_studio import weights as files
 from muse_studio.pixels import divided
+from muse_studio.refusals import check_codes
 
 
 class Magvit2(nn.Module):
@@ -61,10 +62,6 @@ class Magvit2(nn.Module):
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
-        low, high = tokens.aminmax()
-        if low < 0 or high >= self.codebook_size:
-            raise ValueError(
-                f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}"
-            )
+        check_codes(tokens, self.codebook_size)
         signs = ((tokens.unsqueeze(-1) & self.powers) > 0).movedim(-1, 1).to(self.decoder.first.weight.dtype) * 2 - 1
         return ((self.decoder(signs) + 1) / 2).clamp(0, 1).float()

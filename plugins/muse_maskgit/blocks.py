@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muse_studio.layers import merge_heads, split_heads
+
 EPS = 1e-12
 """Of every norm, as BERT has it."""
 
@@ -36,10 +38,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(x).chunk(3, -1)
-        )
-        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        query, key, value = (split_heads(part, self.heads) for part in self.project(x).chunk(3, -1))
+        return self.out(merge_heads(F.scaled_dot_product_attention(query, key, value)))
 
 
 class Block(nn.Module):

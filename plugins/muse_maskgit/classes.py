@@ -12,6 +12,7 @@ import torch
 from muse_studio.contracts import TextEmbedding
 from muse_studio.errors import UserError
 from muse_studio.files import path_of
+from muse_studio.naming import check_prompts
 from muse_studio.problems import near
 from muse_studio.weights import local
 
@@ -50,10 +51,7 @@ class Class:
 
         UserError where one is no class, or names several. TypeError for a single string, ValueError for no prompt.
         """
-        if isinstance(prompts, str):
-            raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
-        if not prompts:
-            raise ValueError("the list of prompts is empty; give at least one, '' for none")
+        check_prompts(prompts)
         states = torch.zeros(len(prompts), 1, self.width)
         mask = torch.zeros(len(prompts), 1, dtype=torch.bool)
         for row, prompt in enumerate(prompts):

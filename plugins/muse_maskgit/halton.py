@@ -5,21 +5,20 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import layer_list
+from muse_studio.layers import layer_list, merge_heads, run_layer, split_heads
+from muse_studio.refusals import check_grid, check_sizes, refuse_low
 
 EPS = 1e-5
 """Of every norm."""
 
 
 class Norm(nn.RMSNorm):
-    """Root-mean-square norm with a gain."""
+    """Root-mean-square norm with a gain, by torch's kernel: `muse_studio.norms` rounds otherwise on a CPU."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=EPS)
@@ -42,8 +41,8 @@ class SelfAttention(nn.Module):
         """float[B, N, width] to the same."""
         query, key, value = self.project(x).chunk(3, -1)
         query, key = (F.rms_norm(each, (self.inner,), eps=EPS).to(value.dtype) for each in (query, key))
-        query, key, value = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (query, key, value))
-        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        query, key, value = (split_heads(each, self.heads) for each in (query, key, value))
+        return self.out(merge_heads(F.scaled_dot_product_attention(query, key, value)))
 
 
 class SwiGLU(nn.Module):
@@ -135,9 +134,7 @@ class HaltonMaskGIT(nn.Module):
         self.norm, self.shift = Norm(width), nn.Parameter(torch.zeros(width))
         self.modulate = nn.Linear(width, 2 * width)
         self.bias = nn.Parameter(torch.zeros(codebook_size + 1))
-        if weights is None:
-            self.start()
-        fill(self, weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """Random weights as theirs: layers begin as nothing, their modulation being zero."""
@@ -157,7 +154,7 @@ class HaltonMaskGIT(nn.Module):
 
         `low` is not for a base model.
         """
-        base_alone(low, "halton-maskgit")
+        refuse_low(low, "halton-maskgit")
         asked, some = class_weights(text)
         rows, nothing = self.classes.weight.split([self.text_width, 1])
         told = F.silu(torch.where(some, asked.to(rows.dtype) @ rows, nothing))
@@ -175,9 +172,8 @@ class HaltonMaskGIT(nn.Module):
         count = x.shape[1]
         if self.registers is not None:
             x = torch.cat([x, self.registers.expand(len(x), -1, -1)], 1)
-        again = self.checkpointing and torch.is_grad_enabled()
         for block, told in zip(self.blocks, layers.unbind(1), strict=True):
-            x = checkpoint(block, x, told, use_reentrant=False) if again else block(x, told)
+            x = run_layer(block, x, told, checkpointing=self.checkpointing)
         shift, scale = head[:, :, None].unbind(1)
         x = (self.norm(x[:, :count]) + self.shift) * (1 + scale) + shift
         x = x if places is None else pick(x, places)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.blocks import GELU, Block, Norm
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.layers import run_layer
+from muse_studio.refusals import check_grid, check_heads, check_sizes, refuse_low
 
 
 class MaskGIT(nn.Module):
@@ -55,8 +55,7 @@ class MaskGIT(nn.Module):
         grid = grid or [16, 16]
         sizes = {"codebook_size": codebook_size, "classes": classes, "width": width, "layers": layers, "heads": heads}
         check_sizes(sizes | {"mlp": mlp}, grid)
-        if width % heads:
-            raise ValueError(f"heads is {heads}, which width {width} does not divide into")
+        check_heads(sizes)
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, classes, checkpointing
         self.grid = tuple(grid)
         self.embed = nn.Embedding(codebook_size + classes + 1, width)
@@ -65,9 +64,7 @@ class MaskGIT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
         self.head = nn.Sequential(nn.Linear(width, width), GELU(), Norm(width))
         self.bias = nn.Parameter(torch.zeros(codebook_size + classes + 1))
-        if weights is None:
-            self.start()
-        fill(self, weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """Random weights as theirs."""
@@ -80,7 +77,7 @@ class MaskGIT(nn.Module):
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The token in front, float[B, width], less its position; `low` is not for a base model."""
-        base_alone(low, "maskgit")
+        refuse_low(low, "maskgit")
         asked, some = class_weights(text)
         _, rows, unknown = self.embed.weight.split([self.codebook_size, self.text_width, 1])
         return (torch.where(some, asked.to(rows.dtype) @ rows, unknown),)
@@ -95,11 +92,7 @@ class MaskGIT(nn.Module):
         known = self.embed(torch.where(tokens < 0, self.embed.num_embeddings - 1, tokens)).flatten(1, 2)
         x = self.norm(torch.cat([front[:, None].to(known.dtype), known], 1) + self.positions)
         for block in self.blocks:
-            x = (
-                checkpoint(block, x, use_reentrant=False)
-                if self.checkpointing and torch.is_grad_enabled()
-                else block(x)
-            )
+            x = run_layer(block, x, checkpointing=self.checkpointing)
         x, codes = x[:, 1:], self.codebook_size
         x = x if places is None else pick(x, places)
         logits = nn.functional.linear(self.head(x), self.embed.weight[:codes], self.bias[:codes])

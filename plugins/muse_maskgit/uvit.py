@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from muse_maskgit.naming import class_weights
-from muse_maskgit.sizes import base_alone, check_grid, check_sizes
 from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.layers import merge_heads, run_layer, split_heads
+from muse_studio.refusals import check_grid, check_heads, check_sizes, refuse_low
 
 
 class Block(nn.Module):
@@ -29,11 +29,8 @@ class Block(nn.Module):
         """float[B, N, width] to the same; counts bool[B, 1, 1, N] says which places are looked at, None for all."""
         if self.join is not None and earlier is not None:
             x = self.join(torch.cat([x, earlier], -1))
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(self.norm1(x)).chunk(3, -1)
-        )
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=counts)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        query, key, value = (split_heads(part, self.heads) for part in self.project(self.norm1(x)).chunk(3, -1))
+        x = x + self.out(merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=counts)))
         return x + self.think(self.norm2(x))
 
 
@@ -63,8 +60,7 @@ class Trunk(nn.Module):
         super().__init__()
         sizes = {"codebook_size": codebook_size, "width": width, "layers": layers, "heads": heads, "mlp": mlp}
         check_sizes(sizes, grid)
-        if width % heads:
-            raise ValueError(f"heads is {heads}, which width {width} does not divide into")
+        check_heads(sizes)
         if layers % 2 == 0:
             raise ValueError(f"layers is {layers}; give an odd number, one in the middle and as many before as behind")
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
@@ -116,9 +112,7 @@ class Trunk(nn.Module):
         return logits.unflatten(1, self.grid) if places is None else logits
 
     def _run(self, block: nn.Module, *given: Tensor | None) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *given, use_reentrant=False)
-        return block(*given)
+        return run_layer(block, *given, checkpointing=self.checkpointing)
 
 
 class UViT(Trunk):
@@ -156,13 +150,11 @@ class UViT(Trunk):
         check_sizes({"text_width": text_width, "text_positions": text_positions}, list(self.grid))
         self.read_text = nn.Linear(text_width, width)
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
-        if weights is None:
-            self.start()
-        fill(self, weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What stands in front, float[B, T, width], and what counts, bool[B, T]; `low` is not for a base model."""
-        base_alone(low, "uvit")
+        refuse_low(low, "uvit")
         own = len(self.empty_states)
         more = max(0, own - text.states.shape[1])
         states, mask = F.pad(text.states, (0, 0, 0, more)), F.pad(text.mask, (0, more))
@@ -199,13 +191,11 @@ class ClassUViT(Trunk):
         grid = grid or [16, 16]
         check_sizes({"classes": classes}, grid)
         super().__init__(codebook_size, classes, grid, width, layers, heads, mlp, checkpointing, classes + 1, 1)
-        if weights is None:
-            self.start()
-        fill(self, weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The class's token, float[B, 1, width]; `low` is not for a base model."""
-        base_alone(low, "uvit-class")
+        refuse_low(low, "uvit-class")
         asked, some = class_weights(text)
         _, rows, nothing = self.embed.weight.split([self.codebook_size + 1, self.text_width, 1])
         told = torch.where(some, asked.to(rows.dtype) @ rows, nothing)

@@ -18,7 +18,7 @@ from muse_metrics.efficientnet import EfficientNetLite0
 from muse_studio import weights
 from muse_studio.errors import UserError
 from muse_studio.pickled import unpickled
-from muse_studio.vision import MEAN, STD, load_vision
+from muse_studio.vision import MEAN, STD, layers_of, load_vision
 
 EFFICIENTNET, INCEPTION = "efficientnet-lite0", "inception"
 DEFAULTS = {
@@ -209,10 +209,7 @@ def _from_transformers(network: str, side: int | None) -> Network:
         return states.flatten(1), None
 
     def layers(pixels: Tensor) -> list[Tensor]:
-        states = getattr(module(pixels, output_hidden_states=True), "hidden_states", None)
-        if states is None:
-            raise UserError(f"features.network {network!r} tells no hidden states; give {' or '.join(DEFAULTS)}")
-        return [each if each.ndim == 4 else each.transpose(1, 2).unsqueeze(-1) for each in states]
+        return layers_of(module, pixels, f"features.network {network!r}", f"give {' or '.join(DEFAULTS)}")
 
     return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, layers, module)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from muse_sampling.confidence import Confidence
-from muse_sampling.settings import between
+from muse_sampling.schedules import each_step_fixes
 from muse_studio.contracts import MASK, MaskSchedule
 
 
@@ -47,9 +47,8 @@ class Amused(Confidence):
 
     def order_temperature(self, progress: float) -> float:
         """Progress (i + 1) / T to the temperature of step i."""
-        ends = self.temperature if isinstance(self.temperature, list) else [self.temperature, 0.0]
         step = progress * self.steps - 1 + self.all_steps - self.steps
-        return between(ends, step / (self.all_steps - 1) if self.all_steps > 1 else 0.0)
+        return super().order_temperature(step / (self.all_steps - 1) if self.all_steps > 1 else 0.0)
 
     def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
         """How many places of int64[B, h, w] are masked after each step: int64[T, B]."""
@@ -59,8 +58,4 @@ class Amused(Confidence):
         shares = schedule(torch.arange(done + 1, self.all_steps + 1) / self.all_steps).to(tokens.device)
         share = at_first / places if done == 0 else torch.ones_like(at_first)
         wanted = (places * (share * shares[:, None])).floor().long()
-        rows, masked = [], at_first
-        for step in range(self.steps - 1):
-            masked = torch.minimum(torch.minimum(masked - 1, wanted[step]).clamp(min=1), at_first)
-            rows.append(masked)
-        return torch.stack([*rows, torch.zeros_like(at_first)])
+        return each_step_fixes(wanted, at_first)

@@ -124,8 +124,16 @@ def masked_counts(schedule: MaskSchedule, steps: int, size: int) -> Tensor:
     # 10 x 0.7 must not become 6 by rounding (256 cos(pi/3) becomes 127 in float32): a millionth is far below what
     # separates real counts
     wanted = (schedule(progress)[:, None] * at_first + 1e-6).floor().to(torch.int64)
+    return each_step_fixes(wanted, at_first)
+
+
+def each_step_fixes(wanted: Tensor, at_first: Tensor) -> Tensor:
+    """How many are masked after each step, int64[T, n], of int64[n] at first, where int64[T, n] would be by the curve.
+
+    Each step fixes at least one, but one stays open until the last step, which fixes all, whatever is wanted of it.
+    """
     rows, masked = [], at_first
-    for step in range(steps - 1):
-        masked = torch.minimum(torch.minimum(masked - 1, wanted[step]).clamp(min=1), at_first)  # 0 masked stay 0
+    for row in wanted[:-1]:
+        masked = torch.minimum(torch.minimum(masked - 1, row).clamp(min=1), at_first)  # 0 masked stay 0
         rows.append(masked)
     return torch.stack([*rows, torch.zeros_like(at_first)])

@@ -1,1 +1,1 @@
-"""The default tasks: pictures from prompts, and the measure of a model."""
+"""The default tasks: drawing, editing, measuring, and sweeps over settings."""

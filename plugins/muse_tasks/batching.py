@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 
 from muse_studio import memory
-from muse_studio.contracts import TextEmbedding
+from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.machine import lacks_memory
 from muse_studio.noise import Rows
 from muse_studio.stage import Stage
@@ -18,6 +18,18 @@ Drawn = TypeVar("Drawn")
 
 LOGITS, PIXEL = 32, 2048
 """Bytes a logit and a pixel, as `bytes_a_picture` counts them."""
+
+
+def batched(each: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
+    """All of them in their order, `size` at a time."""
+    for start in range(0, len(each), size):
+        yield each[start : start + size]
+
+
+@torch.inference_mode()
+def encode(encoder: TextEncoder, prompts: Sequence[str], device: torch.device) -> TextEmbedding:
+    """B prompts to their embedding on the device."""
+    return encoder(list(prompts)).to(device)
 
 
 def check_batch(batch: int, stages: dict[str, Stage]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_studio.contracts import Editor, TextEmbedding, TextEncoder
+from muse_studio.contracts import Editor, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import make_ready, tell
 from muse_studio.errors import UserError
@@ -28,6 +28,7 @@ from muse_studio.region import read_region
 from muse_studio.retouch import Retouch
 from muse_studio.sheet import Section, Tile, contact_sheet, side_of
 from muse_studio.stage import Stage, check_fit
+from muse_tasks.batching import encode
 from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, save_new
 from muse_tasks.request import check_request, names_a_file, open_out
@@ -141,8 +142,8 @@ class Edit:
             redraw=self.redraw,
             feather=self._feather(picture),
         )
-        text = self._encode(self.prompt, device)
-        negative = self._encode(self.negative, device) if self.negative else None
+        text = encode(self.text_encoder, [self.prompt], device)
+        negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
         result = Pictures([], [], [], [], before=picture)
         iterations = getattr(self.editor, "iterations", 0)
         path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
@@ -219,10 +220,6 @@ class Edit:
         result.images.append(image)
         result.prompts.append(self.prompt)
         result.seeds.append(seed)
-
-    @torch.inference_mode()
-    def _encode(self, prompt: str, device: torch.device) -> TextEmbedding:
-        return self.text_encoder([prompt]).to(device)
 
     def _provenance(self, seed: int, count: int) -> Provenance:
         recipe = self.recipe

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from muse_tasks.edit_measures import COARSE, DIFFERS, FIELDS
+from muse_tasks.written import printed
 
 DEFINITIONS = {
     "refilled": "holes in real pictures, drawn anew by the task under `inpaint`: a rectangle of half the height and "
@@ -56,13 +55,8 @@ class EditEvaluation:
 
     def summary(self) -> str:
         """A table of each measure, and the files."""
-        text = io.StringIO()
-        console = Console(file=text, width=88)
-        if "refilled" in self.metrics:
-            console.print(_refilled(self.metrics["refilled"]))
-        if "edited" in self.metrics:
-            console.print(_edited(self.metrics["edited"]))
-        return "\n".join([text.getvalue().rstrip(), *map(str, self.paths)])
+        kinds = {"refilled": _refilled, "edited": _edited}
+        return printed([table(self.metrics[name]) for name, table in kinds.items() if name in self.metrics], self.paths)
 
 
 def _refilled(found: dict[str, Any]) -> Table:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +12,13 @@ from torch import Tensor
 from muse_studio.contracts import Dataset, Metric, TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
-from muse_studio.files import open_folder, path_of, replacing
+from muse_studio.files import open_folder, path_of
 from muse_studio.pixels import to_bytes
 from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance, write_png
+from muse_studio.provenance import Provenance
 from muse_studio.sheet import Section, contact_sheet
 from muse_studio.stage import Stage, check_fit
+from muse_tasks.batching import batched, encode
 from muse_tasks.judges import Judges
 from muse_tasks.measures import perplexity, usage
 from muse_tasks.reading import Collection, read
@@ -29,6 +28,7 @@ from muse_tasks.report import Evaluation
 from muse_tasks.retrieval import Gallery, features
 from muse_tasks.tally import Tally, mean
 from muse_tasks.timing import timed
+from muse_tasks.written import write
 
 
 @dataclass
@@ -111,19 +111,17 @@ class Evaluate:
             for split, records in splits.items():
                 tally = tallies[split] = Tally(self.stages)
                 judges.start(split)
-                noise, refining = self._streams(split, "mask", "refine")
+                noise, refining, drawing = (stream(self.seed, split, purpose) for purpose in ("mask", "refine", "draw"))
                 real = Real(self.stages, self.mask_ratios, noise, refining, device)
-                (drawing,) = self._streams(split, "draw")
 
                 def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
                     tell(hook, stage, step, steps, tokens)
                     bar.advance(f"{split} pictures, {stage}")
 
-                for indices in _batched(chosen[split], self.batch):
+                for indices in batched(chosen[split], self.batch):
                     batch = [records[index] for index in indices]
                     tally.targets += [starts[split] + index for index in indices]
-                    with torch.inference_mode():
-                        text = self.text_encoder([record["caption"] for record in batch]).to(device)
+                    text = encode(self.text_encoder, [record["caption"] for record in batch], device)
                     if self.real:
                         again = real.measure(tally, batch, text)
                         judges.see_reconstructed(batch, last, again)
@@ -137,14 +135,11 @@ class Evaluate:
                 judges.finish()
         metrics = self._metrics(tallies, gallery) | judges.found
         result = Evaluation(metrics, _sheet(tallies, list(self.stages)), seconds, judges.meanings)
-        result.paths = _write(result, out, Provenance(self.recipe, self.plugins, edited=True))
+        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
         return result
 
     def _choose(self, split: str, total: int) -> list[int]:
         return torch.randperm(total, generator=stream(self.seed, split, "choice"))[: self.n].tolist()
-
-    def _streams(self, split: str, *purposes: str) -> list[torch.Generator]:
-        return [stream(self.seed, split, purpose) for purpose in purposes]
 
     def _metrics(self, tallies: dict[str, Tally], gallery: Gallery) -> dict[str, Any]:
         metrics: dict[str, Any] = {
@@ -192,21 +187,7 @@ class Evaluate:
         }
 
 
-def _batched(indices: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]
-
-
 def _sheet(tallies: dict[str, Tally], stages: list[str]) -> Image.Image:
     columns = ["real", *(stages if len(stages) > 1 else ["generated"])]
     sections = [Section(f"{split} pairs", tally.tiles, columns) for split, tally in tallies.items()]
     return contact_sheet(sections, side=96)
-
-
-def _write(result: Evaluation, out: Path, said: Provenance) -> list[Path]:
-    """metrics.json and sheet.png, each whole or not at all."""
-    sheet, metrics = out / "sheet.png", out / "metrics.json"
-    write_png(result.sheet, sheet, said)
-    with replacing(metrics) as aside:
-        aside.write_text(result.to_json(), encoding="utf-8")
-    return [metrics, sheet]

@@ -11,8 +11,8 @@ from muse_studio.contracts import Dataset, Task
 from muse_studio.device import pick
 from muse_studio.drawing import make_ready
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of, replacing
-from muse_studio.provenance import Provenance, write_png
+from muse_studio.files import open_folder, path_of
+from muse_studio.provenance import Provenance
 from muse_studio.sheet import contact_sheet
 from muse_tasks.edit import Edit
 from muse_tasks.edit_report import EditEvaluation
@@ -20,6 +20,7 @@ from muse_tasks.editable import Editable
 from muse_tasks.edited import reword
 from muse_tasks.refilled import refill
 from muse_tasks.rework import Reworking
+from muse_tasks.written import write
 
 
 @dataclass
@@ -90,10 +91,7 @@ class EvaluateEdits:
             metrics["edited"], section = reword(run, self.dataset, self.cases, self.away, self.shown)
             sections.append(section)
         result = EditEvaluation(metrics, contact_sheet(sections, side=96))
-        result.paths = [out / "metrics.json", out / "sheet.png"]
-        with replacing(result.paths[0]) as aside:
-            aside.write_text(result.to_json(), encoding="utf-8")
-        write_png(result.sheet, result.paths[1], Provenance(self.recipe, self.plugins, edited=True))
+        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
         return result
 
     def _ready(self, task: Task | None, device: torch.device, hook: Any) -> Reworking | None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import TextEmbedding, TextEncoder
+from muse_studio.contracts import TextEncoder
 from muse_studio.device import pick
 from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
 from muse_studio.filtering import ask_picture, ask_prompts
@@ -19,7 +18,7 @@ from muse_studio.pixels import to_images
 from muse_studio.progress import ProgressBar
 from muse_studio.provenance import Provenance
 from muse_studio.stage import Stage, check_fit
-from muse_tasks.batching import check_batch, fitting, generator, in_batches, together
+from muse_tasks.batching import check_batch, encode, fitting, generator, in_batches, together
 from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, save_new
 from muse_tasks.request import check_request, names_a_file, open_out
@@ -84,7 +83,7 @@ class Generate:
         out = open_out(self.out)
         device = pick(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        negative = self._encode(self.negative, device) if self.negative else None
+        negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
         result = Pictures([], [], [], [])
         jobs = [(prompt, seed) for prompt in self.prompts for seed in range(self.seed, self.seed + self.count)]
         total, last = len(jobs), list(self.stages)[-1]
@@ -106,7 +105,7 @@ class Generate:
                         film.keep(stage, row)
                     bar.advance(label(stage), len(batch))
 
-                texts = {prompt: self._encode(prompt, device) for prompt, _ in batch}
+                texts = {prompt: encode(self.text_encoder, [prompt], device) for prompt, _ in batch}
                 text = together([texts[prompt] for prompt, _ in batch])
                 unwanted = None if negative is None else together([negative] * len(batch))
                 noise = generator([seed for _, seed in batch])
@@ -145,10 +144,6 @@ class Generate:
             result.animations.append(animate(frames, beside(path, ANIMATION), said))
         if self.previews:
             result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), said))
-
-    @torch.inference_mode()
-    def _encode(self, prompt: str, device: torch.device) -> TextEmbedding:
-        return self.text_encoder([prompt]).to(device)
 
     def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
         """Of just these pictures; where they were written, and how they were computed, is not in it."""

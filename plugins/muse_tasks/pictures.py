@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from muse_studio.errors import UserError
+from muse_studio.files import unwritable
 from muse_studio.provenance import Provenance
 
 
@@ -59,9 +59,7 @@ def _save_new(path: Path, endings: Sequence[str], write: Callable[[Path], None])
         taken = _claim(path, endings)
         os.replace(aside, taken)
     except OSError as error:
-        raise UserError(
-            f"{path} can't be written: {error.strerror or error}; make room, or give another place as out"
-        ) from error
+        raise unwritable(path, error, "make room, or give another place as out") from error
     finally:
         with suppress(OSError):  # it was renamed, or there was no folder to write it to
             aside.unlink()

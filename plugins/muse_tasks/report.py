@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from muse_tasks.judges import DRAWN, RECONSTRUCTED
 from muse_tasks.measures import EQUAL_DB
 from muse_tasks.real import REFINED
 from muse_tasks.records import SPLITS
+from muse_tasks.written import printed
 
 DEFINITIONS = {
     "seen": "pairs of picture and caption that training saw, or may have seen",
@@ -85,10 +84,7 @@ class Evaluation:
 
     def summary(self) -> str:
         """One table, a column a split, and the files."""
-        text = io.StringIO()
-        console = Console(file=text, width=88)
-        console.print(self._table())
-        return "\n".join([text.getvalue().rstrip(), *map(str, self.paths)])
+        return printed([self._table()], self.paths)
 
     def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Of each metric its name, and of each of its numbers the name and the value by split."""

@@ -14,6 +14,7 @@ from muse_studio.drawing import Watch, tell
 from muse_studio.plane import Plane
 from muse_studio.progress import ProgressBar
 from muse_studio.retouch import Retouch
+from muse_tasks.batching import batched, encode
 from muse_tasks.edit import Edit
 
 T = TypeVar("T")
@@ -38,8 +39,7 @@ class Reworking:
 
     def batched(self, each: Sequence[T]) -> Iterator[Sequence[T]]:
         """All of them, so many at a time."""
-        for start in range(0, len(each), self.batch):
-            yield each[start : start + self.batch]
+        return batched(each, self.batch)
 
     @contextmanager
     def bar(self, batches: int, label: str) -> Iterator[Watch]:
@@ -74,9 +74,8 @@ class Reworking:
             Retouch(task.stages, plane, picture, region, self.device, dilate=task.dilate, redraw=task.redraw)
             for picture, region in zip(pictures, regions, strict=True)
         ]
-        with torch.inference_mode():
-            text = task.text_encoder(list(prompts)).to(self.device)
-            negative = None if negatives is None else task.text_encoder(list(negatives)).to(self.device)
+        text = encode(task.text_encoder, prompts, self.device)
+        negative = None if negatives is None else encode(task.text_encoder, negatives, self.device)
         whole = Retouch.joined(each)
         *_, first = whole.edit(task.editor, text, generator, negative=negative, watch=watch)
         finished = whole.finish(first, text, generator, negative=negative, watch=watch)

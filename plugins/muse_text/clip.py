@@ -33,6 +33,8 @@ class CLIP(PretrainedEncoder):
         told here must agree with it once the weights load.
     """
 
+    width_key = "hidden_size"
+
     def __init__(
         self,
         model: str,
@@ -44,16 +46,14 @@ class CLIP(PretrainedEncoder):
         offline: bool = False,
         width: int | None = None,
     ) -> None:
-        super().__init__(model, length, dtype, offline)
+        super().__init__(model, length, dtype, offline, width)
         if layer >= 0:
             raise ValueError(f"layer is {layer}; it counts from the end: -1 is the last, -2 the one before it")
-        if width is not None and width < 1:
-            raise ValueError(f"width is {width}; give the model's hidden_size, or leave it out")
         if padding is not None and padding < 0:
             raise ValueError(
                 f"padding is {padding}; give the id of a token, 0 or more, or null for the tokenizer's own"
             )
-        self.layer, self.padded, self.padding, self.told = layer, padded, padding, width
+        self.layer, self.padded, self.padding = layer, padded, padding
 
     @property
     def identity(self) -> str:
@@ -76,14 +76,8 @@ class CLIP(PretrainedEncoder):
             raise UserError(f"length is {self.length}; {self.model} has {config.max_position_embeddings} positions")
         if -self.layer > config.num_hidden_layers:
             raise UserError(f"layer is {self.layer}; {self.model} has {config.num_hidden_layers} layers")
-        if self.told not in (None, config.hidden_size):
-            raise UserError(f"width is {self.told}, but {self.model} has {config.hidden_size}; leave width out")
+        self.check_width(config)
         return config
-
-    @property
-    def width(self) -> int:
-        """D, as told, else from the model's configuration; UserError as `text_config`."""
-        return self.text_config.hidden_size if self.told is None else self.told
 
     def load(self) -> nn.Module:
         """transformers' CLIPTextModelWithProjection, the projection being left out where the weights have none."""

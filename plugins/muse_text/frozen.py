@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
 from muse_studio.device import place
+from muse_studio.naming import check_prompts
 
 
 class FrozenEncoder(ABC):
@@ -85,10 +86,7 @@ class FrozenEncoder(ABC):
 
     def embed(self, prompts: list[str]) -> TextEmbedding:
         """As a call, but an empty prompt is a sentence like any other, of special tokens alone."""
-        if isinstance(prompts, str):
-            raise TypeError(f"prompts is one string; give a list of them: [{prompts!r}]")
-        if not prompts:
-            raise ValueError("the list of prompts is empty; give at least one, '' for none")
+        check_prompts(prompts)
         rows, padding = self.tokenize(prompts)
         self._warn_of_cuts(prompts, rows)
         rows = [row if len(row) <= self.length else row[: self.length - 1] + row[-1:] for row in rows]

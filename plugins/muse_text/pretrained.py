@@ -20,16 +20,33 @@ class PretrainedEncoder(FrozenEncoder):
     """The part that T5 and CLIP share: settings, configuration, tokenizer, loading with nothing left to chance.
 
     model: hub name or local folder; length: T; dtype: of the weights (states are float32 always); offline: never ask
-    the hub, which is asked otherwise only for what the local cache lacks.
+    the hub, which is asked otherwise only for what the local cache lacks; width: D, None to ask the configuration.
     """
 
-    def __init__(self, model: str, length: int, dtype: Precision, offline: bool) -> None:
+    width_key: str
+    """What the model's configuration calls D."""
+    text_config: Any
+    """The configuration of the text encoder, as a subclass accepts it; UserError where it does not."""
+
+    def __init__(self, model: str, length: int, dtype: Precision, offline: bool, width: int | None) -> None:
         super().__init__(length)
         if dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {dtype!r}; give 'float32' or 'bfloat16'")
         if not model.strip():
             raise ValueError("model is empty; give a local folder or a hub name")
-        self.model, self.dtype, self.offline = model, getattr(torch, dtype), offline
+        if width is not None and width < 1:
+            raise ValueError(f"width is {width}; give the model's {self.width_key}, or leave it out")
+        self.model, self.dtype, self.offline, self.told = model, getattr(torch, dtype), offline, width
+
+    @property
+    def width(self) -> int:
+        """D, as told, else from the model's configuration; UserError as `text_config`."""
+        return getattr(self.text_config, self.width_key) if self.told is None else self.told
+
+    def check_width(self, config: Any) -> None:
+        """UserError where a configuration has another width than was told."""
+        if self.told not in (None, found := getattr(config, self.width_key)):
+            raise UserError(f"width is {self.told}, but {self.model} has {found}; leave width out")
 
     @property
     def identity(self) -> str:

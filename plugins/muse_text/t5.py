@@ -25,6 +25,8 @@ class T5(PretrainedEncoder):
         is asked. What is told here must agree with it once the weights load.
     """
 
+    width_key = "d_model"
+
     def __init__(
         self,
         model: str,
@@ -33,24 +35,15 @@ class T5(PretrainedEncoder):
         offline: bool = False,
         width: int | None = None,
     ) -> None:
-        super().__init__(model, length, dtype, offline)
-        if width is not None and width < 1:
-            raise ValueError(f"width is {width}; give the model's d_model, or leave it out")
-        self.told = width
+        super().__init__(model, length, dtype, offline, width)
 
     @cached_property
     def text_config(self) -> Any:
         """The model's configuration; UserError where it is no T5, or of another width than was told."""
         if self.config.model_type not in ("t5", "mt5", "umt5"):
             raise UserError(f"{self.model} is a {self.config.model_type!r}; text encoder 't5' takes a t5, mt5 or umt5")
-        if self.told not in (None, self.config.d_model):
-            raise UserError(f"width is {self.told}, but {self.model} has {self.config.d_model}; leave width out")
+        self.check_width(self.config)
         return self.config
-
-    @property
-    def width(self) -> int:
-        """D, as told, else from the model's configuration; UserError where that is no T5's or can't be had."""
-        return self.text_config.d_model if self.told is None else self.told
 
     def load(self) -> nn.Module:
         """transformers' encoder half, T5EncoderModel or its kin."""

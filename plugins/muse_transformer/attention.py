@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muse_studio.layers import merge_heads, split_heads
 from muse_studio.norms import rms_norm
 
 
@@ -20,16 +21,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-1).to(value.dtype) @ value
-
-
-def split(x: Tensor, heads: int) -> Tensor:
-    """float[B, N, heads * d] to float[B, heads, N, d]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def merge(x: Tensor) -> Tensor:
-    """float[B, heads, N, d] to float[B, N, heads * d]."""
-    return x.transpose(1, 2).flatten(2)
 
 
 class HeadNorm(nn.RMSNorm):
@@ -57,11 +48,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]."""
-        return self.out(merge(self.mix(*self.divide(x))))
+        return self.out(merge_heads(self.mix(*self.divide(x))))
 
     def divide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
-        query, key, value = (split(part, self.heads) for part in self.project(x).chunk(3, -1))
+        query, key, value = (split_heads(part, self.heads) for part in self.project(x).chunk(3, -1))
         return self.norm_query(query), self.norm_key(key), value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -130,7 +121,7 @@ class CrossAttention(nn.Module):
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, M, width] to keys and values float[B, heads, M, d]."""
-        key, value = (split(part, self.heads) for part in self.memory(memory).chunk(2, -1))
+        key, value = (split_heads(part, self.heads) for part in self.memory(memory).chunk(2, -1))
         return self.norm_key(key), value
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -138,5 +129,5 @@ class CrossAttention(nn.Module):
         some = mask.any(-1)
         # A row of the mask without any True has no softmax: it looks at everything, and what it sees is dropped below.
         looked = (mask | ~some.unsqueeze(-1)).unsqueeze(1).unsqueeze(1)
-        seen = attend(self.norm_query(split(self.query(x), self.heads)), key, value, looked)
-        return self.out(merge(seen)) * some.view(-1, 1, 1)
+        seen = attend(self.norm_query(split_heads(self.query(x), self.heads)), key, value, looked)
+        return self.out(merge_heads(seen)) * some.view(-1, 1, 1)

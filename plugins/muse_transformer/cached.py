@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from muse_studio.cache import Kept, Visit, moved, pick, put
-from muse_transformer.attention import merge
+from muse_studio.layers import merge_heads
 
 if TYPE_CHECKING:
     from muse_transformer.trunk import Trunk
@@ -27,7 +27,7 @@ def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit
         kept = [x]
         for block, key, value in later:
             query, *seen = block.look.divide(block.norm1(x))
-            x = block.after(x, block.look.out(merge(block.look.mix(query, *seen))), key, value, mask)
+            x = block.after(x, block.look.out(merge_heads(block.look.mix(query, *seen))), key, value, mask)
             kept += seen
         if visit.wanted is None:
             logits = trunk.head(trunk.norm(x))
@@ -44,7 +44,7 @@ def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit
         query, *new = block.look.divide(block.norm1(x))
         for old, part in zip((keys, values), new, strict=True):
             put(old.transpose(1, 2), places, part.transpose(1, 2))
-        looked = block.look.out(merge(block.look.mix_at(query, keys, values, places)))
+        looked = block.look.out(merge_heads(block.look.mix_at(query, keys, values, places)))
         x = block.after(x, looked, key, value, mask)
     put(logits, places, trunk.head(trunk.norm(x)))
     return logits, visit.kept

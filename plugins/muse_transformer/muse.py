@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from muse_studio.adapters import Adapter
+from muse_studio.adapters import Adapter, fill
 from muse_studio.contracts import Conditioning, TextEmbedding
+from muse_studio.refusals import refuse_low
 from muse_transformer.attention import SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes
 
@@ -47,13 +48,9 @@ class MuseTransformer(Trunk):
             return SelfAttention(width, heads)
 
         super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, look)
-        self.fill(weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""
-        if low is not None:
-            raise ValueError(
-                f"the transformer {self.name!r} is a base model and takes no low-resolution tokens; "
-                "make it the first stage"
-            )
+        refuse_low(low, self.name)
         return self.remember(self.read_text(text.states.to(self.positions.dtype)), text.mask)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from muse_studio.adapters import Adapter
+from muse_studio.adapters import Adapter, fill
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.layers import layer_list
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
@@ -98,7 +98,7 @@ class SuperResolution(Trunk):
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
         self.read_low = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
-        self.fill(weights, adapters)
+        fill(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """As any trunk; the encoder's writers scaled by its own depth, both grids' positions as the same waves."""

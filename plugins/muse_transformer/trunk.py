@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from muse_studio.adapters import Adapter, fill
 from muse_studio.cache import Kept, Visit, pick
 from muse_studio.contracts import Conditioning
-from muse_studio.layers import layer_list
+from muse_studio.layers import layer_list, run_layer
+from muse_studio.refusals import check_grid, check_heads
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
 
@@ -103,12 +102,6 @@ class Trunk(nn.Module):
             for writer in (block.look.out, block.read.out, block.think[2]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
-    def fill(self, weights: str | None, adapters: list[Adapter] | None) -> None:
-        """Random weights, or those of a file, to which adapters are added. UserError where one doesn't fit."""
-        if weights is None:
-            self.start()
-        fill(self, weights, adapters)
-
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
         """float[B, M, width], bool[B, M] to the mask and every block's keys and values float[B, heads, M, d]."""
         return (mask, *(tensor for block in self.blocks for tensor in block.remember(memory)))
@@ -131,10 +124,7 @@ class Trunk(nn.Module):
 
         places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
         """
-        if tuple(tokens.shape[1:]) != self.grid:
-            raise ValueError(
-                f"a grid of {tuple(tokens.shape[1:])} tokens was given, the transformer has grid {self.grid}"
-            )
+        check_grid(tokens, self.grid)
         mask, *memories = conditioning
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
@@ -152,9 +142,7 @@ class Trunk(nn.Module):
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *given, use_reentrant=False)
-        return block(*given)
+        return run_layer(block, *given, checkpointing=self.checkpointing)
 
 
 def look_up(embed: nn.Embedding, tokens: Tensor) -> Tensor:
@@ -169,5 +157,4 @@ def check_sizes(width: int, heads: int, grids: dict[str, list[int]], **sizes: in
     for name, grid in grids.items():
         if len(grid) != 2 or min(grid) < 1:
             raise ValueError(f"{name} is {grid}; give its two sides in tokens, [height, width], each 1 or more")
-    if width % heads:
-        raise ValueError(f"heads is {heads}, which width {width} does not divide into; choose another of them")
+    check_heads({"heads": heads, "width": width})

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from muse_studio.errors import UserError
-from muse_studio.vision import MEAN, STD, load_vision
+from muse_studio.vision import MEAN, STD, layers_of, load_vision
 
 
 @dataclass
@@ -83,10 +82,6 @@ class PerceptualLoss:
         return torch.stack([(a - b).pow(2).sum(1).mean() for a, b in (layer.chunk(2) for layer in layers)]).mean()
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        out = self.network((images - self.mean) / self.std, output_hidden_states=True)
-        if getattr(out, "hidden_states", None) is None:
-            raise UserError(
-                f"{type(self.network).__name__} tells no hidden states; perceptual needs a vision model that does"
-            )
-        layers = [layer if layer.ndim == 4 else layer.transpose(1, 2).unsqueeze(-1) for layer in out.hidden_states]
+        pixels, name = (images - self.mean) / self.std, type(self.network).__name__
+        layers = layers_of(self.network, pixels, name, "perceptual needs a vision model that does")
         return [F.normalize(layer.float(), dim=1) for layer in layers]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from muse_studio import weights as files
 from muse_studio.pixels import divided
+from muse_studio.refusals import check_codes
 from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
 from muse_vqgan.projected import Projected
@@ -110,11 +111,7 @@ class VQGAN(nn.Module):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
-        low, high = tokens.aminmax()
-        if low < 0 or high >= self.codebook_size:
-            raise ValueError(
-                f"tokens from {int(low)} to {int(high)} can't be decoded: codes go from 0 to {self.codebook_size - 1}"
-            )
+        check_codes(tokens, self.codebook_size)
         with torch.no_grad():
             return self.pixels(self.quantizer.lookup(tokens)).clamp(0, 1).float()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_studio import parts
-from muse_weights.dialect import Copied, Dialect, Imported, Recipes, Tables
+from muse_weights.dialect import Copied, Dialect, Imported, Recipes, Tables, model_and_drawing
 from muse_weights.table import Found, Piece, Rule, Settings
 from muse_weights.vqgan import MODULE, places
 
@@ -170,17 +170,14 @@ def recipes(imported: Imported) -> Recipes:
     base = {
         "size": settings["transformer"]["grid"][0] * settings["transformer"]["stride"],
         "precision": "auto",
-        "tokenizer": {"use": "vqgan", **settings["vqvae"], "weights": imported.weights("vqvae")},
-        "transformer": {"use": "amused", **settings["transformer"], "weights": imported.weights("transformer")},
+        "tokenizer": imported.part("vqgan", "vqvae"),
+        "transformer": imported.part("amused", "transformer"),
         "schedule": "cosine",
         "sampler": {"use": "amused", "steps": 12, "temperature": [2.0, 0.0]},
         "guidance": {"use": "cfg", "scale": 9.0, "schedule": "constant"},
     }
     encoder = {"use": "clip", "model": str(imported.folder / "text_encoder"), **settings["text_encoder"]}
-    return {
-        "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
-        "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "a photo of a red apple"},
-    }
+    return model_and_drawing(base, encoder, "a photo of a red apple")
 
 
 AMUSED = Dialect(

@@ -37,9 +37,23 @@ class Imported:
     folder: Path
     settings: Tables
 
-    def weights(self, piece: str) -> str:
-        """The address of a piece's file."""
-        return str(self.folder / f"{piece}.safetensors")
+    def part(self, use: str, piece: str) -> dict[str, Any]:
+        """The table of a part: its settings and the address of its file."""
+        return {"use": use, **self.settings[piece], "weights": str(self.folder / f"{piece}.safetensors")}
+
+    @property
+    def size(self) -> int:
+        """Pixels of a picture's side, by the transformer's grid and the levels of a tokenizer that is a VQGAN."""
+        stride = 2 ** (len(self.settings["tokenizer"]["multipliers"]) - 1)
+        return self.settings["transformer"]["grid"][0] * stride
+
+
+def model_and_drawing(base: Settings, text_encoder: Settings, prompt: str) -> Recipes:
+    """The recipes of a model of one stage: the model itself, and one that draws that prompt with it."""
+    return {
+        "model.yaml": {"stages": {"base": base}, "text_encoder": text_encoder},
+        "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": prompt},
+    }
 
 
 @dataclass(frozen=True)

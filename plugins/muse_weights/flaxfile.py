@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,6 +20,8 @@ ENDINGS = ("", ".msgpack", ".npz")
 ARRAY, SCALAR = 1, 3
 """The extension types of flax.serialization that hold an array: its shape, its type's name, its bytes."""
 TYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64", "int32", "int64", "bool")}
+
+Array = TypeVar("Array")
 
 
 class Packed:
@@ -45,13 +47,9 @@ def opened(file: Path, unwrap: tuple[str, ...] = ()) -> Tensors:
     if file.suffix == ".npz":
         return _archive(file, unwrap)
     tree = _unpacked(file)
-    for key in unwrap:
-        if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
-            tree = tree[key]
-            break
     if not isinstance(tree, Mapping):
         raise UserError(f"{file} holds a {type(tree).__name__}, no tree of arrays; it is another model's")
-    arrays = dict(_leaves(tree))
+    arrays = _unwrapped(dict(_leaves(tree)), unwrap)
     return Tensors({name: array.shape for name, array in arrays.items()}, lambda name: arrays[name].tensor())
 
 
@@ -88,10 +86,14 @@ def _archive(file: Path, unwrap: tuple[str, ...]) -> Tensors:
             arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
     except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise UserError(f"{file} is no archive of arrays, or is damaged ({error}); fetch it again") from error
-    for key in unwrap:
-        if inside := {
-            name.removeprefix(f"{key}/"): each for name, each in arrays.items() if name.startswith(f"{key}/")
-        }:
-            arrays = inside
-            break
+    arrays = _unwrapped(arrays, unwrap)
     return Tensors({name: list(array.shape) for name, array in arrays.items()}, arrays.__getitem__)
+
+
+def _unwrapped(arrays: dict[str, Array], unwrap: tuple[str, ...]) -> dict[str, Array]:
+    """Those below the first of the keys that there is, by their paths from there; all where there is none."""
+    for key in unwrap:
+        below = f"{key}/"
+        if inside := {name.removeprefix(below): each for name, each in arrays.items() if name.startswith(below)}:
+            return inside
+    return arrays

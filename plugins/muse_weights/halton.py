@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
-from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.dialect import Dialect, Imported, Recipes, model_and_drawing
 from muse_weights.maskgit import NAMES
+from muse_weights.sizes import heads_of, how_many, square_grid
 from muse_weights.table import Found, Piece, Rule
 from muse_weights.tokenizers import LLAMAGEN_VQ
 
@@ -41,19 +41,14 @@ RULES = (
 def transformer(found: Found) -> dict[str, Any]:
     """Our transformer's settings, by the shapes."""
     shapes, layer = found.shapes, "transformer.layers.{}.ff.w1.weight"
-    (rows, width), places = shapes["tok_emb.weight"], shapes["pos_emb.weight"][0]
-    side = round(places**0.5)
-    if side**2 != places:
-        raise ValueError(f"positions of a square grid: it has {places}")
-    if width not in HEADS:
-        raise ValueError(f"one of the known widths {', '.join(map(str, HEADS))}: it has {width}")
+    rows, width = shapes["tok_emb.weight"]
     return {
         "codebook_size": rows - 1,
         "classes": shapes["cls_emb.weight"][0] - 1,
-        "grid": [side, side],
+        "grid": square_grid(shapes["pos_emb.weight"][0]),
         "width": width,
-        "layers": next(number for number in count() if layer.format(number) not in shapes),
-        "heads": HEADS[width],
+        "layers": how_many(layer, shapes),
+        "heads": heads_of(width, HEADS),
         "mlp": shapes[layer.format(0)][0],
         "registers": shapes.get("reg_tokens.weight", [0])[0],
     }
@@ -61,21 +56,16 @@ def transformer(found: Found) -> dict[str, Any]:
 
 def recipes(imported: Imported) -> Recipes:
     """The model by their example's settings of sampling, and a recipe that draws with it."""
-    settings = imported.settings
-    made = settings["transformer"]
     base = {
-        "size": made["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
-        "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
-        "transformer": {"use": "halton-maskgit", **made, "weights": imported.weights("transformer")},
+        "size": imported.size,
+        "tokenizer": imported.part("vqgan", "tokenizer"),
+        "transformer": imported.part("halton-maskgit", "transformer"),
         "schedule": "arccos",
         "sampler": {"use": "halton", "steps": 32, "sampling_temperature": [1.0, 0.83], "roll": True},
         "guidance": {"use": "cfg", "scale": 2.0, "schedule": "constant"},
     }
-    encoder = {"use": "class", "classes": made["classes"], "names": NAMES}
-    return {
-        "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
-        "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "golden retriever"},
-    }
+    encoder = {"use": "class", "classes": imported.settings["transformer"]["classes"], "names": NAMES}
+    return model_and_drawing(base, encoder, "golden retriever")
 
 
 HALTON_MASKGIT = Dialect(

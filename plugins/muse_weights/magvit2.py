@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from muse_weights.dialect import Dialect, Imported, Recipes
-from muse_weights.table import Found, Piece, Rule
+from muse_weights.sizes import multipliers
+from muse_weights.table import Found, Piece, Rule, Settings
 from muse_weights.vqgan import MODULE, count_blocks
 
 RULES = (
@@ -25,7 +26,7 @@ RULES = (
 """Their Encoder and Decoder to our part `magvit2`; level n grows by our n - 1."""
 
 
-def places(settings: Any) -> dict[str, str]:
+def places(settings: Settings) -> dict[str, str]:
     """Our names by those that the table gives."""
     growing = {f"decoder.grow{level}": f"decoder.grow.{level - 1}" for level in range(1, len(settings["multipliers"]))}
     return {"encoder": "encoder", "decoder": "decoder", **growing}
@@ -37,18 +38,17 @@ def tokenizer(found: Found) -> dict[str, Any]:
     channels, bits = shapes["encoder.conv_in.weight"][0], shapes["encoder.conv_out.weight"][0]
     levels = count_blocks(block.format("{}", 0), shapes)
     wide = [shapes[f"{block.format(level, 0)}.conv1.weight"][0] for level in range(levels)]
-    if not wide or any(each % channels for each in wide):
-        raise ValueError(f"levels whose channels are multiples of {channels}")
-    multipliers = [each // channels for each in wide]
-    blocks = count_blocks(block.format(0, "{}"), shapes)
-    return {"bits": bits, "channels": channels, "multipliers": multipliers, "blocks": blocks}
+    return {
+        "bits": bits,
+        "channels": channels,
+        "multipliers": multipliers(channels, wide),
+        "blocks": count_blocks(block.format(0, "{}"), shapes),
+    }
 
 
 def recipes(imported: Imported) -> Recipes:
     """A tokenizer, for other recipes to take as `tokenizer: {extends: FOLDER/model.yaml}`."""
-    return {
-        "model.yaml": {"use": "magvit2", **imported.settings["tokenizer"], "weights": imported.weights("tokenizer")}
-    }
+    return {"model.yaml": imported.part("magvit2", "tokenizer")}
 
 
 OPEN_MAGVIT2 = Dialect(

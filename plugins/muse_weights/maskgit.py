@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 from muse_weights import maskgit_vqgan
-from muse_weights.dialect import Dialect, Imported, Recipes
+from muse_weights.dialect import Dialect, Imported, Recipes, model_and_drawing
+from muse_weights.sizes import how_many, square_grid
 from muse_weights.table import Change, Found, Piece, Rule
 
 CLASSES, HEADS = 1000, 16
@@ -79,18 +79,15 @@ def torch_settings(found: Found) -> dict[str, Any]:
 
 
 def _settings(words: list[int], positions: list[int], heads: int, layer: str, found: Found, mlp: int) -> dict[str, Any]:
-    (rows, width), places = words, positions[0] - 1
-    side = round(max(places, 0) ** 0.5)
-    if side < 1 or side**2 != places:
-        raise ValueError(f"positions of a square grid and of a class in front of it: it has {positions[0]}")
+    (rows, width), grid = words, square_grid(positions[0], front=1)
     if rows <= CLASSES + 1:
         raise ValueError(f"rows for codes before {CLASSES} classes and MASK: its table has {rows}")
     return {
         "codebook_size": rows - CLASSES - 1,
         "classes": CLASSES,
-        "grid": [side, side],
+        "grid": grid,
         "width": width,
-        "layers": next(number for number in count() if layer.format(number) not in found.shapes),
+        "layers": how_many(layer, found.shapes),
         "heads": heads,
         "mlp": mlp,
     }
@@ -103,20 +100,15 @@ def model(size: int, tree: bool) -> Dialect:
 
     def recipes(imported: Imported) -> Recipes:
         """The model by the paper's settings of sampling, and a recipe that draws with it."""
-        settings = imported.settings
         base = {
-            "size": settings["transformer"]["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
-            "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
-            "transformer": {"use": "maskgit", **settings["transformer"], "weights": imported.weights("transformer")},
+            "size": imported.size,
+            "tokenizer": imported.part("vqgan", "tokenizer"),
+            "transformer": imported.part("maskgit", "transformer"),
             "schedule": "cosine",
             "sampler": {"use": "confidence", "steps": STEPS[size], "temperature": 4.5},
             "guidance": "none",
         }
-        encoder = {"use": "class", "classes": CLASSES, "names": NAMES}
-        return {
-            "model.yaml": {"stages": {"base": base}, "text_encoder": encoder},
-            "generate.yaml": {"extends": "model.yaml", "use": "generate", "prompt": "golden retriever"},
-        }
+        return model_and_drawing(base, {"use": "class", "classes": CLASSES, "names": NAMES}, "golden retriever")
 
     return Dialect(
         about=f"MaskGIT {size}, class-conditional, in {whose}",

@@ -5,11 +5,11 @@ Its other torch forms, which count blocks by level, are in `muse_weights.tokeniz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 from muse_weights.dialect import Dialect
+from muse_weights.sizes import how_many, multipliers
 from muse_weights.table import Found, Piece, Rule, Settings
 from muse_weights.tokenizers import STARTS, recipes
 from muse_weights.vqgan import decoder_layers, encoder_layers
@@ -68,8 +68,8 @@ def places(settings: Settings) -> dict[str, str]:
 def flax(found: Found) -> dict[str, Any]:
     """Our VQGAN's settings, by the shapes of a tree."""
     shapes = found.shapes
-    levels = _count("decoder/Conv_{}/kernel", shapes) - 1
-    number = _count("encoder/ResBlock_{}/Conv_0/kernel", shapes)
+    levels = how_many("decoder/Conv_{}/kernel", shapes) - 1
+    number = how_many("encoder/ResBlock_{}/Conv_0/kernel", shapes)
     if levels < 1 or number % (levels + 1) or not number:
         raise ValueError(f"as many blocks at each level: there are {number} at {levels} levels and in the middle")
     blocks = number // (levels + 1)
@@ -80,21 +80,19 @@ def flax(found: Found) -> dict[str, Any]:
 def torch_settings(found: Found) -> dict[str, Any]:
     """Likewise, of maskgit-torch's file."""
     shapes = found.shapes
-    levels = _count("encoder.res_blocks.{}.0.conv0.weight", shapes) - 1
-    blocks = _count("encoder.res_blocks.0.{}.conv0.weight", shapes)
+    levels = how_many("encoder.res_blocks.{}.0.conv0.weight", shapes) - 1
+    blocks = how_many("encoder.res_blocks.0.{}.conv0.weight", shapes)
     wide = [shapes[f"encoder.res_blocks.{level}.0.conv0.weight"][0] for level in range(levels)]
     return _settings(shapes["encoder.conv_in.weight"][0], wide, blocks, shapes["quantizer.codebook.weight"])
 
 
 def _settings(channels: int, wide: list[int], blocks: int, codes: list[int]) -> dict[str, Any]:
-    if not wide or any(each % channels for each in wide):
-        raise ValueError(f"levels whose channels are multiples of {channels}")
     size, width = codes
     return {
         "codebook_size": size,
         "code_width": width,
         "channels": channels,
-        "multipliers": [each // channels for each in wide],
+        "multipliers": multipliers(channels, wide),
         "blocks": blocks,
         "decoder_blocks": blocks,
         "maskgit": True,
@@ -103,11 +101,6 @@ def _settings(channels: int, wide: list[int], blocks: int, codes: list[int]) -> 
         "ema": 0.0,
         "revive_after": 0,
     }
-
-
-def _count(name: str, shapes: Mapping[str, list[int]]) -> int:
-    """How many tensors there are of that name, {} standing for 0, 1, 2 ..."""
-    return next(number for number in count() if name.format(number) not in shapes)
 
 
 def piece(tree: bool, file: str = "") -> Piece:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from muse_studio import parts
-from muse_weights.dialect import Dialect, Imported, Recipes, Tables
+from muse_weights.dialect import Dialect, Imported, Recipes, Tables, model_and_drawing
 from muse_weights.maskgit import CLASSES, NAMES
+from muse_weights.sizes import heads_of, how_many, square_grid
 from muse_weights.table import Found, Piece, Rule
 from muse_weights.tokenizers import MASKGIT_VQGAN
 
@@ -57,31 +58,31 @@ RULES = (
 
 def text(found: Found) -> dict[str, Any]:
     """Our `uvit`'s settings, by the shapes."""
-    positions = found.shapes["token_emb.position_embeddings.weight"][0]
     codes = found.shapes["token_emb.word_embeddings.weight"][0] - 1
     told = {"text_width": found.shapes["context_embed.weight"][1], "text_positions": ENCODER["length"]}
-    return {"codebook_size": codes, **told, **_settings(found, positions)}
+    return {"codebook_size": codes, **told, **_settings(found, front=0)}
 
 
 def of_class(found: Found) -> dict[str, Any]:
     """Our `uvit-class`'s settings, by the shapes."""
-    positions = found.shapes["token_emb.position_embeddings.weight"][0] - 1
-    codes = found.shapes["token_emb.word_embeddings.weight"][0] - CLASSES - 2
+    rows = found.shapes["token_emb.word_embeddings.weight"][0]
+    codes = rows - CLASSES - 2
     if codes < 1:
-        raise ValueError(f"rows for codes, MASK, {CLASSES} classes and none of them: its table has {codes + 1002}")
-    return {"codebook_size": codes, "classes": CLASSES, **_settings(found, positions)}
+        raise ValueError(f"rows for codes, MASK, {CLASSES} classes and none of them: its table has {rows}")
+    return {"codebook_size": codes, "classes": CLASSES, **_settings(found, front=1)}
 
 
-def _settings(found: Found, places: int) -> dict[str, Any]:
+def _settings(found: Found, front: int) -> dict[str, Any]:
+    """What both have; `front`: positions before the grid's."""
     shapes, layer = found.shapes, "in_blocks.{}.mlp.fc1.weight"
     mlp, width = shapes[layer.format(0)]
-    side = round(max(places, 0) ** 0.5)
-    if side < 1 or side**2 != places:
-        raise ValueError(f"positions of a square grid: it has {places}")
-    if width not in HEADS:
-        raise ValueError(f"one of the known widths {', '.join(map(str, HEADS))}: it has {width}")
-    half = next(number for number in count() if layer.format(number) not in shapes)
-    return {"grid": [side, side], "width": width, "layers": 2 * half + 1, "heads": HEADS[width], "mlp": mlp}
+    return {
+        "grid": square_grid(shapes["token_emb.position_embeddings.weight"][0], front),
+        "width": width,
+        "layers": 2 * how_many(layer, shapes) + 1,
+        "heads": heads_of(width, HEADS),
+        "mlp": mlp,
+    }
 
 
 def empty(folder: Path, settings: Tables) -> dict[str, Tensor]:
@@ -93,34 +94,22 @@ def empty(folder: Path, settings: Tables) -> dict[str, Tensor]:
 def recipes(imported: Imported) -> Recipes:
     """The model by their settings of sampling, and a recipe that draws with it."""
     settings = imported.settings
-    made, reads = settings["transformer"], "text_encoder" in settings
+    reads = "text_encoder" in settings
     base = {
-        "size": made["grid"][0] * 2 ** (len(settings["tokenizer"]["multipliers"]) - 1),
-        "tokenizer": {"use": "vqgan", **settings["tokenizer"], "weights": imported.weights("tokenizer")},
-        "transformer": {
-            "use": "uvit" if reads else "uvit-class",
-            **made,
-            "weights": imported.weights("transformer"),
-        },
+        "size": imported.size,
+        "tokenizer": imported.part("vqgan", "tokenizer"),
+        "transformer": imported.part("uvit" if reads else "uvit-class", "transformer"),
         "schedule": "cosine",
         "sampler": {"use": "gumbel", "steps": 18 if reads else 12, "temperature": 4.5},
         "guidance": {"use": "cfg", "scale": 10.0 if reads else 3.0, "schedule": "linear"},
     }
-    said = {"use": "clip", **settings["text_encoder"], "width": made["text_width"]} if reads else None
-    return {
-        "model.yaml": {
-            "stages": {"base": base},
-            "text_encoder": said or {"use": "class", "classes": CLASSES, "names": NAMES},
-        },
-        "generate.yaml": {
-            "extends": "model.yaml",
-            "use": "generate",
-            "prompt": "a green train is coming down the tracks" if reads else "golden retriever",
-        },
-    }
+    if not reads:
+        return model_and_drawing(base, {"use": "class", "classes": CLASSES, "names": NAMES}, "golden retriever")
+    encoder = {"use": "clip", **settings["text_encoder"], "width": settings["transformer"]["text_width"]}
+    return model_and_drawing(base, encoder, "a green train is coming down the tracks")
 
 
-def pieces(part: str, settings: Any, made: tuple[str, ...] = ()) -> tuple[Piece, ...]:
+def pieces(part: str, settings: Callable[[Found], dict[str, Any]], made: tuple[str, ...] = ()) -> tuple[Piece, ...]:
     """The tokenizer, and the transformer that is our part of that name."""
     dropped = (r"token_emb\.position_ids",)  # 0, 1, 2 ...
     return (

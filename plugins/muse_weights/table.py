@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 Settings = Mapping[str, Any]
@@ -177,8 +178,6 @@ def differences(found: Match, shapes: Mapping[str, list[int]], wanted: Mapping[s
 
 def _shape(origins: list[Origin], shapes: Mapping[str, list[int]]) -> list[int]:
     """The shape that tensors have once they are changed and stacked; [] where they can't be."""
-    import torch
-
     try:
         changed = [CHANGES[each.rule.change](torch.empty(shapes[each.name], device="meta")) for each in origins]
     except (IndexError, RuntimeError):  # of fewer or more axes than the rule changes
@@ -190,7 +189,5 @@ def _shape(origins: list[Origin], shapes: Mapping[str, list[int]]) -> list[int]:
 
 def made(origins: list[Origin], read: Callable[[str], Tensor]) -> Tensor:
     """One tensor of ours, from what `read` gives by the source's names."""
-    import torch
-
     changed = [CHANGES[each.rule.change](read(each.name)) for each in origins]
     return changed[0] if len(changed) == 1 else torch.cat(changed)

@@ -78,8 +78,7 @@ def llamagen(found: Found) -> dict[str, Any]:
 
 def recipes(imported: Imported) -> Recipes:
     """A tokenizer, for other recipes to take as `tokenizer: {extends: FOLDER/model.yaml}`."""
-    set_so = imported.settings["tokenizer"]
-    return {"model.yaml": {"use": "vqgan", **set_so, "weights": imported.weights("tokenizer")}}
+    return {"model.yaml": imported.part("vqgan", "tokenizer")}
 
 
 def tokenizer(

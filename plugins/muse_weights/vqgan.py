@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import count
 from typing import Any
 
+from muse_weights.sizes import how_many, multipliers
 from muse_weights.table import Found, Rule, Settings
 
 ACTIVATION = ""
@@ -93,15 +93,13 @@ def settings(
     channels, latents = shapes["encoder.conv_in.weight"][0], shapes["encoder.conv_out.weight"][0]
     levels = count_blocks(encoder.format("{}", 0), shapes)
     wide = [shapes[f"{encoder.format(level, 0)}.conv1.weight"][0] for level in range(levels)]
-    if not wide or any(each % channels for each in wide):
-        raise ValueError(f"levels whose channels are multiples of {channels}")
     size, width = shapes[codes]
     return {
         "codebook_size": size,
         "code_width": width,
         "latent_width": None if latents == width else latents,
         "channels": channels,
-        "multipliers": [each // channels for each in wide],
+        "multipliers": multipliers(channels, wide),
         "blocks": count_blocks(encoder.format(0, "{}"), shapes),
         "decoder_blocks": count_blocks(decoder, shapes),
         "attention": any(".q." in name for name in shapes),
@@ -113,4 +111,4 @@ def settings(
 
 def count_blocks(block: str, shapes: Mapping[str, list[int]]) -> int:
     """How many blocks there are of that name, {} standing for 0, 1, 2 ..."""
-    return next(number for number in count() if f"{block.format(number)}.conv1.weight" not in shapes)
+    return how_many(f"{block}.conv1.weight", shapes)

@@ -83,7 +83,7 @@ def test_the_observer_hears_every_observing_hook(observer):
         arguments = dict.fromkeys(inspect.signature(hook_points()[name]).parameters, 1)
         getattr(registry.hook, name)(**arguments)
         assert observer.calls[-1] == (name, arguments)
-    assert len(observer.calls) == len(hooks) == 6
+    assert len(observer.calls) == len(hooks) == 7
 
 
 def test_every_fixture_can_be_had(tiny_stages, tiny_text_encoder, tiny_dataset, tiny_predict):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from runs import same_tensors
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import muse_studio
@@ -168,8 +169,41 @@ def test_what_can_not_be_loaded(tmp_path):
     for name in ("torn", "weights.safetensors", "missing"):
         with pytest.raises(UserError, match="holds no canvas that can be read"):
             Canvas.load(tmp_path / name, model())
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="could not be written"):
         canvas().save(tmp_path / "weights.safetensors" / "canvas")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("[", "Expecting value"),
+        ("{}", "'did'"),
+        ("7", "'int' object is not subscriptable"),
+        ('{"did": [{}], "place": 1, "seed": 0, "dilate": 1, "recipe": null}', "it stands at action 1 of 1"),
+        ('{"did": [], "place": 0, "seed": 0, "dilate": 1, "recipe": null}', "it stands at action 0 of 0"),
+        ('{"did": [{}], "place": 0, "dilate": 1, "recipe": null}', "'seed'"),
+    ],
+)
+def test_a_file_that_says_it_is_a_canvas_and_is_none(tmp_path, told, reason):
+    save_file({"0.codes.base": torch.zeros(1)}, tmp_path / "odd", {"muse_canvas": told})
+    with pytest.raises(UserError, match=rf"odd holds no canvas that can be read \({reason}.*; give a file of Canvas.s"):
+        Canvas.load(tmp_path / "odd", model())
+
+
+def test_a_canvas_that_lacks_grids_is_of_no_model(tmp_path):
+    path = canvas().save(tmp_path / "canvas.safetensors")
+    with safe_open(path, "pt") as file:
+        told, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del tensors["0.frozen.base"]
+    save_file(tensors, path, told)
+    with pytest.raises(UserError, match="of a model with other stages or grids"):
+        Canvas.load(path, model())
+
+
+def test_a_saved_canvas_is_a_file_that_others_may_read_where_the_umask_lets_them(tmp_path):
+    (tmp_path / "other").touch()
+    path = canvas().save(tmp_path / "canvas.safetensors")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_regions_that_can_not_be():

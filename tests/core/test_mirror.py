@@ -56,6 +56,22 @@ def test_a_torn_copy_is_passed_over(tmp_path, address):
     assert checkpoint.newest(out / "checkpoints").name == "step-0000003"
 
 
+def test_what_is_no_checkpoint_there_is_passed_over(tmp_path, address):
+    out = tmp_path / "out"
+    for step in (3, 6, 9):
+        checkpoint.save(out / "checkpoints", step, *parts(step), keep=1)
+        if step == 3:
+            system, root = fsspec.url_to_fs(address)
+            system.makedirs(f"{root}/checkpoints/step-of-mine", exist_ok=True)
+            system.pipe_file(f"{root}/checkpoints/step-of-mine/notes.txt", b"notes")
+        mirror.send(out, address, keep=1)
+    there = {path.rstrip("/").rsplit("/", 1)[-1] for path in system.ls(f"{root}/checkpoints", detail=False)}
+    assert there == {"step-of-mine", "step-0000009"}
+    shutil.rmtree(out)
+    mirror.fetch(out, address)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-0000009"]
+
+
 def test_weights_are_copied_by_name(tmp_path, address):
     file = tmp_path / "net.safetensors"
     file.write_bytes(b"weights")

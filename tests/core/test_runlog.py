@@ -1,14 +1,11 @@
 """A run's log: every row, whole at every moment, whatever happened to the run before."""
 
 import csv
-import io
-import re
 
 import pytest
-from rich.console import Console
 
 from muse_studio.errors import UserError
-from muse_studio.runlog import Log, tell, watch
+from muse_studio.runlog import Log
 
 
 @pytest.fixture
@@ -63,22 +60,3 @@ def test_a_strange_table_is_told(path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"log\.csv is not a log that a run wrote .*; move it away"):
         Log(path, 10)
-
-
-def test_lines_where_there_is_no_terminal(capsys):
-    with watch("base", 0, 50, speaks=True) as show:
-        show({"step": 20, "loss": 0.123456, "seconds": 2.0})
-    assert capsys.readouterr().err == "base 20/50  loss 0.1235  seconds 2  left 0:01:00\n"
-
-
-def test_a_bar_on_a_terminal(monkeypatch):
-    shown = Console(force_terminal=True, width=120, file=io.StringIO())
-    monkeypatch.setattr("muse_studio.runlog.Console", lambda stderr: shown)
-    with watch("base [a]", 10, 50, speaks=True) as show:
-        show({"step": 20, "loss": 0.123456, "seconds": 120.0})
-    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.file.getvalue()).replace("\r", "\n").strip().splitlines()[-1]
-    assert re.fullmatch(r"base \[a\] \S+ 20/50 loss 0\.1235  seconds 120  left 1:00:00\s*", last)
-
-
-def test_a_share_is_told_in_percent_and_a_row_without_a_time_has_none_left():
-    assert tell({"step": 1, "loss": 2.0, "mfu": 0.41234}, 9) == "loss 2  mfu 41.2%"

@@ -59,10 +59,10 @@ OTHERS = {
 COUNTS = {
     "inline": 35,
     RUN: 54,
-    CHECKED: 23,
-    INSTALLED: 8,
+    CHECKED: 26,
+    INSTALLED: 9,
     ELSEWHERE: 2,
-    NOT_RUN: 7,
+    NOT_RUN: 8,
     SHOWN: 9,
     "python": 11,
     "yaml": 13,

@@ -17,10 +17,11 @@ from muse_studio.registry import Registry
 from muse_studio.scaffold import new
 
 ROOT = Path(__file__).parents[2]
-HOOKS = 18
+HOOKS = 19
 OBSERVERS = {
     "muse_started": ["task"],
     "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
+    "muse_progress": ["label", "done", "total", "over"],
     "muse_finished": ["task", "result"],
     "muse_failed": ["task", "error"],
     "muse_prompt": ["prompt"],

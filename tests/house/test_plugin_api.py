@@ -26,6 +26,7 @@ HOOKS = {
     "muse_tasks": [],
     "muse_started": ["task"],
     "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
+    "muse_progress": ["label", "done", "total", "over"],
     "muse_finished": ["task", "result"],
     "muse_failed": ["task", "error"],
     "muse_prompt": ["prompt"],
@@ -53,7 +54,7 @@ def taken(function):
 
 
 def test_the_version_is_the_documented_one():
-    assert muse_studio.API == "1.0"
+    assert muse_studio.API == "1.1"
     assert f"now **{muse_studio.API}**" in DOCUMENT
 
 

@@ -213,18 +213,6 @@ def test_a_missing_device_is_told(stages, encoder, tmp_path):
         Generate(stages, encoder, "a cat", out=str(tmp_path), device="abacus")()
 
 
-def test_progress_shows_itself_on_stderr_after_a_while_only(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with ProgressBar(2, patience=60) as bar:
-        bar.advance("short work")
-    assert capsys.readouterr() == ("", "")
-    with ProgressBar(2, patience=0) as bar:
-        bar.advance("long work")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "long work" in err
-
-
 def test_no_gradient_is_kept(stages, encoder, notes, tmp_path):
     Generate(stages, encoder, "a cat", out=str(tmp_path))(notes)
     assert all(step["tokens"].is_inference() for step in notes.steps)

@@ -58,6 +58,15 @@ def test_a_lost_shard_is_named(t5_encoder_folder, tmp_path):
         T5(str(folder))(["a cat"])
 
 
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": ["a"]}'])
+def test_an_index_that_says_nothing_is_told(t5_encoder_folder, tmp_path, index):
+    folder = tmp_path / "t5"
+    shutil.copytree(t5_encoder_folder, folder)
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"has a model\.safetensors\.index\.json that does not say which files hold"):
+        T5(str(folder))(["a cat"])
+
+
 def hub_that(monkeypatch, cache, remote):
     """A stand-in for the hub's client: what each answers, a folder or an error; it writes down who was asked."""
     asked = []

@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from muse_transformer.attention import CrossAttention, HeadNorm, attend, merge, split
+from muse_transformer.attention import CrossAttention, HeadNorm, attend
+
+from muse_studio.layers import merge_heads, split_heads
 
 
 def draw(*shape, seed=0):
@@ -40,9 +42,9 @@ def test_drawing_takes_the_fused_kernel(monkeypatch):
 
 def test_heads_are_split_and_merged_back():
     x = draw(2, 5, 12)
-    assert split(x, 3).shape == (2, 3, 5, 4)
-    assert torch.equal(split(x, 3)[1, 2, 4], x[1, 4, 8:12])
-    assert torch.equal(merge(split(x, 3)), x)
+    assert split_heads(x, 3).shape == (2, 3, 5, 4)
+    assert torch.equal(split_heads(x, 3)[1, 2, 4], x[1, 4, 8:12])
+    assert torch.equal(merge_heads(split_heads(x, 3)), x)
 
 
 def test_a_head_norm_by_hand():

@@ -1,0 +1,1 @@
+"""Progress bars on a terminal, and a training's lines elsewhere."""

@@ -1,0 +1,44 @@
+"""What an evaluation leaves: for people a table and a contact sheet, for programs JSON."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from muse_studio.files import replacing
+from muse_studio.provenance import Provenance, write_png
+
+WIDTH = 88
+"""Letters of a table's line."""
+
+
+class Measured(Protocol):
+    """The result of an evaluation, of whichever kind."""
+
+    sheet: Image.Image
+
+    def to_json(self) -> str:
+        """Its numbers and their definitions."""
+
+
+def write(result: Measured, out: Path, said: Provenance) -> list[Path]:
+    """Write metrics.json and sheet.png into a folder, each whole or not at all, and return both."""
+    metrics, sheet = out / "metrics.json", out / "sheet.png"
+    write_png(result.sheet, sheet, said)
+    with replacing(metrics) as aside:
+        aside.write_text(result.to_json(), encoding="utf-8")
+    return [metrics, sheet]
+
+
+def printed(tables: list[Table], paths: list[Path]) -> str:
+    """Tables as text, and behind them the files, a line each."""
+    text = io.StringIO()
+    console = Console(file=text, width=WIDTH)
+    for table in tables:
+        console.print(table)
+    return "\n".join([text.getvalue().rstrip(), *map(str, paths)])
