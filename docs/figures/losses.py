@@ -25,7 +25,7 @@ class Curve(NamedTuple):
 CURVES = (
     Curve("tokenizer: mean error of pixels", "pixels", ("emoji-tokenizer",), None),
     Curve("base transformer: loss", "loss", ("emoji-base", "emoji-base-2"), 8.32),
-    Curve("super-resolution transformer: loss", "loss", ("emoji-superres", "emoji-superres-2"), 8.32),
+    Curve("super-resolution transformer: loss", "loss", ("emoji-superres", "emoji-superres-2", "emoji-superres-3"), 8.32),
 )
 
 
@@ -37,11 +37,11 @@ def read(log: str, number: str) -> tuple[list[float], list[float]]:
 
 
 def draw(path: Path) -> None:
-    """All panels side by side; a second run stands behind the first, in another colour."""
+    """All panels side by side; a further run stands behind the one before, in another colour."""
     figure = Figure((11, 3.4), layout="constrained")
     for panel, curve in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
         begin = 0.0
-        for log, colour in zip(curve.logs, ("#1f4e8c", "#c0392b"), strict=False):
+        for log, colour in zip(curve.logs, ("#1f4e8c", "#c0392b", "#2e8b57"), strict=False):
             steps, values = read(log, curve.number)
             shifted = [begin + step for step in steps]
             smooth = moving_mean(values, len(values) // SMOOTH)
