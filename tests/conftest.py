@@ -7,7 +7,8 @@ import os
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported, which reads it then
-os.environ.pop("MUSE_OBSERVERS", None)  # of whoever runs the tests
+for name in ("MUSE_OBSERVERS", "MUSE_TRACE", "MUSE_TRACEBACK", "MUSE_WITHOUT"):
+    os.environ.pop(name, None)  # of whoever runs the tests
 
 settings.register_profile("muse_studio", deadline=None, derandomize=True)
 settings.load_profile("muse_studio")

@@ -14,8 +14,6 @@ from muse_studio.cli import main
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a test works in."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MUSE_WITHOUT", "MUSE_TRACEBACK", "MUSE_TRACE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
     return tmp_path
 

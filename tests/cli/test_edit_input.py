@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bomb import bomb
 from PIL import Image
 
 from muse_studio.picture import PICTURE_KEY
@@ -24,18 +23,6 @@ def photo(here):
     Image.fromarray(noise).save("photo.png")
     Image.new("L", (48, 36)).save("black.png")
     return noise
-
-
-def bomb(side: int) -> bytes:
-    """A PNG of a few bytes that says that it has side x side pixels."""
-    made = b"\x89PNG\r\n\x1a\n"
-    for chunk in (
-        b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0),
-        b"IDAT" + zlib.compress(b"\0"),
-        b"IEND",
-    ):
-        made += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return made
 
 
 @pytest.mark.parametrize(

@@ -609,8 +609,10 @@ def test_a_good_part_keeps_every_promise(contract):
 
 @pytest.mark.parametrize("contract", GOOD)
 def test_every_promise_is_broken_somewhere_above(contract):
-    broken = {start for tested, start, _, _ in BROKEN if tested in (contract, SCHEDULE)}
-    unbroken = [name for name in names(contract) if not any(name.startswith(f"test_{start}") for start in broken)]
+    """What all kinds promise is broken once, by schedules; a promise of its own is broken by the kind itself."""
+    own = [name for name in names(contract) if contract is SCHEDULE or name not in names(testing.Contract)]
+    broken = {start for tested, start, _, _ in BROKEN if tested is contract}
+    unbroken = [name for name in own if not any(name.startswith(f"test_{start}") for start in broken)]
     assert not unbroken, "a test that nothing fails may be one that nothing can fail"
 
 

@@ -130,8 +130,6 @@ def muse_tasks():
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that a test works in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MUSE_WITHOUT", raising=False)
-    monkeypatch.delenv("MUSE_TRACEBACK", raising=False)
     return tmp_path
 
 

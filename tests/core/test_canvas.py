@@ -16,20 +16,11 @@ from muse_studio.model import Model
 from muse_studio.previews import GREYS
 from muse_studio.problems import RecipeError
 from muse_studio.registry import Registry
-from muse_studio.stage import Stage
-from muse_studio.testing.fakes import (
-    FakeGuidance,
-    FakeSampler,
-    FakeSchedule,
-    FakeTextEncoder,
-    FakeTokenizer,
-    FakeTransformer,
-)
+from muse_studio.testing import FakeSampler, FakeTextEncoder, FakeTokenizer, tiny_stage
 
 
 def stage(size, seed, steps):
-    torch.manual_seed(seed)
-    return Stage(FakeTokenizer(), FakeTransformer(), FakeSchedule(), FakeSampler(steps=steps), FakeGuidance(), size)
+    return tiny_stage(size, seed, sampler=FakeSampler(steps=steps))
 
 
 def model():

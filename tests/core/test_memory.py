@@ -15,7 +15,6 @@ from muse_studio.pickled import unpickled
 from muse_studio.problems import RecipeError
 from muse_studio.recipe import load
 from muse_studio.registry import Registry
-from muse_studio.stage import Stage
 
 GIB = 2**30
 
@@ -143,15 +142,7 @@ def test_a_pickled_file_is_weighed_before_it_is_read(tmp_path, monkeypatch):
 
 
 def test_drawing_needs_room_for_one_picture(monkeypatch):
-    from muse_studio.testing import (
-        FakeGuidance,
-        FakeSampler,
-        FakeSchedule,
-        FakeTokenizer,
-        FakeTransformer,
-    )
-
-    stage = Stage(FakeTokenizer(), FakeTransformer(), FakeSchedule(), FakeSampler(steps=4), FakeGuidance(), size=16)
+    stage = testing.tiny_stage(16, sampler=testing.FakeSampler(steps=4))
     assert one_picture(stage) == 3 * 4 * 16 * stage.tokenizer.codebook_size
     monkeypatch.setattr(memory, "free", lambda device=None: 100)
     with pytest.raises(UserError, match=r"one picture take at least .* 0\.1 KiB free; choose precision"):

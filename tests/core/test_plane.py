@@ -11,19 +11,11 @@ from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
 from muse_studio.plane import Plane, fill, windows
 from muse_studio.stage import Stage
-from muse_studio.testing import fakes
+from muse_studio.testing import fakes, tiny_stage
 
 
 def stage(size: int | list[int], **parts: object) -> Stage:
-    torch.manual_seed(0)
-    made = {
-        "tokenizer": fakes.FakeTokenizer(),
-        "transformer": fakes.FakeTransformer(),
-        "schedule": fakes.FakeSchedule(),
-        "sampler": fakes.FakeSampler(steps=2),
-        "guidance": fakes.FakeGuidance(),
-    }
-    return Stage(**made | parts, size=size)
+    return tiny_stage(size, **{"sampler": fakes.FakeSampler(steps=2)} | parts)
 
 
 TWO = {"base": stage(32), "large": stage(64)}  # 8x8 and 16x16 tokens: cells of 4 pixels, and of 8

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bomb import bomb
 from PIL import Image
 
 from muse_studio.errors import UserError
@@ -100,16 +99,6 @@ def test_of_a_picture_that_moves_the_first_frame_is_taken_and_that_is_said(here,
 def test_every_size_is_kept(here, size):
     Image.new("RGB", size, RED).save("sized.png")
     assert open_picture("sized.png").size == size
-
-
-def bomb(side: int) -> bytes:
-    """A PNG that says that it has side x side pixels, and is a few bytes long."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    data, end = b"IDAT" + zlib.compress(b"\0"), b"IEND"
-    chunks = [
-        struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in (header, data, end)
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def whole() -> bytes:

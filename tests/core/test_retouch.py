@@ -14,8 +14,7 @@ from muse_studio.registry import Registry
 from muse_studio.retouch import Retouch
 from muse_studio.signature import REQUIRED
 from muse_studio.signature import settings as settings_of
-from muse_studio.stage import Stage
-from muse_studio.testing import fakes
+from muse_studio.testing import fakes, tiny_stage
 
 SAMPLERS = [part for part in Registry().parts() if part.kind == "sampler"]
 """As a recipe finds them: one that is new is tested here from its first day."""
@@ -41,18 +40,11 @@ def sampler_of(part):
 
 
 def stages_of(sampler, sizes=(16, 32)):
-    made = {}
-    for name, size in zip(("base", "large", "largest"), sizes, strict=False):
-        torch.manual_seed(len(made))
-        made[name] = Stage(
-            fakes.FakeTokenizer(),
-            fakes.FakeTransformer(),
-            fakes.FakeSchedule(),
-            sampler,
-            fakes.FakeGuidance(),
-            size=size,
-        )
-    return made
+    names = ("base", "large", "largest")[: len(sizes)]
+    return {
+        name: tiny_stage(size, seed, sampler=sampler)
+        for seed, (name, size) in enumerate(zip(names, sizes, strict=True))
+    }
 
 
 def picture(height, width, seed=0):

@@ -4,15 +4,13 @@ import pytest
 import torch
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.stage import Stage, check_fit
+from muse_studio.stage import check_fit
 from muse_studio.testing import (
-    FakeGuidance,
     FakeSampler,
-    FakeSchedule,
     FakeTextEncoder,
-    FakeTokenizer,
     FakeTransformer,
     embedding,
+    tiny_stage,
 )
 
 
@@ -54,17 +52,7 @@ class Watched(FakeTransformer):
 
 def stage(size=16, **parts):
     torch.manual_seed(0)
-    return Stage(
-        **{
-            "tokenizer": FakeTokenizer(),
-            "transformer": Watched(),
-            "schedule": FakeSchedule(),
-            "sampler": FakeSampler(steps=4),
-            "guidance": FakeGuidance(),
-            "size": size,
-            **parts,
-        }
-    )
+    return tiny_stage(size, **{"transformer": Watched(), "sampler": FakeSampler(steps=4)} | parts)
 
 
 def sampled(stage, text, **given):

@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from types import ModuleType
-
-import pytest
-
-EXTENSION = str(Path(__file__).parents[2] / "docs" / "_ext")
-
-
-@pytest.fixture
-def docstrings(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of docs/_ext."""
-    monkeypatch.syspath_prepend(EXTENSION)
-    import docstrings
-
-    assert docstrings.__file__ and docstrings.__file__.startswith(EXTENSION), sys.path
-    return docstrings
-
+import docstrings
 
 WHOLE = """Fill a grid: step by step. It yields all.
 
@@ -38,7 +21,7 @@ Yields int64[B, h, w].
 """
 
 
-def test_the_pieces_of_a_docstring(docstrings: ModuleType) -> None:
+def test_the_pieces_of_a_docstring() -> None:
     found = docstrings.blocks(WHOLE)
     assert [block.sort for block in found] == ["prose", "code", "fields", "prose", "items"]
     assert found[1].lines == ["for tokens in sampler(predict, tokens):", "    show(tokens)"]
@@ -50,19 +33,19 @@ def test_the_pieces_of_a_docstring(docstrings: ModuleType) -> None:
     assert found[3].lines == ["Yields int64[B, h, w]."]
 
 
-def test_the_first_sentence(docstrings: ModuleType) -> None:
+def test_the_first_sentence() -> None:
     assert docstrings.first_sentence(WHOLE) == "Fill a grid: step by step."
     assert docstrings.first_sentence("As e.g. this\ngoes on. Not this.") == "As e.g. this goes on."
     assert docstrings.first_sentence("") == ""
 
 
-def test_marks_are_escaped_but_not_in_code(docstrings: ModuleType) -> None:
+def test_marks_are_escaped_but_not_in_code() -> None:
     assert docstrings.markdown("a_b * [x] `a_b * [x]`") == r"a\_b \* \[x\] `a_b * [x]`"
     assert docstrings.restructured("a_b * `a_b\nc *`") == [r"a\_b \* ``a_b", "c *``", ""]
     assert docstrings.markdown("* one_\n* two") == "* one\\_\n* two"
 
 
-def test_fields_are_a_list(docstrings: ModuleType) -> None:
+def test_fields_are_a_list() -> None:
     assert docstrings.markdown("steps: how many.\nseed: of lots") == "* `steps`: how many.\n* `seed`: of lots"
     assert docstrings.markdown("steps: how many.", fields=False) == ""
     assert docstrings.restructured("steps: how * many.") == [r"* ``steps``: how \* many.", ""]

@@ -81,14 +81,6 @@ def test_npm_that_fails_is_quoted(empty_cache, tmp_path, monkeypatch):
         sources.find(None)
 
 
-def test_drawings_are_kept_and_read_back(packages, empty_cache, monkeypatch):
-    found = pairs(packages)[::30]
-    first = render.load(packages, found, 24)
-    assert first.shape == (14, 24, 24, 4) and first.dtype == np.uint8
-    monkeypatch.setattr(render, "_draw", lambda *given: pytest.fail("drawn again"))
-    assert np.array_equal(render.load(packages, found, 24), first)
-
-
 def test_an_interrupted_drawing_leaves_nothing(packages, empty_cache, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt

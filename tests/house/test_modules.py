@@ -15,9 +15,11 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path i
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 WRITTEN = sorted(
     path
-    for folder in ("muse_studio", "plugins", "recipes", "docs", "tests", ".ci")
+    for folder in ("muse_studio", "plugins", "recipes", "examples", "benchmarks", "docs", "tests", ".ci")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".yaml", ".md", ".ipynb", ".toml", ""} and path.is_file()
+    if path.suffix in {".py", ".tmpl", ".yaml", ".md", ".ipynb", ".toml", ""}
+    and path.is_file()
+    and "_cache/" not in path.as_posix()  # of a tool that ran there
 ) + sorted(path for path in ROOT.glob("*") if path.suffix in {".md", ".toml", ".txt"})
 
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torchvision"}

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from asked import Model
 from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,22 +15,6 @@ from muse_sampling.filling import gumbel, least
 from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, masked_counts
 
 from muse_studio.contracts import MASK
-
-
-class Model:
-    """Logits that depend on every token, on the place and on progress; it counts how often it is asked."""
-
-    def __init__(self, seed, places, codes):
-        generator = torch.Generator().manual_seed(seed)
-        self.place = torch.randn(places, codes, generator=generator) * 2
-        self.code = torch.randn(codes + 1, codes, generator=generator)
-        self.progress = []
-
-    def __call__(self, tokens, progress):
-        self.progress.append(progress)
-        neighbours = self.code[tokens.flatten(1) + 1]  # MASK has row 0
-        mixed = self.place * (0.5 + progress) + neighbours.roll(1, 1) + neighbours.mean(1, keepdim=True)
-        return mixed.view(*tokens.shape, -1)
 
 
 def plain_decode(model, tokens, fraction, steps, temperature, sampling_temperature, top_k, generator):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asked import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.amused import Amused
@@ -40,21 +41,6 @@ KINDS = {
 VARIANTS = [(kind, given) for kind, *variants in KINDS.values() for given in variants]
 every_variant = pytest.mark.parametrize(("kind", "given_"), VARIANTS, ids=str)
 every_kind = pytest.mark.parametrize("kind", [kind for kind, *_ in KINDS.values()])
-
-
-class Model:
-    """Logits that depend on every token, on the place and on progress."""
-
-    def __init__(self, seed, places, codes, normal=False):
-        generator = torch.Generator().manual_seed(seed)
-        self.place = torch.randn(places, codes, generator=generator) * 2
-        self.code = torch.randn(codes + 1, codes, generator=generator)
-        self.normal = normal
-
-    def __call__(self, tokens, progress):
-        neighbours = self.code[tokens.flatten(1) + 1]  # MASK has row 0
-        mixed = self.place * (0.5 + progress) + neighbours.roll(1, 1) + neighbours.mean(1, keepdim=True)
-        return (mixed.log_softmax(-1) if self.normal else mixed).view(*tokens.shape, -1)
 
 
 def fixed(logits):

@@ -1,8 +1,6 @@
-"""The entry module is light, and every name in it leads to a part."""
+"""Every name in the entry module leads to a part that is called as its contract says."""
 
 import inspect
-import subprocess
-import sys
 from importlib import import_module
 
 import pytest
@@ -33,8 +31,3 @@ def test_every_target_is_a_part(hook):
         cls = getattr(import_module(module), name)
         assert list(inspect.signature(cls.__call__).parameters) == list(inspect.signature(protocol.__call__).parameters)
         assert not cls.__doc__.startswith(f"{cls.__name__}("), "the docstring is the one that dataclass makes up"
-
-
-def test_the_entry_module_loads_no_torch():
-    script = "import sys, muse_sampling.plugin; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)

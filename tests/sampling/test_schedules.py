@@ -67,12 +67,6 @@ def test_cosine_of_uniform_numbers_is_muses_mask_density():
     assert (ratios > 0.9).double().mean().item() == pytest.approx(0.287, abs=1e-3)
 
 
-def test_the_input_is_left_alone():
-    progress = torch.tensor([0.0, 0.5, 1.0])
-    Log()(progress)
-    assert progress.tolist() == [0.0, 0.5, 1.0]
-
-
 @pytest.mark.parametrize("schedule", [Log, Exp])
 def test_a_grid_of_one_token_is_refused(schedule):
     with pytest.raises(ValueError, match="tokens is 1; give the number of tokens of a grid, 2 or more"):

@@ -3,54 +3,57 @@
 import pytest
 import torch
 
-from muse_studio.contracts import MASK
-from muse_studio.stage import Stage
-from muse_studio.testing import FakeTextEncoder, FakeTokenizer, FakeTransformer, RecordingObserver
+from muse_studio.contracts import TextEmbedding
+from muse_studio.testing import FakeSampler, FakeTextEncoder, RecordingObserver, tiny_stage
 
 
-class Linear:
-    def __call__(self, progress):
-        return 1 - progress
+class NumberEncoder:
+    """The state is the number that the caption spells."""
+
+    width = 8
+
+    def __call__(self, prompts):
+        states = torch.tensor([float(prompt) for prompt in prompts])[:, None, None].repeat(1, 1, 8)
+        return TextEmbedding(states, torch.ones(len(prompts), 1, dtype=torch.bool))
 
 
-class Shuffled:
-    """Fills the grid in a random order, each place by a draw from the logits."""
+class Knows(torch.nn.Module):
+    """Knows the tokens int64[N, h, w] of numbered pictures by heart; `takes` says which number it takes one for."""
 
-    def __init__(self, steps=4):
-        self.steps = steps
+    codebook_size, text_width = 64, 8
 
-    def __call__(self, predict, tokens, schedule, generator):
-        flat = tokens.flatten(1)
-        order = torch.rand(flat.shape, generator=generator).argsort(1).argsort(1)
-        for step in range(self.steps):
-            probabilities = predict(flat.view_as(tokens), step / self.steps).flatten(1, 2).softmax(-1)
-            drawn = torch.multinomial(probabilities.flatten(0, 1), 1, generator=generator).view_as(flat)
-            now = order < flat.shape[1] * (step + 1) / self.steps
-            flat = torch.where(now & (flat == MASK), drawn, flat)
-            yield flat.view_as(tokens)
+    def __init__(self, tokens, takes):
+        super().__init__()
+        self.tokens, self.takes = tokens, takes
+
+    def condition(self, text, low=None):
+        return (self.takes(text.states[:, 0, 0].long()),)
+
+    def forward(self, tokens, conditioning):
+        return 50.0 * torch.nn.functional.one_hot(self.tokens[conditioning[0]], 64)
 
 
-class Away:
-    """Guidance that doubles the step from the negative prompt to the prompt."""
+@pytest.fixture
+def numbers():
+    """A text encoder that reads numbers."""
+    return NumberEncoder()
 
-    def __call__(self, ask, text, negative, progress):
-        wanted, unwanted = ask(text, negative)
-        return 2 * wanted - unwanted
+
+@pytest.fixture
+def knows():
+    """Makes a transformer: `knows(tokens, takes)`."""
+    return lambda tokens, takes=lambda number: number: Knows(tokens, takes)
 
 
 @pytest.fixture
 def make_stage():
-    def make(size=16, seed=0, **parts):
-        torch.manual_seed(seed)
-        parts = {"transformer": FakeTransformer(), "tokenizer": FakeTokenizer(), "sampler": Shuffled()} | parts
-        return Stage(**parts, schedule=Linear(), guidance=Away(), size=size)
-
-    return make
+    """Makes a stage of fakes that fills its grid in four steps."""
+    return lambda size=16, seed=0, **parts: tiny_stage(size, seed, **{"sampler": FakeSampler(steps=4)} | parts)
 
 
 @pytest.fixture
 def stages(make_stage):
-    return {"base": make_stage(16, seed=1), "large": make_stage([32, 24], seed=2, sampler=Shuffled(2))}
+    return {"base": make_stage(16, seed=1), "large": make_stage([32, 24], seed=2, sampler=FakeSampler(steps=2))}
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from muse_tasks.evaluate import Evaluate
 from muse_tasks.records import load
 from PIL import Image
 
-from muse_studio.contracts import TextEmbedding
 from muse_studio.errors import UserError
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
 
@@ -24,44 +23,22 @@ class Numbered:
         return [{"image": PICTURES[i], "caption": str(i), "group": "even" if i % 2 == 0 else "odd"} for i in numbers]
 
 
-class Folder:
-    def __len__(self):
-        return TOTAL
-
-    def __getitem__(self, index):
-        return {"image": PICTURES[index], "caption": str(index)}
-
-
-class NumberEncoder:
-    """The state is the number that the caption spells."""
-
-    width = 8
-
-    def __call__(self, prompts):
-        states = torch.tensor([float(prompt) for prompt in prompts])[:, None, None].repeat(1, 1, 8)
-        return TextEmbedding(states, torch.ones(len(prompts), 1, dtype=torch.bool))
-
-
-class Knows(torch.nn.Module):
-    """Knows every seen picture by heart, and takes a held-out one for the next held-out one of its group."""
-
-    codebook_size, text_width = 64, 8
-
-    def condition(self, text, low=None):
-        number = text.states[:, 0, 0].long()
-        return (torch.where(number < HELD_OUT, (number + 2) % HELD_OUT, number),)
-
-    def forward(self, tokens, conditioning):
-        return 50.0 * torch.nn.functional.one_hot(TOKENS[conditioning[0]], 64)
+PLAIN = [{"image": picture, "caption": str(number)} for number, picture in enumerate(PICTURES)]
+"""The same as a data set without splits."""
 
 
 @pytest.fixture
-def knowing(make_stage):
-    return {"base": make_stage(16, transformer=Knows())}
+def knowing(make_stage, knows):
+    """Knows every seen picture by heart, and takes a held-out one for the next held-out one of its group."""
+
+    def takes(number):
+        return torch.where(number < HELD_OUT, (number + 2) % HELD_OUT, number)
+
+    return {"base": make_stage(16, transformer=knows(TOKENS, takes))}
 
 
-def test_a_model_that_knows_the_seen_pictures_alone_scores_so(knowing, tmp_path):
-    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=20, batch=7, out=str(tmp_path))()
+def test_a_model_that_knows_the_seen_pictures_alone_scores_so(knowing, numbers, tmp_path):
+    result = Evaluate(knowing, numbers, Numbered(), n=20, batch=7, out=str(tmp_path))()
     metrics = result.metrics
     assert metrics["n"] == {"seen": 20, "held-out": HELD_OUT}
     assert metrics["gallery"] == {"even": 20, "odd": 20}
@@ -81,8 +58,8 @@ def test_a_model_that_knows_the_seen_pictures_alone_scores_so(knowing, tmp_path)
     assert tokenizer["psnr_db"] == {"seen": 100.0, "held-out": 100.0}
 
 
-def test_codes_are_counted_over_the_measured_pictures(knowing, tmp_path):
-    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=TOTAL, out=str(tmp_path))()
+def test_codes_are_counted_over_the_measured_pictures(knowing, numbers, tmp_path):
+    result = Evaluate(knowing, numbers, Numbered(), n=TOTAL, out=str(tmp_path))()
     share = torch.bincount(TOKENS.flatten(), minlength=64) / TOKENS.numel()
     tokenizer = result.metrics["tokenizer"]["base"]
     assert tokenizer["codebook_usage"] == (share > 0).float().mean().item()
@@ -181,8 +158,8 @@ def test_each_stage_s_pictures_are_looked_up_and_shown(make_stage, encoder, tmp_
     assert both.sheet.size[0] > one.sheet.size[0], "a column more"
 
 
-def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, tmp_path):
-    result = Evaluate(knowing, NumberEncoder(), Numbered(), n=10, out=str(tmp_path))()
+def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, numbers, tmp_path):
+    result = Evaluate(knowing, numbers, Numbered(), n=10, out=str(tmp_path))()
     written = json.loads((tmp_path / "metrics.json").read_text())
     definitions = written.pop("definitions")
     assert written == result.metrics
@@ -195,9 +172,9 @@ def test_json_says_what_its_numbers_mean_and_the_table_shows_them(knowing, tmp_p
     assert lines[-2:] == [str(tmp_path / "metrics.json"), str(tmp_path / "sheet.png")]
 
 
-def test_the_sheet_shows_as_many_pairs_as_asked(knowing, tmp_path):
+def test_the_sheet_shows_as_many_pairs_as_asked(knowing, numbers, tmp_path):
     def area(shown):
-        task = Evaluate(knowing, NumberEncoder(), Numbered(), n=8, out=str(tmp_path), shown=shown)
+        task = Evaluate(knowing, numbers, Numbered(), n=8, out=str(tmp_path), shown=shown)
         return task().sheet.size
 
     one, eight = area(1), area(8)
@@ -205,8 +182,8 @@ def test_the_sheet_shows_as_many_pairs_as_asked(knowing, tmp_path):
     assert Image.open(tmp_path / "sheet.png").size == eight
 
 
-def test_a_data_set_without_splits_counts_as_seen_in_one_group(knowing, tmp_path):
-    result = Evaluate(knowing, NumberEncoder(), Folder(), n=10, out=str(tmp_path))()
+def test_a_data_set_without_splits_counts_as_seen_in_one_group(knowing, numbers, tmp_path):
+    result = Evaluate(knowing, numbers, PLAIN, n=10, out=str(tmp_path))()
     assert result.metrics["n"] == {"seen": 10}
     assert result.metrics["gallery"] == {"all": TOTAL}
     assert list(result.metrics["retrieval"]["base"]) == ["seen"]
@@ -214,26 +191,26 @@ def test_a_data_set_without_splits_counts_as_seen_in_one_group(knowing, tmp_path
     assert line.replace("│", " ").split() == ["pictures", "measured", "10", "-", "10"]
 
 
-def test_observers_hear_of_every_sampling_step(knowing, notes, tmp_path):
-    Evaluate(knowing, NumberEncoder(), Numbered(), n=8, batch=8, out=str(tmp_path))(notes)
+def test_observers_hear_of_every_sampling_step(knowing, numbers, notes, tmp_path):
+    Evaluate(knowing, numbers, Numbered(), n=8, batch=8, out=str(tmp_path))(notes)
     assert [(step["stage"], step["step"], len(step["tokens"])) for step in notes.steps] == [
         ("base", step, 8) for step in (1, 2, 3, 4)
     ] * 2
 
 
-def test_an_empty_data_set_is_refused(knowing, tmp_path):
+def test_an_empty_data_set_is_refused(knowing, numbers, tmp_path):
     with pytest.raises(UserError, match="it has no picture to evaluate on"):
-        Evaluate(knowing, NumberEncoder(), [], out=str(tmp_path))()
+        Evaluate(knowing, numbers, [], out=str(tmp_path))()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_a_picture_is_read(knowing, tmp_path):
+def test_a_folder_that_cannot_be_written_is_told_before_a_picture_is_read(knowing, numbers, tmp_path):
     class Never:
         def evaluation(self, split):
             raise AssertionError("a picture was read")
 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"):
-        Evaluate(knowing, NumberEncoder(), Never(), out=str(tmp_path / "file"))()
+        Evaluate(knowing, numbers, Never(), out=str(tmp_path / "file"))()
 
 
 @pytest.mark.parametrize(
@@ -247,11 +224,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_picture_is_read(knowin
         ({"mask_ratios": [0.5, 1.5]}, r"mask_ratios is \[0.5, 1.5\]; give one or more shares above 0 and up to 1"),
     ],
 )
-def test_settings_out_of_range_are_refused_with_the_cure(knowing, settings, message):
+def test_settings_out_of_range_are_refused_with_the_cure(knowing, numbers, settings, message):
     with pytest.raises(ValueError, match=message):
-        Evaluate(knowing, NumberEncoder(), Numbered(), **settings)
+        Evaluate(knowing, numbers, Numbered(), **settings)
 
 
 def test_a_folder_is_read_picture_by_picture():
-    records = load(Folder())["seen"]
+    records = load(PLAIN)["seen"]
     assert [record["caption"] for record in records] == [str(index) for index in range(TOTAL)]

@@ -7,7 +7,7 @@ from muse_tasks.evaluate_edits import EvaluateEdits
 from muse_tasks.generate import Generate
 from muse_tasks.rework import Reworking
 
-from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
 from muse_studio.plane import Plane
 from muse_studio.retouch import Retouch
@@ -44,28 +44,6 @@ class Numbered:
         return cases
 
 
-class NumberEncoder:
-    """The state is the number that the caption spells."""
-
-    width = 8
-
-    def __call__(self, prompts):
-        states = torch.tensor([float(prompt) for prompt in prompts])[:, None, None].repeat(1, 1, 8)
-        return TextEmbedding(states, torch.ones(len(prompts), 1, dtype=torch.bool))
-
-
-class Knows(torch.nn.Module):
-    """Knows the picture of each number by heart, and nothing else."""
-
-    codebook_size, text_width = 64, 8
-
-    def condition(self, text, low=None):
-        return (text.states[:, 0, 0].long(),)
-
-    def forward(self, tokens, conditioning):
-        return 50.0 * torch.nn.functional.one_hot(TOKENS[conditioning[0]], 64)
-
-
 class Prompted:
     """No guidance."""
 
@@ -90,12 +68,12 @@ class Upper:
 
 
 @pytest.fixture
-def knowing(make_stage):
-    stage = make_stage(16, transformer=Knows())
+def knowing(make_stage, knows, numbers):
+    stage = make_stage(16, transformer=knows(TOKENS))
     stage.guidance = Prompted()
 
     def make(editor, **settings):
-        return Edit({"base": stage}, NumberEncoder(), editor, "none.png", **settings)
+        return Edit({"base": stage}, numbers, editor, "none.png", **settings)
 
     return make
 
@@ -220,17 +198,11 @@ def test_observers_hear_of_every_step(knowing, notes, tmp_path):
 
 
 def test_a_data_set_without_edits_is_refused_unless_they_are_left_out(knowing, tmp_path):
-    class Folder:
-        def __len__(self):
-            return TOTAL
-
-        def __getitem__(self, index):
-            return {"image": PICTURES[index], "caption": str(index)}
-
+    plain = [{"image": picture, "caption": str(number)} for number, picture in enumerate(PICTURES)]
     task = knowing(FakeEditor())
     with pytest.raises(UserError, match=r"no edits with known results; .* or mask_free=null"):
-        EvaluateEdits(Folder(), task, task, out=str(tmp_path))()
-    assert EvaluateEdits(Folder(), task, n=2, out=str(tmp_path))().metrics["refilled"]["split"] == "seen"
+        EvaluateEdits(plain, task, task, out=str(tmp_path))()
+    assert EvaluateEdits(plain, task, n=2, out=str(tmp_path))().metrics["refilled"]["split"] == "seen"
 
 
 def test_captions_that_are_all_the_same_are_refused(knowing, tmp_path):

@@ -1,5 +1,7 @@
 """Tiny pretrained models in folders, with a tokenizer built on the spot: no network, no fixed numbers."""
 
+import socket
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -83,3 +85,12 @@ def clip_folder(request, tmp_path_factory):
         noisy(CLIPTextModel(CLIPTextConfig(**TEXT))).save_pretrained(folder)
     save_tokenizer(folder, "<s> $A </s>")
     return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

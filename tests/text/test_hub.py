@@ -16,15 +16,6 @@ from muse_studio.errors import UserError
 CURE = r"give as model a local folder with config\.json, model\.safetensors and tokenizer\.json, or point HF_HOME"
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a socket was opened")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
 def test_a_local_folder_is_used_without_any_network(t5_folder, no_network):
     assert T5(str(t5_folder), length=8)(["a cat"]).mask.sum() == 3
 

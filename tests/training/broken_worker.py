@@ -46,6 +46,7 @@ class Linear:
 
 
 def die():
+    time.sleep(0.5)  # until what it gave before was taken: torch tells of a death amid that in other words
     os.kill(os.getpid(), signal.SIGKILL)
 
 

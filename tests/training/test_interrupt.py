@@ -7,29 +7,16 @@ import signal
 import subprocess
 import sys
 
-from PIL import Image
 from safetensors import safe_open
 
 from muse_studio import checkpoint
 from muse_studio.cli import main
 
-RECIPE = """
-use: train-tokenizer
-tokenizer: {use: vqgan, codebook_size: 16, code_width: 4, channels: 8, multipliers: [1], blocks: 0, patch: 4}
-dataset: {use: folder, path: pictures, size: 8}
-optimizer: {use: adamw, rate: 1e-3}
-fit: {out: run, steps: 1000000, batch: 2, log_every: 1, checkpoint_every: 1000000, workers: 1, device: cpu}
-"""
 
-
-def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "train.yaml").write_text(RECIPE)
-    (tmp_path / "pictures").mkdir()
-    for colour in ("red", "green", "blue"):
-        Image.new("RGB", (8, 8), colour).save(tmp_path / "pictures" / f"{colour}.png")
+def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, monkeypatch, capsys):
+    monkeypatch.chdir(recipe)
     process = subprocess.Popen(
-        [sys.executable, "-m", "muse_studio", "run", "train.yaml"],
+        [sys.executable, "-m", "muse_studio", "run", "train.yaml", "fit.workers=1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,25 +34,24 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(tmp_path, monkey
     rest, said = process.communicate(timeout=300)
     assert process.returncode == 130, "".join(told) + said
     assert rest == ""
-    kept = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    kept = checkpoint.newest(recipe / "run" / "checkpoints")
     step = int(kept.name.removeprefix("step-"))
     assert step >= 3
     assert said.endswith(f"tokenizer: stopped at step {step}; the same command goes on from there\ninterrupted\n")
-    assert not (tmp_path / "run" / "tokenizer.safetensors").exists()
+    assert not (recipe / "run" / "tokenizer.safetensors").exists()
 
-    assert main(["run", "train.yaml", f"fit.steps={step + 2}"]) == 0
+    assert main(["run", "train.yaml", "fit.workers=1", f"fit.steps={step + 2}"]) == 0
     shown = capsys.readouterr()
     assert [line.split()[1] for line in shown.err.splitlines() if line.startswith("tokenizer ")] == [
         f"{done}/{step + 2}" for done in (step + 1, step + 2)
     ]
     assert shown.out.splitlines()[0].endswith("tokenizer.safetensors")
-    with safe_open(tmp_path / "run" / "tokenizer.safetensors", "pt") as file:
+    with safe_open(recipe / "run" / "tokenizer.safetensors", "pt") as file:
         assert '"use": "train-tokenizer"' in file.metadata()["muse_settings"]
 
 
-def test_a_folder_that_can_not_be_written_is_told_at_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "train.yaml").write_text(RECIPE)
-    (tmp_path / "run").touch()
+def test_a_folder_that_can_not_be_written_is_told_at_the_command_line(recipe, monkeypatch, capsys):
+    monkeypatch.chdir(recipe)
+    (recipe / "run").touch()
     assert main(["run", "train.yaml"]) == 2
     assert capsys.readouterr().err == "error: run can't be written: File exists; give another folder as fit.out\n"

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from processes import environment
 from runs import same_tensors
 from safetensors.torch import load_file
@@ -19,13 +18,6 @@ from safetensors.torch import load_file
 from muse_studio import checkpoint
 
 SCRIPT = Path(__file__).with_name("teamwork.py")
-RECIPE = """
-use: train-tokenizer
-tokenizer: {use: vqgan, codebook_size: 16, code_width: 4, channels: 8, multipliers: [1], blocks: 0, patch: 4}
-dataset: {use: folder, path: pictures, size: 8}
-optimizer: {use: adamw, rate: 1e-3}
-fit: {out: run, steps: 1000000, batch: 2, log_every: 1, checkpoint_every: 1000000, device: cpu}
-"""
 
 
 def start(processes, *command, folder):
@@ -51,15 +43,6 @@ def wait_for_steps(process, count):
         if count == 0:
             break
     return "".join(said)
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    (tmp_path / "train.yaml").write_text(RECIPE)
-    (tmp_path / "pictures").mkdir()
-    for colour in ("red", "green", "blue"):
-        Image.new("RGB", (8, 8), colour).save(tmp_path / "pictures" / f"{colour}.png")
-    return tmp_path
 
 
 def test_a_mistake_is_told_once_by_all_processes(recipe):

@@ -131,7 +131,7 @@ def test_braces_that_count_down():
 
 
 def test_tar_files_that_are_none(tmp_path):
-    path = tar(tmp_path / "a.tar", {f"{index}.png": picture(index) for index in range(4)})
+    tar(tmp_path / "a.tar", {f"{index}.png": picture(index) for index in range(4)})
     content = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "torn.tar").write_bytes(content[:1600])
     (tmp_path / "text.tar").write_text("this is no tar file")
@@ -147,7 +147,6 @@ def test_tar_files_that_are_none(tmp_path):
         UserError, match=r"no picture that can be read is in .*; it may hold \.png, \.jpg, \.jpeg, \.webp"
     ):
         len(WebDataset(tar(tmp_path / "empty.tar", {"notes.txt": b"x"})))
-    assert path.endswith("a.tar")
 
 
 def test_a_lost_connection_is_no_broken_picture(monkeypatch):

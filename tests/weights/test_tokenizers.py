@@ -78,12 +78,11 @@ def diffusers_vqgan(attention, **settings):
     return theirs, state
 
 
-def equal_pictures(ours, theirs, codes, latents):
-    """The codes' pictures, diffusers' being -1..1."""
+def check_pictures(ours, theirs, codes, latents):
+    """AssertionError unless the codes' pictures are alike, diffusers' being -1..1."""
     expected = (theirs.decode(latents, force_not_quantize=True).sample + 1) / 2
     torch.testing.assert_close(ours.decode(codes), expected.clamp(0, 1), atol=1e-4, rtol=0)
     assert expected.std() > 0.01 and codes.unique().numel() > 3
-    return True
 
 
 IMAGES = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(2))
@@ -99,7 +98,7 @@ def test_taming_s_vqgan_is_diffusers_of_the_same_numbers(tmp_path, attention, wr
     ours = take(tmp_path / "last.ckpt", "taming-vqgan", tmp_path / "out")
     found, _, (_, _, codes) = theirs.quantize(theirs.encode(IMAGES * 2 - 1).latents)
     assert torch.equal(ours.encode(IMAGES), codes.view(2, 4, 6))
-    assert equal_pictures(ours, theirs, codes.view(2, 4, 6), found)
+    check_pictures(ours, theirs, codes.view(2, 4, 6), found)
 
 
 @torch.no_grad()
@@ -115,7 +114,7 @@ def test_taming_s_gumbel_vqgan_takes_the_greatest_of_a_projection(tmp_path):
     ours = take(tmp_path / "last.ckpt", "taming-vqgan", tmp_path / "out")
     codes = project(theirs.encode(IMAGES * 2 - 1).latents).argmax(1)
     assert torch.equal(ours.encode(IMAGES), codes)
-    assert equal_pictures(ours, theirs, codes, table[codes].permute(0, 3, 1, 2))
+    check_pictures(ours, theirs, codes, table[codes].permute(0, 3, 1, 2))
     reconstruction, quantized = ours(IMAGES, entropy=True)
     assert torch.equal(quantized.tokens, codes) and set(quantized.losses) == {"entropy"}
     torch.testing.assert_close(reconstruction.clamp(0, 1), ours.decode(codes), atol=1e-4, rtol=0)
@@ -144,7 +143,7 @@ def test_llamagen_s_vq_is_diffusers_on_unit_vectors(tmp_path, training):
     latents = F.normalize(theirs.encode(IMAGES * 2 - 1).latents, dim=1)
     codes = torch.einsum("bchw,kc->bhwk", latents, table).argmax(-1)
     assert torch.equal(ours.encode(IMAGES), codes)
-    assert equal_pictures(ours, theirs, codes, table[codes].permute(0, 3, 1, 2))
+    check_pictures(ours, theirs, codes, table[codes].permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize(
