@@ -25,7 +25,9 @@ class Curve(NamedTuple):
 CURVES = (
     Curve("tokenizer: mean error of pixels", "pixels", ("emoji-tokenizer",), None),
     Curve("base transformer: loss", "loss", ("emoji-base", "emoji-base-2"), 8.32),
-    Curve("super-resolution transformer: loss", "loss", ("emoji-superres", "emoji-superres-2", "emoji-superres-3"), 8.32),
+    Curve(
+        "super-resolution transformer: loss", "loss", ("emoji-superres", "emoji-superres-2", "emoji-superres-3"), 8.32
+    ),
 )
 
 
