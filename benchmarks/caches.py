@@ -60,19 +60,21 @@ class Codes(FakeTokenizer):
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def make(model: str, steps: int, precision: Precision, on: torch.device) -> tuple[Stage, int]:
-    """The stage, on the device, and its text positions."""
-    name, settings, positions = MODELS[model]
+def make(model: str, steps: int, precision: Precision, on: torch.device, cache: Cache | None) -> Stage:
+    """The stage, on the device, settled for that cache."""
+    name, settings, _ = MODELS[model]
 
     def part(kind: str, name: str) -> Any:
         return parts(kind, name)[0].load()
 
+    torch.manual_seed(0)
     transformer = part("transformer", name)(**settings).eval().requires_grad_(False).to(on)
     tokenizer = Codes(transformer.codebook_size, transformer.grid)
     sampler, guidance = part("sampler", "confidence")(steps=steps), part("guidance", "cfg")(scale=3.0)
-    made = Stage(tokenizer, transformer, part("schedule", "cosine")(), sampler, guidance, 256, precision=precision)
+    schedule = part("schedule", "cosine")()
+    made = Stage(tokenizer, transformer, schedule, sampler, guidance, 256, precision=precision, cache=cache)
     made.settle(on)
-    return made, positions
+    return made
 
 
 @click.command()
@@ -86,9 +88,8 @@ def make(model: str, steps: int, precision: Precision, on: torch.device) -> tupl
 def main(model: str, batch: int, steps: int, precision: Precision, repeats: int, clock: str, device: str) -> None:
     """Print the time and the FLOPs of each, and their ratios to exact steps."""
     on, now = torch.device(device), time.perf_counter if clock == "wall" else time.process_time
-    torch.manual_seed(0)
-    stage, positions = make(model, steps, precision, on)
-    width = stage.transformer.text_width
+    exact, cached = (make(model, steps, precision, on, cache) for cache in (None, Cache()))
+    width, positions = exact.transformer.text_width, MODELS[model][2]
     text = TextEmbedding(
         torch.randn(batch, positions, width, device=on),
         torch.ones(batch, positions, dtype=torch.bool, device=on),
@@ -98,14 +99,16 @@ def main(model: str, batch: int, steps: int, precision: Precision, repeats: int,
         keep_freed_memory()
 
     def draw(cache: Cache | None) -> None:
-        stage.cache = cache
+        stage = exact
+        if cache is not None:
+            stage, cached.cache = cached, cache
         for _ in stage.sample(text, torch.Generator().manual_seed(0)):
             pass
 
     runs: dict[str, Callable[[], None]] = {name: partial(draw, cache) for name, cache in CACHES.items()}
     worked = {name: flops(run) / steps for name, run in runs.items()}
     took = {name: each / steps for name, each in medians(runs, repeats, on, now).items()}
-    print(f"{model}, batch {batch}, {steps} steps, {stage.precision}, {machine(on)}")
+    print(f"{model}, batch {batch}, {steps} steps, {exact.precision}, {machine(on)}")
     print(f"| cache | ms a step ({clock}) | faster | GFLOP a step | less |\n| --- | ---: | ---: | ---: | ---: |")
     for name in CACHES:
         faster, less = took["exact"] / took[name], worked["exact"] / worked[name]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,9 +36,14 @@ def medians(
 def flops(run: Callable[[], object]) -> int:
     """Floating-point operations of one call."""
     # Written out for the count: the counter does not know every fused kernel, and counts it as nothing.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    packed = {torch.ops.mkldnn._linear_pointwise: _packed_flops}
+    with FlopCounterMode(display=False, custom_mapping=packed) as counter, sdpa_kernel(SDPBackend.MATH):
         run()
     return counter.get_total_flops()
+
+
+def _packed_flops(given: Sequence[int], *others: object, out_shape: Sequence[int], **settings: object) -> int:
+    return 2 * math.prod(given) * out_shape[-1]
 
 
 def product(dtype: torch.dtype, device: torch.device) -> Callable[[], torch.Tensor]:

@@ -44,7 +44,10 @@ class Visit:
 
 @runtime_checkable
 class Revisiting(Protocol):
-    """A transformer that can be cached: one with this method beside the contract's."""
+    """A transformer that can be cached: one with this method beside the contract's.
+
+    Its linear layers are to be called, their weights not read: others may stand in their place (`packed`).
+    """
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
         """int64[B, h, w] to logits float[B, h, w, K] and what the next visit is given as `kept`.

@@ -24,6 +24,7 @@ from muse_studio.contracts import (
 )
 from muse_studio.device import compile_settings, has_fast_bfloat16
 from muse_studio.noise import Rows
+from muse_studio.packed import can_pack, pack
 from muse_studio.pixels import scaled
 from muse_studio.tiling import LEAST, tiled
 
@@ -164,12 +165,16 @@ class Stage:
     def settle(self, on: torch.device) -> None:
         """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16.
 
-        The results are the same to the bit. The transformer is then one for drawing alone.
+        The results are the same to the bit, but for a cached transformer's on a CPU, whose weights are packed besides:
+        most of its steps compute few places. The transformer is then one for drawing alone.
         """
-        if self._halves(on) and isinstance(self.transformer, nn.Module):
-            for module in self.transformer.modules():
-                if isinstance(module, MULTIPLIERS):
-                    module.to(torch.bfloat16)
+        if not self._halves(on) or not isinstance(self.transformer, nn.Module):
+            return
+        for module in self.transformer.modules():
+            if isinstance(module, MULTIPLIERS):
+                module.to(torch.bfloat16)
+        if self.cache is not None and can_pack(on):
+            pack(self.transformer)
 
     def _network(self, on: torch.device) -> Callable[..., Tensor]:
         if not self.compile:

@@ -14,6 +14,7 @@ from muse_transformer.superres import SuperResolution
 
 from muse_studio.cache import Cache, Visit
 from muse_studio.contracts import MASK
+from muse_studio.packed import PackedLinear, can_pack
 from muse_studio.stage import Predictor, Stage
 from muse_studio.testing import FakeTokenizer, FakeTransformer, embedding
 
@@ -209,6 +210,21 @@ def test_half_precision_is_cached_too():
     made, plain = stage("muse", cache=Cache(every=1), precision="bfloat16"), stage("muse", precision="bfloat16")
     assert torch.equal(draw(made, "muse"), draw(plain, "muse"))
     assert (draw(stage("amused", cache=Cache(every=3), precision="bfloat16"), "amused")[-1] != MASK).all()
+
+
+@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU is not fast at bfloat16")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cache", [Cache(every=2), None])
+def test_what_is_cached_is_packed_when_it_settles_and_computes_the_same(kind, cache):
+    made = stage(kind, cache=cache, precision="bfloat16")
+    conditioned = made.condition(embedding(2), low(kind))
+    before = made.logits(made.blank(2), conditioned)
+    made.settle(torch.device("cpu"))
+    assert any(isinstance(module, PackedLinear) for module in made.transformer.modules()) == (cache is not None)
+    after = made.logits(made.blank(2), conditioned)
+    slack = 0.05 if cache else 0
+    torch.testing.assert_close(after, before, rtol=slack, atol=slack)
+    assert (draw(made, kind)[-1] != MASK).all()
 
 
 def test_a_transformer_without_the_method_is_refused():
