@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from muse_sampling.apart import each_picture
 from muse_sampling.settings import Codes
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.noise import Rows, uniform
@@ -125,8 +126,8 @@ def of_codes(values: Tensor, codes: Tensor) -> Tensor:
 
 
 def log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
-    """The log-probability of each place's code int64[...] under float32[..., K]: float32[...]."""
-    return of_codes(logits.log_softmax(-1), codes)
+    """The log-probability of each place's code int64[B, n] under float32[B, n, K]: float32[B, n]."""
+    return each_picture(lambda logits, codes: of_codes(logits.log_softmax(-1), codes), logits, codes)
 
 
 def least(scores: Tensor, counts: Tensor) -> Tensor:

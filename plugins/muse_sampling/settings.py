@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
+from muse_sampling.apart import each_picture
 from muse_sampling.draw import draw
 from muse_sampling.schedules import masked_counts
 from muse_studio.contracts import MASK, MaskSchedule
@@ -69,8 +71,9 @@ class Codes(Steps):
         return between(given, progress) if isinstance(given, list) else given
 
     def draw(self, logits: Tensor, uniform: Tensor, progress: float) -> Tensor:
-        """float32[..., K] and float32[...] in 0..1 (1 excluded) to codes int64[...]."""
-        return draw(logits, uniform, self.code_temperature(progress), self.top_k, self.top_p)
+        """float32[B, n, K] and float32[B, n] in 0..1 (1 excluded) to codes int64[B, n]."""
+        chosen = partial(draw, temperature=self.code_temperature(progress), top_k=self.top_k, top_p=self.top_p)
+        return each_picture(chosen, logits, uniform)
 
 
 def between(ends: list[float], progress: float) -> float:

@@ -5,6 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.draw import draw, keep_top_k, keep_top_p
+from muse_sampling.filling import log_likelihood
+from muse_sampling.settings import Codes
 
 LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
 
@@ -64,3 +66,16 @@ def test_the_logits_are_left_alone():
     logits = LOGITS.expand(3, 4).clone()
     draw(logits, torch.rand(3), 0.7, 2, 0.9)
     assert torch.equal(logits, LOGITS.expand(3, 4))
+
+
+@pytest.mark.parametrize("settings_", [{}, {"sampling_temperature": 0.5, "top_k": 9, "top_p": 0.9}])
+@pytest.mark.parametrize("shape", [(3, 7, 50), (1, 7, 50), (3, 0, 50)])
+def test_pictures_of_a_batch_draw_what_they_draw_at_once(shape, settings_):
+    torch.manual_seed(0)
+    logits, uniform = torch.randn(shape), torch.rand(shape[:2])
+    sampler = Codes(**settings_)
+    codes = sampler.draw(logits, uniform, progress=0.5)
+    at_once = draw(logits, uniform, sampler.sampling_temperature, sampler.top_k, sampler.top_p)
+    assert torch.equal(codes, at_once)
+    expected = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+    assert torch.equal(log_likelihood(logits, codes), expected)
