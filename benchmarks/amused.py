@@ -103,21 +103,22 @@ def pipeline(
     from muse_studio.registry import Registry
 
     device = torch.device("cpu")
-    chosen = {"compile": compile} | ({} if precision == "defaults" else {"precision": precision})
-    recipe = load(
-        {"extends": str(folder / "ours/generate.yaml"), "stages": {"base": {**chosen, "sampler": {"steps": steps}}}}
-    )
-    task = build(recipe, Registry())
+    stage: dict[str, Any] = {"compile": compile, "sampler": {"steps": steps}}
+    recipe: dict[str, Any] = {"extends": str(folder / "ours/generate.yaml"), "stages": {"base": stage}}
+    if precision != "defaults":
+        stage["precision"] = precision
+        recipe["text_encoder"] = {"dtype": precision}  # diffusers loads all its parts in one type
+    task = build(load(recipe), Registry())
     make_ready(task.stages, task.text_encoder, device)
-    stage = task.stages["base"]
+    base = task.stages["base"]
 
     def draw() -> Any:
         with torch.inference_mode():
             text = task.text_encoder(prompts)
         finished = sample(task.stages, text, torch.Generator().manual_seed(0), watch=lambda *told: None)
-        return to_images(decode(stage, finished["base"]))
+        return to_images(decode(base, finished["base"]))
 
-    halves = stage.precision == "bfloat16" or (stage.precision == "auto" and has_fast_bfloat16(device))
+    halves = base.precision == "bfloat16" or (base.precision == "auto" and has_fast_bfloat16(device))
     return draw, torch.bfloat16 if halves else torch.float32
 
 
