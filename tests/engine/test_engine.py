@@ -237,3 +237,17 @@ def test_the_decoder_computes_in_the_stage_s_precision(muse, precision, dtype):
     stage.tokenizer.decode = lambda tokens: seen.append((torch.eye(2) @ torch.eye(2)).dtype) or table(tokens)
     assert decode(stage, torch.zeros(1, 4, 4, dtype=torch.int64)).dtype == torch.float32
     assert seen == [dtype]
+
+
+@pytest.mark.parametrize(("pixels", "parts"), [(2 * 16 * 16, [2, 2, 1]), (10 * 16 * 16, [5]), (1, [1] * 5)])
+def test_a_cpu_decodes_a_few_pictures_at_a_time(muse, monkeypatch, pixels, parts):
+    monkeypatch.setattr("muse_studio.stage.PIXELS", pixels)
+    stage, counts = muse.stage(), []
+    table = stage.tokenizer.decode
+    stage.tokenizer.decode = lambda tokens: counts.append(len(tokens)) or table(tokens)
+    tokens = torch.randint(64, (5, 4, 4))
+    assert torch.equal(decode(stage, tokens), table(tokens).clamp(0, 1))
+    assert counts == parts
+    counts.clear()
+    decode(stage, torch.randint(64, (5, 8, 4)))  # of pictures twice as large, half as many
+    assert counts[0] == max(1, min(5, pixels // (2 * 16 * 16)))
