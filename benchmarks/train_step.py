@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from muse_studio.build import build
 from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.device import keep_freed_memory
 from muse_studio.recipe import load
 from muse_studio.registry import Registry
 
@@ -120,6 +121,8 @@ def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, d
     runs: dict[str, Callable[[], object]] = {
         name: step(models[name], partial(loss, tokens, hidden), halves, on) for name, loss in losses.items()
     }
+    if on.type == "cpu":
+        keep_freed_memory()  # as training does
     runs["matrix"] = product(torch.bfloat16 if halves else torch.float32, on)
     median = medians(runs, repeats, on)
     rate = 2 * MATRIX**3 / median["matrix"]
