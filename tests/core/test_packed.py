@@ -11,7 +11,7 @@ from muse_studio.packed import PackedLinear, can_pack, pack
 packs = pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="this CPU is not fast at bfloat16")
 
 
-def near(got, wanted):
+def assert_near(got, wanted):
     """Sums of another order, rounded to bfloat16: one unit in the last place of eight bits."""
     torch.testing.assert_close(got, wanted, rtol=2**-7, atol=2**-7)
 
@@ -26,7 +26,7 @@ def test_a_packed_layer_is_the_plain_one(shape, bias):
     with torch.no_grad():
         got, wanted = PackedLinear(linear)(x), half(x.to(torch.bfloat16))
     assert got.dtype == torch.bfloat16
-    near(got, wanted)
+    assert_near(got, wanted)
 
 
 @packs
@@ -34,7 +34,7 @@ def test_rows_that_do_not_lie_one_behind_the_other():
     torch.manual_seed(0)
     linear, x = nn.Linear(40, 24).to(torch.bfloat16), torch.randn(2, 40, 9, dtype=torch.bfloat16).transpose(1, 2)
     with torch.no_grad():
-        near(PackedLinear(linear)(x[:, 2:7]), linear(x[:, 2:7]))
+        assert_near(PackedLinear(linear)(x[:, 2:7]), linear(x[:, 2:7]))
 
 
 @packs

@@ -57,7 +57,7 @@ OTHERS = {
 }
 """Commands that are not muse's, and where they are run."""
 COUNTS = {
-    "inline": 35,
+    "inline": 36,
     RUN: 54,
     CHECKED: 26,
     INSTALLED: 9,
