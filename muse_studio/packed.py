@@ -19,12 +19,11 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = None if linear.bias is None else linear.bias.detach().to(torch.bfloat16)
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(torch.bfloat16))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[..., in_features] to bfloat16[..., out_features]."""
+        """float[..., D] to bfloat16[..., D'], as the layer's own."""
         product = torch.ops.mkldnn._linear_pointwise
         made: Tensor = product(x.to(torch.bfloat16), self.packed, self.bias, "none", [], "")
         return made
