@@ -98,12 +98,12 @@ def pipeline(
     folder: Path, precision: str, compile: bool, prompts: list[str], steps: int
 ) -> tuple[Callable[[], Any], torch.dtype]:
     """Our whole pipeline as a call, and what it computes in."""
-    from muse_studio.build import build
-    from muse_studio.device import has_fast_bfloat16
-    from muse_studio.drawing import decode, make_ready, sample
-    from muse_studio.pixels import to_images
-    from muse_studio.recipe import load
-    from muse_studio.registry import Registry
+    from muse_studio.images.pixels import to_images
+    from muse_studio.recipe.build import build
+    from muse_studio.recipe.merging import load
+    from muse_studio.registry.plugins import Registry
+    from muse_studio.runtime.device import has_fast_bfloat16
+    from muse_studio.sampling.cascade import decode, make_ready, sample
 
     device = torch.device("cpu")
     stage: dict[str, Any] = {"compile": compile, "sampler": {"steps": steps}}

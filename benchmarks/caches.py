@@ -19,9 +19,9 @@ import torch
 from timing import flops, machine, medians
 
 from muse_studio import parts
-from muse_studio.cache import Cache
 from muse_studio.contracts import TextEmbedding
-from muse_studio.device import keep_freed_memory
+from muse_studio.runtime.device import keep_freed_memory
+from muse_studio.sampling.feature_cache import Cache
 from muse_studio.stage import Stage
 from muse_studio.testing import FakeTokenizer
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.order import Order
+from muse_studio.training.order import Order
 
 GRID, CODES, POSITIONS, WIDTH, SHARD = 8, 4096, 32, 384, 2048
 FIELDS = {

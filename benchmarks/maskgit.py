@@ -26,10 +26,10 @@ from turns import Side, alternate, serve
 
 def ours(sizes: dict[str, Any]) -> None:
     """The worker of muse_studio."""
-    from muse_studio.build import build
     from muse_studio.contracts import Guidance, MaskSchedule, Sampler, TextEmbedding, Tokenizer, Transformer
-    from muse_studio.recipe import load
-    from muse_studio.registry import Registry
+    from muse_studio.recipe.build import build
+    from muse_studio.recipe.merging import load
+    from muse_studio.registry.plugins import Registry
     from muse_studio.stage import Stage
 
     torch.manual_seed(0)

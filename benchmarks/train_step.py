@@ -25,11 +25,11 @@ from muse_training.optimizers import AdamW
 from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn
 
-from muse_studio.build import build
 from muse_studio.contracts import TextEmbedding, Transformer
-from muse_studio.device import keep_freed_memory
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
+from muse_studio.runtime.device import keep_freed_memory
 
 
 def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from muse_studio import hookimpl
-from muse_studio.choice import choose
 from muse_studio.contracts import MASK
+from muse_studio.sampling.noise import choose
 
 
 @dataclass

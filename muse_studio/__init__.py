@@ -11,12 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from muse_studio.api import check, parts, run
-    from muse_studio.canvas import Canvas
-    from muse_studio.errors import UserError
+    from muse_studio.errors import PluginError, Problem, RecipeError, UserError
     from muse_studio.hookspecs import API, hookimpl
-    from muse_studio.model import load
-    from muse_studio.problems import PluginError, Problem, RecipeError
+    from muse_studio.recipe.running import check, parts, run
+    from muse_studio.sampling.canvas import Canvas
+    from muse_studio.sampling.model import load
 
 __all__ = [
     "API",
@@ -33,12 +32,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("check", "parts", "run"),
-    "canvas": ("Canvas",),
-    "errors": ("UserError",),
+    "errors": ("PluginError", "Problem", "RecipeError", "UserError"),
     "hookspecs": ("API", "hookimpl"),
-    "model": ("load",),
-    "problems": ("PluginError", "Problem", "RecipeError"),
+    "recipe.running": ("check", "parts", "run"),
+    "sampling.canvas": ("Canvas",),
+    "sampling.model": ("load",),
 }
 
 

@@ -92,7 +92,7 @@ class Transformer(Protocol):
     Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
     of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
     makes one batch of what `condition` gave for several texts; "no prompt" then has no positions, and is the last.
-    One that a stage's cache can use has a method `revisit` too (see `muse_studio.cache.Revisiting`).
+    One that a stage's cache can use has a method `revisit` too (see `muse_studio.sampling.feature_cache.Revisiting`).
     """
 
     codebook_size: int
@@ -156,7 +156,7 @@ class Sampler(Protocol):
     """Fills a grid step by step. It yields every step, so previews and early stops need no callback.
 
     One that asks a critic, a Transformer with `outputs = 1`, has it as an attribute `critic`. One that draws all of its
-    noise by `muse_studio.noise` says so by `rowwise = True`; its generator may then be one a picture.
+    noise by `muse_studio.sampling.noise` says so by `rowwise = True`; its generator may then be one a picture.
     """
 
     steps: int

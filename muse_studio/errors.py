@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 
 class UserError(Exception):
     """Something the user gave does not work; the message names the place and the cure."""
@@ -17,3 +23,62 @@ class Followed(UserError):
 
 class Terminated(KeyboardInterrupt):
     """The run was asked to stop by SIGTERM, and did so in good order."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a recipe.
+
+    place: "file:line", or the override on the command line that it came by.
+    path: the setting, dotted; empty for the recipe as a whole.
+    message: what was expected, what was got, what is near.
+    by_part: whether a part refused its settings when it was made; else they name what is not there, or are of another
+        type.
+    """
+
+    place: str
+    path: str
+    message: str
+    by_part: bool = False
+
+    def __str__(self) -> str:
+        return "  ".join([self.place, f"{self.path} — {self.message}" if self.path else self.message])
+
+
+class RecipeError(UserError):
+    """Every problem of a recipe at once, one a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class PluginError(Exception):
+    """A plugin does not keep its side of the bargain; the message says which one and how."""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """Words such as " did you mean 'steps'?" where one of the words is close to `word`, else nothing."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f" did you mean {close[0]!r}?" if close else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words in order, or "none"."""
+    return ", ".join(sorted(words)) or "none"
+
+
+def origin(error: BaseException) -> str | None:
+    """The file:line where an exception was raised, passing over the import machinery's own frames; None if unknown."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    machinery = ("<frozen", importlib.__file__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line: its type, what it says, and where it was raised."""
+    said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    place = origin(error)
+    return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")

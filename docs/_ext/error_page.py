@@ -13,7 +13,7 @@ FILES = {"recipe": ("bad.yaml", "yaml"), "plugin": ("own.py", "python")}
 
 
 def page(path: Path) -> str:
-    """The page of the cases in `path`, which tests/cli/test_refusals.py runs."""
+    """The page of the cases in `path`, which tests/core/cli/test_refusals.py runs."""
     groups = yaml.safe_load(path.read_text(encoding="utf-8"))
     count = sum(len(group["cases"]) for group in groups)
     return "\n\n".join(

@@ -12,11 +12,10 @@ from typing import get_args
 from docstrings import FIELDS, blocks, first_sentence, markdown, plain
 
 from muse_studio import testing
-from muse_studio.kinds import Kind, hook_points, kinds
-from muse_studio.part import Part
-from muse_studio.registry import Registry
-from muse_studio.scaffold import new
-from muse_studio.signature import Setting, is_table, settings, spelled
+from muse_studio.cli.scaffold import new
+from muse_studio.registry.kinds import Kind, hook_points, kinds
+from muse_studio.registry.parts import Part, Setting, is_table, settings, spelled
+from muse_studio.registry.plugins import Registry
 from muse_studio.testing.promise import promises
 
 EXAMPLE = "my-part"

@@ -14,10 +14,10 @@ import hook_pages
 import recipe_page
 from docstrings import restructured
 
-from muse_studio.registry import Registry
+from muse_studio.registry.plugins import Registry
 
 FOLDER = "reference"
-ERRORS = Path("tests", "cli", "refusals.yaml")
+ERRORS = Path("tests", "core", "cli", "refusals.yaml")
 
 
 def generated(root: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from docstrings import plain
 
-from muse_studio.recipe_files import shipped
+from muse_studio.recipe.sources import shipped
 
 COMMAND = re.compile(r"#? *((?:muse|torchrun) .*)")
 

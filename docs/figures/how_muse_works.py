@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.api import prepare
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.drawing import decode, make_ready
-from muse_studio.pixels import to_bytes, to_images
-from muse_studio.previews import previews
-from muse_studio.stage import Predictor, Stage
+from muse_studio.images.pixels import to_bytes, to_images
+from muse_studio.recipe.running import prepare
+from muse_studio.sampling.cascade import decode, make_ready
+from muse_studio.sampling.previews import previews
+from muse_studio.sampling.stage import Predictor, Stage
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 PROMPT, SEED = "a red apple, noto style", 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from muse_studio.curves import SMOOTH, moving_mean
+from muse_studio.training.curves import SMOOTH, moving_mean
 
 DOCS = Path(__file__).parents[1]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-from muse_studio import gpu
-from muse_studio.problems import PluginError
-from muse_studio.signature import settings
+from muse_studio.errors import PluginError
+from muse_studio.registry.parts import settings
+from muse_studio.runtime import gpu_watch
 from muse_studio.testing.promise import ANNOTATED, CHEAP, DOCUMENTED, promise
 
 
@@ -78,10 +78,10 @@ def _nothing_costly() -> Iterator[None]:
 @contextlib.contextmanager
 def _no_gpu() -> Iterator[None]:
     """AssertionError, at the line that does it, where the body begins to use a GPU, or keeps memory of one in use."""
-    held, begins = gpu.held(), _refuse("begins to use a GPU")
+    held, begins = gpu_watch.held(), _refuse("begins to use a GPU")
     with mock.patch("torch.cuda._lazy_init", begins), mock.patch("torch.xpu._lazy_init", begins):
         yield
-    if taken := gpu.taken(held):
+    if taken := gpu_watch.taken(held):
         _refuse(taken)()
 
 

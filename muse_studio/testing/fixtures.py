@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from muse_studio.contracts import TextEncoder
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_studio.testing.fakes import FakeDataset, FakePredict
 from muse_studio.testing.filling import random_logits
 from muse_studio.testing.recording import RecordingObserver

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from muse_studio import hookspecs
 from muse_studio.contracts import Observer
-from muse_studio.kinds import hook_points, kinds
-from muse_studio.problems import near
+from muse_studio.errors import near
+from muse_studio.registry.kinds import hook_points, kinds
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.promise import promise
 

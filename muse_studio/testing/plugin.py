@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint
 
-from muse_studio.part import Part
-from muse_studio.registry import GROUP, Registry
+from muse_studio.registry.parts import Part
+from muse_studio.registry.plugins import GROUP, Registry
 from muse_studio.testing.contract import check_settings
 from muse_studio.testing.light import check_light
 from muse_studio.testing.promise import ANNOTATED, DOCUMENTED, LIGHT, promise

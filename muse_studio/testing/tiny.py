@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_studio import drawing
 from muse_studio.contracts import TextEncoder
-from muse_studio.stage import Stage
+from muse_studio.sampling import cascade
+from muse_studio.sampling.stage import Stage
 from muse_studio.testing.fakes import (
     FakeGuidance,
     FakeSampler,
@@ -52,10 +52,10 @@ class TinyModel:
         """B prompts to pictures float32[B, 3, 32, 32] in 0..1; the observer hears every step."""
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
-            drawing.tell(observer, stage, step, steps, tokens)
+            cascade.tell(observer, stage, step, steps, tokens)
 
-        drawing.make_ready(self.stages, self.text_encoder, torch.device("cpu"))
+        cascade.make_ready(self.stages, self.text_encoder, torch.device("cpu"))
         generator = torch.Generator().manual_seed(seed)
-        finished = drawing.sample(self.stages, self.text_encoder(list(prompts)), generator, watch=watch)
+        finished = cascade.sample(self.stages, self.text_encoder(list(prompts)), generator, watch=watch)
         last = list(self.stages)[-1]
-        return drawing.decode(self.stages[last], finished[last])
+        return cascade.decode(self.stages[last], finished[last])

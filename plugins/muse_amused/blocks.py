@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_amused.attention import CrossAttention, SelfAttention
-from muse_studio.norms import rms_norm
+from muse_studio.nn.layers import rms_norm
 
 EPS = 1e-6
 """Of every norm."""

@@ -8,7 +8,7 @@ from itertools import islice
 from torch import Tensor
 
 from muse_amused.blocks import Block
-from muse_studio.cache import Kept, Visit, moved, pick, put
+from muse_studio.sampling.feature_cache import Kept, Visit, moved, pick, put
 
 
 def revisit(

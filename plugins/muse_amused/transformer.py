@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
-from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import Kept, Visit, pick, put
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import layer_list, run_layer
-from muse_studio.refusals import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.layers import layer_list, run_layer
+from muse_studio.nn.lora import Adapter, fill
+from muse_studio.sampling.feature_cache import Kept, Visit, pick, put
 
 KEYS = 16
 """The text is filled up, unseen, to a multiple of so many positions: on a CPU, attention to CLIP's 77 takes twice as
@@ -175,7 +175,7 @@ class Amused(nn.Module):
         return self._leave(flat, x, mask, rest, places)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`).
+        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
 
         The convolutions, an eighth of the whole, are computed everywhere.
         """

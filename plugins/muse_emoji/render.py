@@ -14,9 +14,9 @@ from PIL import Image
 
 from muse_emoji.index import Pair
 from muse_emoji.sources import FURTHER, SOURCES, Source
-from muse_studio.fetching import CACHE, cache_folder
-from muse_studio.files import open_folder, replacing
-from muse_studio.progress import progress
+from muse_studio.registry.progress import progress
+from muse_studio.runtime.fetching import CACHE, cache_folder
+from muse_studio.runtime.files import open_folder, replacing
 
 
 def load(

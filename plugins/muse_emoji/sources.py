@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.fetching import CACHE, cache_folder
-from muse_studio.files import open_folder, path_of
+from muse_studio.runtime.fetching import CACHE, cache_folder
+from muse_studio.runtime.files import open_folder, path_of
 
 
 @dataclass(frozen=True)

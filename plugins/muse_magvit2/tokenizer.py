@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from muse_magvit2.network import GROUPS, Decoder, Encoder
-from muse_studio import weights as files
-from muse_studio.pixels import divided
-from muse_studio.refusals import check_codes
+from muse_studio.images.pixels import divided
+from muse_studio.nn.checks import check_codes
+from muse_studio.runtime import weights as files
 
 
 class Magvit2(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.layers import merge_heads, split_heads
+from muse_studio.nn.layers import merge_heads, split_heads
 
 EPS = 1e-12
 """Of every norm, as BERT has it."""

@@ -10,11 +10,10 @@ from typing import Any, Self
 import torch
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.errors import UserError
-from muse_studio.files import path_of
-from muse_studio.naming import check_prompts
-from muse_studio.problems import near
-from muse_studio.weights import local
+from muse_studio.errors import UserError, near
+from muse_studio.images.naming import check_prompts
+from muse_studio.runtime.files import path_of
+from muse_studio.runtime.weights import local
 
 
 class Class:

@@ -7,18 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_maskgit.naming import class_weights
-from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import layer_list, merge_heads, run_layer, split_heads
-from muse_studio.refusals import check_grid, check_sizes, refuse_low
+from muse_studio.nn.checks import check_grid, check_sizes, refuse_low
+from muse_studio.nn.layers import layer_list, merge_heads, run_layer, split_heads
+from muse_studio.nn.lora import Adapter, fill
+from muse_studio.sampling.feature_cache import pick
 
 EPS = 1e-5
 """Of every norm."""
 
 
 class Norm(nn.RMSNorm):
-    """Root-mean-square norm with a gain, by torch's kernel: `muse_studio.norms` rounds otherwise on a CPU."""
+    """Root-mean-square norm with a gain, by torch's kernel: `muse_studio.nn.layers` rounds otherwise on a CPU."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=EPS)

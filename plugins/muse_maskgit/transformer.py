@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from muse_maskgit.blocks import GELU, Block, Norm
 from muse_maskgit.naming import class_weights
-from muse_studio.adapters import Adapter, fill
-from muse_studio.cache import pick
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import run_layer
-from muse_studio.refusals import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.layers import run_layer
+from muse_studio.nn.lora import Adapter, fill
+from muse_studio.sampling.feature_cache import pick
 
 
 class MaskGIT(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_studio import hub
 from muse_studio.errors import UserError
+from muse_studio.runtime import hub
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Red, green and blue of the pictures that CLIP was trained on, in 0..1."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from muse_metrics.features import Features
 from muse_metrics.pairs import Pairs
-from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.runtime import weights
 
 EPS = 1e-10
 """Added to a norm, so that a place where all channels are 0 stays 0."""

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from muse_metrics import inception
 from muse_metrics.efficientnet import EfficientNetLite0
-from muse_studio import weights
 from muse_studio.errors import UserError
-from muse_studio.pickled import unpickled
-from muse_studio.vision import MEAN, STD, layers_of, load_vision
+from muse_studio.nn.vision import MEAN, STD, layers_of, load_vision
+from muse_studio.runtime import weights
+from muse_studio.runtime.pickled import unpickled
 
 EFFICIENTNET, INCEPTION = "efficientnet-lite0", "inception"
 DEFAULTS = {

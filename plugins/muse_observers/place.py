@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from muse_studio.files import open_folder, path_of
+from muse_studio.runtime.files import open_folder, path_of
 
 
 def folder_of(task: Any, given: str | None, setting: str) -> Path:

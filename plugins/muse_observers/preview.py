@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from muse_observers.place import folder_of
-from muse_studio.drawing import decode
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
-from muse_studio.pixels import to_bytes, to_images
-from muse_studio.previews import previews
-from muse_studio.provenance import Provenance, write_png
+from muse_studio.images.pixels import to_bytes, to_images
+from muse_studio.images.provenance import Provenance, write_png
+from muse_studio.sampling.cascade import decode
+from muse_studio.sampling.previews import previews
 
 FILE = "preview.png"
 SHOWN = 4

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of
 from muse_studio.hookspecs import hookimpl
+from muse_studio.runtime.files import open_folder, path_of
 
 HEAD = "finished,run,task,name,value\n"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from muse_observers.place import folder_of
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
-from muse_studio.pixels import to_images
+from muse_studio.images.pixels import to_images
 
 SHOWN = 64
 """Drawn pictures that are logged, at most."""

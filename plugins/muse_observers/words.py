@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
 from muse_studio.hookspecs import hookimpl
+from muse_studio.runtime.files import path_of
 
 LIST = Path(__file__).with_name("words.txt")
 """The list that is used where none is given."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from muse_sampling.apart import each_picture
 from muse_sampling.settings import Codes
 from muse_studio.contracts import MASK, MaskSchedule, Predict
-from muse_studio.noise import Rows, uniform
+from muse_studio.sampling.noise import Rows, uniform
 
 
 class Guess(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from muse_sampling.filling import fill
 from muse_sampling.settings import Codes
 from muse_studio.contracts import MaskSchedule, Predict
-from muse_studio.noise import uniform
+from muse_studio.sampling.noise import uniform
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import torch
 
-from muse_studio import memory
 from muse_studio.contracts import TextEmbedding, TextEncoder
-from muse_studio.machine import lacks_memory
-from muse_studio.noise import Rows
+from muse_studio.runtime import memory
+from muse_studio.runtime.memory import lacks_memory
+from muse_studio.sampling.noise import Rows
 from muse_studio.stage import Stage
 
 Job = TypeVar("Job")

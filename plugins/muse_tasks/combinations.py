@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from muse_studio import api, recipe
-from muse_studio.errors import UserError
-from muse_studio.problems import Problem, RecipeError, listed, near
-from muse_studio.progress import progress
+from muse_studio.errors import Problem, RecipeError, UserError, listed, near
+from muse_studio.recipe import merging, running
+from muse_studio.registry.progress import progress
 
 LONGEST = 32
 """Letters of a value on a label; of a longer one, such as a path, the middle is left out."""
@@ -75,7 +74,7 @@ def read_axes(settings: Mapping[str, Any], known: Sequence[str]) -> list[Axis]:
     ]
 
 
-def combine(source: str | dict[str, Any], settings: Mapping[str, Any], files: api.Files) -> list[Combination]:
+def combine(source: str | dict[str, Any], settings: Mapping[str, Any], files: running.Files) -> list[Combination]:
     """Every combination of a sweep's settings, the last one's values changing fastest, each checked.
 
     source: the recipe that is run each time. files: plugin files, as `api.run` takes them.
@@ -83,16 +82,16 @@ def combine(source: str | dict[str, Any], settings: Mapping[str, Any], files: ap
     Raises RecipeError where a setting, or a value in whatever combination, names what is not there or has a wrong type,
     and where no combination is left; UserError where two combinations are the same.
     """
-    known = list(_paths(recipe.load(source).plain()))
+    known = list(_paths(merging.load(source).plain()))
     axes = read_axes(settings, known)
     combinations = []
     for places in progress(list(itertools.product(*(range(len(axis.values)) for axis in axes))), "checking"):
         chosen = list(zip(axes, places, strict=True))
         labels = {axis.label: axis.labels[place] for axis, place in chosen if axis.swept}
         changes = [{axis.path: axis.values[place]} for axis, place in chosen]
-        made = Combination(places, labels, problems=api.check(source, changes, files))
+        made = Combination(places, labels, problems=running.check(source, changes, files))
         if not made.problems:
-            made.recipe = recipe.load(source, recipe.overrides(changes)).plain()
+            made.recipe = merging.load(source, merging.overrides(changes)).plain()
         combinations.append(made)
     if problems := _mistakes(combinations, axes, known):
         raise RecipeError(problems)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from muse_studio.sheet import Section, Tile, contact_sheet, side_of
+from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
 
 SHOWN = 256
 """Pictures on a contact sheet; of more, the first ones stand on it."""

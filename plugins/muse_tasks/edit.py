@@ -13,21 +13,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import Editor, TextEncoder
-from muse_studio.device import pick
-from muse_studio.drawing import make_ready, tell
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
-from muse_studio.filtering import ask_picture, ask_prompts
-from muse_studio.naming import slug, spell
-from muse_studio.pixels import to_images
-from muse_studio.plane import Plane
-from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance
-from muse_studio.reading import open_picture
-from muse_studio.region import read_region
-from muse_studio.retouch import Retouch
-from muse_studio.sheet import Section, Tile, contact_sheet, side_of
-from muse_studio.stage import Stage, check_fit
+from muse_studio.images.naming import slug, spell
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.reading import open_picture
+from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
+from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.device import pick
+from muse_studio.runtime.files import path_of
+from muse_studio.sampling.cascade import make_ready, tell
+from muse_studio.sampling.region import read_region
+from muse_studio.sampling.session import Retouch
+from muse_studio.sampling.stage import Stage, check_fit
+from muse_studio.sampling.windows import Plane
 from muse_tasks.batching import encode
 from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, save_new

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from muse_studio.pixels import to_images
-from muse_studio.sheet import Section, Tile
+from muse_studio.images.pixels import to_images
+from muse_studio.images.sheets import Section, Tile
 from muse_tasks.edit_measures import Verdict, judge
 from muse_tasks.editable import Editable, EditCase
 from muse_tasks.records import stream

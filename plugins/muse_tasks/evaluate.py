@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from muse_studio.contracts import Dataset, Metric, TextEncoder
-from muse_studio.device import pick
-from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
-from muse_studio.files import open_folder, path_of
-from muse_studio.pixels import to_bytes
-from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance
-from muse_studio.sheet import Section, contact_sheet
-from muse_studio.stage import Stage, check_fit
+from muse_studio.images.pixels import to_bytes
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.sheets import Section, contact_sheet
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.device import pick
+from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
+from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.batching import batched, encode
 from muse_tasks.judges import Judges
 from muse_tasks.measures import perplexity, usage

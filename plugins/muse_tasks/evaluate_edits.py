@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from muse_studio.contracts import Dataset, Task
-from muse_studio.device import pick
-from muse_studio.drawing import make_ready
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of
-from muse_studio.provenance import Provenance
-from muse_studio.sheet import contact_sheet
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.sheets import contact_sheet
+from muse_studio.runtime.device import pick
+from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.sampling.cascade import make_ready
 from muse_tasks.edit import Edit
 from muse_tasks.edit_report import EditEvaluation
 from muse_tasks.editable import Editable

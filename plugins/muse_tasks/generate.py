@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from muse_studio.contracts import TextEncoder
-from muse_studio.device import pick
-from muse_studio.drawing import count_steps, decode, make_ready, sample, tell
-from muse_studio.filtering import ask_picture, ask_prompts
-from muse_studio.naming import slug
-from muse_studio.pixels import to_images
-from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance
-from muse_studio.stage import Stage, check_fit
+from muse_studio.images.naming import slug
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance
+from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.device import pick
+from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
+from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.batching import check_batch, encode, fitting, generator, in_batches, together
 from muse_tasks.drawn import Pictures
 from muse_tasks.pictures import beside, save_new

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import Metric
-from muse_studio.device import place
 from muse_studio.errors import UserError
+from muse_studio.runtime.device import place
 from muse_studio.stage import Stage
 from muse_tasks.records import Record
 

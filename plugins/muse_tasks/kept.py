@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from muse_studio import api
-from muse_studio.device import pick
-from muse_studio.tree import to_yaml
+from muse_studio.recipe import running
+from muse_studio.recipe.tree import to_yaml
+from muse_studio.runtime.device import pick
 from muse_tasks.evaluate import Evaluate
 from muse_tasks.timing import machine
 
@@ -46,7 +46,7 @@ class Kept:
     Where the pictures are the same data set's, they are read once for all evaluations.
     """
 
-    def __init__(self, folder: Path, files: api.Files = ()) -> None:
+    def __init__(self, folder: Path, files: running.Files = ()) -> None:
         self.folder, self.files = folder, files
         self._collections: dict[str, Any] = {}
 
@@ -65,7 +65,7 @@ class Kept:
         for each in (folder, aside):
             shutil.rmtree(each, ignore_errors=True)
         aside.mkdir(parents=True)
-        prepared = api.prepare(self._within(recipe, aside), plugins=self.files)
+        prepared = running.prepare(self._within(recipe, aside), plugins=self.files)
         task, data = prepared.task, json.dumps(recipe.get("dataset"))
         if isinstance(task, Evaluate):
             task.collection = self._collections.get(data)
@@ -96,7 +96,7 @@ class Kept:
     def _within(self, recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         """The recipe writing into the folder: by its task's `out`, a file keeping its name, and by `fit.out`."""
         changed = dict(recipe)
-        (part,) = api.parts("task", recipe["use"], self.files)
+        (part,) = running.parts("task", recipe["use"], self.files)
         if "out" in part.settings:
             written = str(recipe.get("out", ""))
             changed["out"] = str(folder / Path(written).name if Path(written).suffix else folder)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from muse_studio.files import unwritable
-from muse_studio.provenance import Provenance
+from muse_studio.images.provenance import Provenance
+from muse_studio.runtime.files import unwritable
 
 
 def save_new(image: Image.Image, path: Path, said: Provenance, *, endings: Sequence[str] = ()) -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import Dataset
-from muse_studio.progress import ProgressBar
+from muse_studio.registry.progress import ProgressBar
 from muse_tasks.records import Record, Split, load
 from muse_tasks.retrieval import Gallery, features
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.drawing import decode
-from muse_studio.pixels import to_bytes
+from muse_studio.images.pixels import to_bytes
+from muse_studio.sampling.cascade import decode
 from muse_studio.stage import Stage
 from muse_tasks.measures import count_codes, predict_masked, psnr
 from muse_tasks.records import Record

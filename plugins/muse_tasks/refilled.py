@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import Dataset
-from muse_studio.drawing import decode
 from muse_studio.errors import UserError
-from muse_studio.pixels import to_bytes, to_images
-from muse_studio.sheet import Section, Tile
+from muse_studio.images.pixels import to_bytes, to_images
+from muse_studio.images.sheets import Section, Tile
+from muse_studio.sampling.cascade import decode
 from muse_tasks.edit_measures import draw_corners, hole_errors, holes
 from muse_tasks.records import Record, Split, load, stream
 from muse_tasks.rework import Reworking

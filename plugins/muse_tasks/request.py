@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muse_studio.files import open_folder, path_of
-from muse_studio.naming import check_prompt
+from muse_studio.images.naming import check_prompt
+from muse_studio.runtime.files import open_folder, path_of
 
 LARGEST_SEED = 2**63 - 1
 

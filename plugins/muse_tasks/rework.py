@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from muse_studio.drawing import Watch, tell
-from muse_studio.plane import Plane
-from muse_studio.progress import ProgressBar
-from muse_studio.retouch import Retouch
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.sampling.cascade import Watch, tell
+from muse_studio.sampling.session import Retouch
+from muse_studio.sampling.windows import Plane
 from muse_tasks.batching import batched, encode
 from muse_tasks.edit import Edit
 

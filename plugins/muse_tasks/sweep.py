@@ -9,12 +9,11 @@ from typing import Any
 from PIL import Image
 
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of, replacing
-from muse_studio.grid import Block, grid_sheet
-from muse_studio.naming import check_prompt
-from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance, write_png
-from muse_studio.sheet import side_of
+from muse_studio.images.naming import check_prompt
+from muse_studio.images.provenance import Provenance, write_png
+from muse_studio.images.sheets import Block, grid_sheet, side_of
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.files import open_folder, path_of, replacing
 from muse_tasks.combinations import combine, name_of
 from muse_tasks.kept import Kept, Outcome
 from muse_tasks.sweep_plot import draw_plot

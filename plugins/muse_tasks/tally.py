@@ -7,8 +7,8 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from muse_studio.pixels import to_images
-from muse_studio.sheet import Tile
+from muse_studio.images.pixels import to_images
+from muse_studio.images.sheets import Tile
 from muse_studio.stage import Stage
 from muse_tasks.records import Record
 from muse_tasks.retrieval import Gallery, recall

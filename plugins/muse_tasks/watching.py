@@ -9,12 +9,12 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.drawing import count_steps
-from muse_studio.naming import spell
-from muse_studio.pixels import to_images
-from muse_studio.previews import previews
-from muse_studio.provenance import Provenance
-from muse_studio.sheet import Section, Tile, contact_sheet, side_of
+from muse_studio.images.naming import spell
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
+from muse_studio.sampling.cascade import count_steps
+from muse_studio.sampling.previews import previews
 from muse_studio.stage import Stage
 from muse_tasks.pictures import save_animation
 

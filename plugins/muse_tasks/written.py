@@ -10,8 +10,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from muse_studio.files import replacing
-from muse_studio.provenance import Provenance, write_png
+from muse_studio.images.provenance import Provenance, write_png
+from muse_studio.runtime.files import replacing
 
 WIDTH = 88
 """Letters of a table's line."""

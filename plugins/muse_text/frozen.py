@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.device import place
-from muse_studio.naming import check_prompts
+from muse_studio.images.naming import check_prompts
+from muse_studio.runtime.device import place
 
 
 class FrozenEncoder(ABC):

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from muse_studio import memory
 from muse_studio.errors import UserError
-from muse_studio.hub import CONFIG, folder_of
+from muse_studio.runtime import memory
+from muse_studio.runtime.hub import CONFIG, folder_of
 from muse_text.frozen import FrozenEncoder
 
 Precision = Literal["float32", "bfloat16"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio.adapters import fingerprint, linear_layers
 from muse_studio.errors import UserError
+from muse_studio.nn.lora import fingerprint, linear_layers
 
 
 class LowRank(nn.Module):

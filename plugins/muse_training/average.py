@@ -12,10 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from muse_studio import checkpoint, weights
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder, path_of
-from muse_studio.progress import progress
+from muse_studio.registry.progress import progress
+from muse_studio.runtime import weights
+from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.training import checkpoint
 
 BESIDE = ("average", "discriminator")
 """Modules that a checkpoint holds beside the one that was trained to be shipped."""

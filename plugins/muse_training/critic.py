@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.choice import choose
 from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.sampling.noise import choose
 from muse_training.learner import TransformerLearner
 from muse_training.masking import hide
 

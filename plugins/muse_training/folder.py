@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
+from muse_studio.runtime.files import path_of
 from muse_training.pictures import Pictures
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

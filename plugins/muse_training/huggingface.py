@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
+from muse_studio.runtime.files import path_of
 from muse_training.pictures import Pictures
 
 INSTALL = "pip install -c constraints.txt -e '.[datasets]'"

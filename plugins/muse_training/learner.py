@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio import device
-from muse_studio.adapters import KEY
 from muse_studio.contracts import TextEmbedding, Transformer
-from muse_studio.device import put_rows
-from muse_studio.parallel import descend, layers_of, spread
-from muse_studio.team import Team
+from muse_studio.nn.lora import KEY
+from muse_studio.runtime import device
+from muse_studio.runtime.device import put_rows
+from muse_studio.training.distributed import Team
+from muse_studio.training.parallel import descend, layers_of, spread
 from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 from muse_training.records import Encoder, Seen
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from muse_studio import device as devices
 from muse_studio.contracts import Dataset, TextEncoder
-from muse_studio.stage import Stage, check_fit
+from muse_studio.runtime import device as devices
+from muse_studio.sampling.stage import Stage, check_fit
 from muse_training.index import Field, Index
 from muse_training.pictures import BrokenPicture, named
 from muse_training.records import Encoder, States

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
-from muse_studio.device import put_rows
+from muse_studio.runtime.device import put_rows
 from muse_studio.stage import Stage
 
 States = Literal["bfloat16", "int8"]

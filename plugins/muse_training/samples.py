@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.naming import check_prompt
-from muse_studio.pixels import to_images
-from muse_studio.provenance import Provenance, write_png
-from muse_studio.sheet import Section, Tile, contact_sheet, side_of
+from muse_studio.images.naming import check_prompt
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance, write_png
+from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
 from muse_training.records import Encoder, stack
 
 RECORDS = 8

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from muse_studio.errors import UserError
-from muse_studio.order import NO_RECORD
-from muse_studio.progress import ProgressBar
+from muse_studio.registry.progress import ProgressBar
 from muse_studio.stage import Stage
-from muse_studio.stopping import deaf
+from muse_studio.training.order import NO_RECORD
+from muse_studio.training.stopping import deaf
 from muse_training.fingerprint import fingerprint, of_part
 from muse_training.index import INDEX, SHARDS, Field, Index, Shard, spoken
 from muse_training.pictures import BrokenPicture, attempt, candidates

@@ -10,10 +10,10 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from muse_studio import weights
 from muse_studio.errors import UserError
-from muse_studio.fetching import cache_folder, fetch
-from muse_studio.files import open_folder, path_of, replacing
+from muse_studio.runtime import weights
+from muse_studio.runtime.fetching import cache_folder, fetch
+from muse_studio.runtime.files import open_folder, path_of, replacing
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Which extra of this package brings the file system of a protocol."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
-from muse_studio.progress import progress
+from muse_studio.registry.progress import progress
 from muse_training.index import Index, Shard
 from muse_training.records import Encoder
 from muse_training.store import Store

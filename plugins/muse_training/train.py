@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from muse_studio import device, loop
-from muse_studio.adapters import KEY
 from muse_studio.contracts import MASK, Dataset, Optimizer, TextEncoder
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit, History
-from muse_studio.stage import Stage, check_fit
-from muse_studio.team import Team, join
+from muse_studio.nn.lora import KEY
+from muse_studio.runtime import device
+from muse_studio.sampling.stage import Stage, check_fit
+from muse_studio.training import loop
+from muse_studio.training.distributed import Team, join
+from muse_studio.training.loop import Fit, History
 from muse_training.adapters import LoRA
 from muse_training.critic import CRITIC, CriticLearner
 from muse_training.learner import TransformerLearner

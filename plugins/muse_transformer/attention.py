@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.layers import merge_heads, split_heads
-from muse_studio.norms import rms_norm
+from muse_studio.nn.layers import merge_heads, rms_norm, split_heads
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

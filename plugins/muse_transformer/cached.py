@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from muse_studio.cache import Kept, Visit, moved, pick, put
-from muse_studio.layers import merge_heads
+from muse_studio.nn.layers import merge_heads
+from muse_studio.sampling.feature_cache import Kept, Visit, moved, pick, put
 
 if TYPE_CHECKING:
     from muse_transformer.trunk import Trunk

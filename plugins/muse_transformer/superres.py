@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from muse_studio.adapters import Adapter, fill
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.layers import layer_list
+from muse_studio.nn.layers import layer_list
+from muse_studio.nn.lora import Adapter, fill
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes, look_up, mlp
 

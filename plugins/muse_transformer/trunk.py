@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.cache import Kept, Visit, pick
 from muse_studio.contracts import Conditioning
-from muse_studio.layers import layer_list, run_layer
-from muse_studio.refusals import check_grid, check_heads
+from muse_studio.nn.checks import check_grid, check_heads
+from muse_studio.nn.layers import layer_list, run_layer
+from muse_studio.sampling.feature_cache import Kept, Visit, pick
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
 
@@ -134,7 +134,7 @@ class Trunk(nn.Module):
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """Logits as `forward` gives them, computed in part, and what to keep (see `muse_studio.cache.Revisiting`)."""
+        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`)."""
         mask, *memories = conditioning
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
         logits, kept = revisit(self, x, memories, mask, visit)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio import loop, weights
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit, History
-from muse_studio.team import ALONE, Team, join
+from muse_studio.runtime import weights
+from muse_studio.training import loop
+from muse_studio.training.distributed import ALONE, Team, join
+from muse_studio.training.loop import Fit, History
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
-from muse_studio.parallel import descend, spread
-from muse_studio.team import Team, of_all
+from muse_studio.training.distributed import Team, of_all
+from muse_studio.training.loop import Fit
+from muse_studio.training.parallel import descend, spread
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
 from muse_vqgan.quantizers import VQ

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from muse_studio.vision import MEAN, STD, layers_of, load_vision
+from muse_studio.nn.vision import MEAN, STD, layers_of, load_vision
 
 
 @dataclass

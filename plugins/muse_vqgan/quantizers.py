@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.team import of_all
+from muse_studio.training.distributed import of_all
 
 ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from muse_studio import weights as files
-from muse_studio.pixels import divided
-from muse_studio.refusals import check_codes
+from muse_studio.images.pixels import divided
+from muse_studio.nn.checks import check_codes
+from muse_studio.runtime import weights as files
 from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
 from muse_vqgan.projected import Projected

@@ -10,9 +10,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from muse_studio import weights
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
+from muse_studio.runtime import weights
+from muse_studio.runtime.files import path_of
 from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import dialect
 from muse_weights.inverse import published

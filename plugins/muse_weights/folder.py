@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.files import open_folder
+from muse_studio.runtime.files import open_folder
 
 
 def check_free(out: Path) -> None:

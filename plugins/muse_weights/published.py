@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio import run
-from muse_studio.fetching import cache_folder
+from muse_studio.runtime.fetching import cache_folder
 from muse_weights.task import ImportWeights, check_others
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muse_studio.tree import to_yaml
+from muse_studio.recipe.tree import to_yaml
 from muse_weights.dialect import Recipes
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import fsspec
 
-from muse_studio import weights
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
-from muse_studio.pickled import unpickled
+from muse_studio.runtime import weights
+from muse_studio.runtime.files import path_of
+from muse_studio.runtime.pickled import unpickled
 from muse_weights import flaxfile
 from muse_weights.tensors import Tensors
 

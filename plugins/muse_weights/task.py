@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_studio import memory, parts, weights
+from muse_studio import parts
 from muse_studio.errors import UserError
-from muse_studio.files import path_of
-from muse_studio.progress import progress
+from muse_studio.registry.progress import progress
+from muse_studio.runtime import memory, weights
+from muse_studio.runtime.files import path_of
 from muse_weights.dialect import Copied, Dialect, Imported, Tables
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free, replacing_folder

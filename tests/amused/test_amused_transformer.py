@@ -4,9 +4,9 @@ import pytest
 import torch
 from muse_amused.transformer import Amused
 
-from muse_studio import weights
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.errors import UserError
+from muse_studio.runtime import weights
 
 SMALL = {
     "codebook_size": 30, "vocabulary": 33, "grid": [4, 6], "stride": 8, "text_width": 8, "text_positions": 5,

@@ -19,7 +19,7 @@ from torch import nn
 from muse_studio import testing
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.hookspecs import hookimpl
-from muse_studio.kinds import kinds
+from muse_studio.registry.kinds import kinds
 from muse_studio.testing import (
     BrokenPromise,
     FakeDataset,

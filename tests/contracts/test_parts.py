@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from muse_studio import testing, weights
-from muse_studio.kinds import kinds
-from muse_studio.loop import Fit
-from muse_studio.part import Part
-from muse_studio.registry import GROUP, Registry
+from muse_studio import testing
+from muse_studio.registry.kinds import kinds
+from muse_studio.registry.parts import Part
+from muse_studio.registry.plugins import GROUP, Registry
+from muse_studio.runtime import weights
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 REGISTRY = Registry()
 PARTS = REGISTRY.parts()

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from muse_studio import testing
-from muse_studio.kinds import hook_points, kinds
-from muse_studio.registry import Registry
+from muse_studio.registry.kinds import hook_points, kinds
+from muse_studio.registry.plugins import Registry
 from muse_studio.testing import fixtures
 from muse_studio.testing.fixtures import *  # noqa: F403
 

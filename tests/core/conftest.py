@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muse_studio.registry import Registry
+from muse_studio.registry.plugins import Registry
 
 TOY = '''
 from __future__ import annotations

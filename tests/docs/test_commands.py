@@ -23,8 +23,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from muse_studio.cli import main
-from muse_studio.recipe import load
-from muse_studio.recipe_files import shipped
+from muse_studio.recipe.merging import load
+from muse_studio.recipe.sources import shipped
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,10 +11,10 @@ import pytest
 from muse_pages import generated
 
 import muse_studio
-from muse_studio.kinds import hook_points, kinds
-from muse_studio.recipe_files import shipped
-from muse_studio.registry import Registry
-from muse_studio.scaffold import new
+from muse_studio.cli.scaffold import new
+from muse_studio.recipe.sources import shipped
+from muse_studio.registry.kinds import hook_points, kinds
+from muse_studio.registry.plugins import Registry
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = {hook: list(inspect.signature(each).parameters) for hook, each in hook_points().items()}
@@ -107,5 +107,5 @@ def test_every_recipe_is_on_their_page_with_its_command(pages: dict[str, str]) -
 
 
 def test_the_page_of_errors_has_every_case(pages: dict[str, str]) -> None:
-    table = (ROOT / "tests" / "cli" / "refusals.yaml").read_text(encoding="utf-8")
+    table = (ROOT / "tests" / "core" / "cli" / "refusals.yaml").read_text(encoding="utf-8")
     assert pages["errors"].count("```{code-block} text") == table.count("\n      says:") > 100

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import muse_studio
 from muse_studio import contracts, testing
-from muse_studio.kinds import hook_points
+from muse_studio.registry.kinds import hook_points
 from muse_studio.stage import Stage
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "plugin-api.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from muse_studio import testing
-from muse_studio.kinds import hook_points, kinds
-from muse_studio.registry import GROUP, Registry
+from muse_studio.registry.kinds import hook_points, kinds
+from muse_studio.registry.plugins import GROUP, Registry
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

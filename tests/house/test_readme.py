@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from muse_studio.cli import main
-from muse_studio.recipe import load
+from muse_studio.recipe.merging import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

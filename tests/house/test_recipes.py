@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import muse_studio
-from muse_studio.recipe import load
-from muse_studio.recipe_files import shipped
+from muse_studio.recipe.merging import load
+from muse_studio.recipe.sources import shipped
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import muse_studio
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CODES, TEXT, WIDTH_632M = 8192, 4096, {"width": 1280, "layers": 24, "heads": 20, "mlp": 5120}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import environment
 
-from muse_studio.registry import GROUP
+from muse_studio.registry.plugins import GROUP
 
 
 @pytest.fixture(scope="module")

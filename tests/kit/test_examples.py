@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from muse_studio import scaffold, testing
-from muse_studio.cli import main
+from muse_studio import testing
+from muse_studio.cli import main, scaffold
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/pyproject.toml"))

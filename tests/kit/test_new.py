@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import muse_studio
-from muse_studio import scaffold, testing
-from muse_studio.cli import main
+from muse_studio import testing
+from muse_studio.cli import main, scaffold
 from muse_studio.errors import UserError
-from muse_studio.kinds import kinds
+from muse_studio.registry.kinds import kinds
 
 LONG = "bcdefghij-abcdefghij-abcdefghi"
 

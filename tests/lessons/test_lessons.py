@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import muse_studio
-from muse_studio.drawing import sample
+from muse_studio.sampling.cascade import sample
 
 FOLDER = Path(__file__).parents[2] / "docs" / "lessons"
 EXECUTE = runpy.run_path(str(FOLDER / "execute.py"))

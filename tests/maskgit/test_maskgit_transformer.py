@@ -5,9 +5,9 @@ import torch
 from muse_maskgit.classes import Class
 from muse_maskgit.transformer import MaskGIT
 
-from muse_studio import weights
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.errors import UserError
+from muse_studio.runtime import weights
 
 SMALL = {"codebook_size": 30, "classes": 7, "grid": [4, 6], "width": 32, "layers": 2, "heads": 4, "mlp": 40}
 

@@ -18,8 +18,8 @@ from muse_metrics.inception_score import InceptionScore
 from muse_metrics.kernel import Kernel
 from PIL import Image
 
-from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.runtime import weights
 
 
 def pictures(count=2, height=70, width=81, seed=0):

@@ -7,8 +7,8 @@ import pytest
 
 from muse_studio import check
 from muse_studio.cli import main
-from muse_studio.kinds import hook_points, kinds
-from muse_studio.tree import parse
+from muse_studio.recipe.tree import parse
+from muse_studio.registry.kinds import hook_points, kinds
 
 DOCS = Path(__file__).parents[2] / "docs"
 QUICK = ["stages.base.sampler.steps=2", "stages.superres.sampler.steps=2"]

@@ -12,12 +12,12 @@ from muse_tasks.edit import Edit
 from muse_tasks.generate import Generate
 from PIL import Image
 
-from muse_studio.api import Prepared
 from muse_studio.contracts import MASK
 from muse_studio.hookspecs import hookimpl
-from muse_studio.picture import recipe_text
-from muse_studio.previews import GREYS
-from muse_studio.registry import Registry
+from muse_studio.recipe.running import Prepared
+from muse_studio.recipe.sources import recipe_text
+from muse_studio.registry.plugins import Registry
+from muse_studio.sampling.previews import GREYS
 
 
 def pixels(picture):

@@ -7,7 +7,7 @@ from muse_observers.words import LIST, WordFilter
 
 from muse_studio.cli import main
 from muse_studio.errors import UserError
-from muse_studio.registry import Registry
+from muse_studio.registry.plugins import Registry
 
 LISTED = [line for line in LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 

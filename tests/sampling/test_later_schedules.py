@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
 from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, Square, masked_counts
 
-from muse_studio.recipe import load
+from muse_studio.recipe.merging import load
 
 GRID = torch.linspace(0, 1, 101, dtype=torch.float64)
 AUTONAT = load("autonat").plain()["stages"]["base"]["schedule"]["ratios"]

@@ -14,11 +14,11 @@ from muse_sampling.remdm import ReMDM
 from muse_sampling.schedules import Cosine, Linear, masked_counts
 from muse_sampling.shuffled import Random
 
-from muse_studio.build import build
 from muse_studio.contracts import MASK, Sampler
-from muse_studio.problems import RecipeError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.errors import RecipeError
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 from muse_studio.stage import Stage
 from muse_studio.testing import FakeGuidance, FakeTextEncoder, FakeTokenizer, FakeTransformer
 

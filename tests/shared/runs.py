@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from muse_studio.loop import History
+from muse_studio.training.loop import History
 
 
 def rows(history: History) -> list[dict[str, float]]:

@@ -9,8 +9,8 @@ from muse_sampling.confidence import Confidence
 from muse_tasks.batching import bytes_a_picture, fitting, in_batches, together
 from muse_tasks.generate import Generate
 
-from muse_studio import memory
 from muse_studio.contracts import TextEmbedding
+from muse_studio.runtime import memory
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,9 @@ from muse_tasks.edit import Edit, Extend
 from PIL import Image
 
 from muse_studio.errors import UserError
-from muse_studio.picture import PICTURE_KEY
+from muse_studio.recipe.sources import PICTURE_KEY
+from muse_studio.recipe.tree import parse
 from muse_studio.testing.fakes import FakeTokenizer
-from muse_studio.tree import parse
 
 
 @pytest.fixture

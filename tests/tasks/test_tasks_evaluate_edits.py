@@ -9,8 +9,8 @@ from muse_tasks.rework import Reworking
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.plane import Plane
-from muse_studio.retouch import Retouch
+from muse_studio.sampling.session import Retouch
+from muse_studio.sampling.windows import Plane
 from muse_studio.testing.fakes import FakeEditor, FakeTextEncoder, FakeTokenizer
 
 CPU = torch.device("cpu")

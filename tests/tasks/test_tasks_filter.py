@@ -8,9 +8,8 @@ from muse_tasks.edit import Edit
 from muse_tasks.generate import Generate
 from PIL import Image
 
-from muse_studio.errors import Refused
-from muse_studio.problems import PluginError
-from muse_studio.registry import Registry
+from muse_studio.errors import PluginError, Refused
+from muse_studio.registry.plugins import Registry
 
 STRICT = """
 from muse_studio.hookspecs import hookimpl

@@ -13,13 +13,13 @@ from PIL import Image, ImageSequence
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.picture import PICTURE_KEY, recipe_text
-from muse_studio.previews import GREYS
-from muse_studio.progress import ProgressBar
-from muse_studio.provenance import Provenance
-from muse_studio.sheet import MARGIN, TITLE
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.sheets import MARGIN, TITLE
+from muse_studio.recipe.sources import PICTURE_KEY, recipe_text
+from muse_studio.recipe.tree import parse
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.sampling.previews import GREYS
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
-from muse_studio.tree import parse
 
 
 def pixels(image):

@@ -12,10 +12,9 @@ from muse_tasks.kept import identity
 from PIL import Image
 
 import muse_studio
-from muse_studio import recipe
 from muse_studio.cli import main
-from muse_studio.errors import UserError
-from muse_studio.problems import RecipeError
+from muse_studio.errors import RecipeError, UserError
+from muse_studio.recipe import merging
 
 PARTS = '''
 import os
@@ -293,7 +292,7 @@ def test_a_mistake_in_the_settings_is_one_error_before_anything_is_run(
 ):
     monkeypatch.chdir(tmp_path)
     table = {"use": "sweep", "recipe": GENERATE, "settings": settings, "out": "out"}
-    Path("own.yaml").write_text(recipe.to_yaml(table))
+    Path("own.yaml").write_text(merging.to_yaml(table))
     assert main(["run", "own.yaml", "--plugin", str(parts)]) == 2
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
@@ -308,7 +307,7 @@ def test_a_recipe_that_is_wrong_itself_is_told_once(sweep):
 
 
 def test_a_recipe_goes_by_its_name_also_in_the_place_of_a_table(parts, tmp_path):
-    (tmp_path / "own.yaml").write_text(recipe.to_yaml(GENERATE))
+    (tmp_path / "own.yaml").write_text(merging.to_yaml(GENERATE))
     table = {"use": "sweep", "recipe": EVALUATE, "settings": {"steps": [2]}, "out": str(tmp_path / "out")}
     muse_studio.run(table, [f"recipe={tmp_path / 'own.yaml'}"], plugins=[parts])
     assert "Recipe `own`" in (tmp_path / "out/sweep.md").read_text()
@@ -435,6 +434,6 @@ def muse_tasks():
 
 def test_the_shipped_sweeps_have_no_combination_that_is_refused():
     for name, count in (("sweep", 9), ("sweep-samplers", 24)):
-        table = recipe.load(name).plain()
+        table = merging.load(name).plain()
         made = combine(table["recipe"], table["settings"], ())
         assert [each.problems for each in made] == [[]] * count

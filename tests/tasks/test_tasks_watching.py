@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK
-from muse_studio.previews import GREYS, VEIL, previews
+from muse_studio.sampling.previews import GREYS, VEIL, previews
 from muse_studio.testing.fakes import FakeTokenizer
 
 STRIDE = FakeTokenizer.stride

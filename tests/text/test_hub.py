@@ -10,8 +10,8 @@ import time
 import pytest
 from muse_text.t5 import T5
 
-from muse_studio import hub
 from muse_studio.errors import UserError
+from muse_studio.runtime import hub
 
 CURE = r"give as model a local folder with config\.json, model\.safetensors and tokenizer\.json, or point HF_HOME"
 
@@ -134,7 +134,7 @@ def test_a_name_that_no_hub_could_have(model):
 def in_a_fresh_process(endpoint, home):
     """Ask for a model of the hub at `endpoint`, with an empty cache: what is printed, and the seconds it took."""
     script = """
-from muse_studio import hub
+from muse_studio.runtime import hub
 from muse_studio.errors import UserError
 from muse_text.t5 import T5
 try:

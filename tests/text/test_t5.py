@@ -10,8 +10,8 @@ from muse_text.t5 import T5
 from torch import nn
 from transformers import AutoTokenizer, T5EncoderModel
 
-from muse_studio import memory
 from muse_studio.errors import UserError
+from muse_studio.runtime import memory
 
 PROMPTS = ["a red apple", "the cat to the left of a blue car", "two"]
 

@@ -8,11 +8,11 @@ import time
 import torch
 from torch import nn
 
-from muse_studio import loop
-from muse_studio.fit import Fit
-from muse_studio.parallel import descend
-from muse_studio.team import ALONE
 from muse_studio.testing import RecordingObserver
+from muse_studio.training import loop
+from muse_studio.training.distributed import ALONE
+from muse_studio.training.fit import Fit
+from muse_studio.training.parallel import descend
 
 
 class Broken(torch.utils.data.Dataset):

@@ -20,11 +20,12 @@ from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 
-from muse_studio import launch, testing
-from muse_studio.loop import Fit
-from muse_studio.parallel import Parallel
+from muse_studio import testing
+from muse_studio.runtime import launch
 from muse_studio.stage import Stage
-from muse_studio.team import join
+from muse_studio.training.distributed import join
+from muse_studio.training.loop import Fit
+from muse_studio.training.parallel import Parallel
 
 OPTIMIZERS = {"adamw": AdamW, "adafactor": Adafactor, "muon": Muon}
 

@@ -14,11 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from muse_studio import adapters, testing, weights
-from muse_studio.adapters import Adapter
+from muse_studio import testing
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
+from muse_studio.nn import lora
+from muse_studio.nn.lora import Adapter
+from muse_studio.runtime import weights
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 SIZES = {"codebook_size": 64, "grid": [2, 2], "text_width": 8, "width": 16, "layers": 2, "heads": 2}
 PER_BLOCK = ["look.out", "look.project", "read.memory", "read.out", "read.query", "think.0", "think.2"]
@@ -75,7 +77,7 @@ def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, 
     shapes, metadata = weights.header(history.weights)
     said = json.loads(metadata["muse_settings"])
     assert said["use"] == "train" and said["adapter"] == {
-        "rank": 4, "alpha": 6, "targets": ["blocks.*"], "dropout": 0.1, "base": adapters.fingerprint(merged_base(base))
+        "rank": 4, "alpha": 6, "targets": ["blocks.*"], "dropout": 0.1, "base": lora.fingerprint(merged_base(base))
     }  # fmt: skip
     wanted = {f"blocks.{block}.{name}.lora_{each}.weight" for block in (0, 1) for name in PER_BLOCK for each in "AB"}
     assert shapes.keys() == wanted

@@ -15,10 +15,12 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import muse_studio
-from muse_studio import checkpoint, testing, weights
+from muse_studio import testing
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
+from muse_studio.runtime import weights
 from muse_studio.stage import Stage
+from muse_studio.training import checkpoint
+from muse_studio.training.loop import Fit
 
 
 def written(folder, numbers, dtype=torch.float32):

@@ -18,8 +18,8 @@ from torch import nn
 
 from muse_studio import testing
 from muse_studio.contracts import MASK
-from muse_studio.loop import Fit
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 SMALL = {"codebook_size": 64, "text_width": 8, "width": 16, "layers": 1, "heads": 2}
 

@@ -9,8 +9,8 @@ import sys
 
 from safetensors import safe_open
 
-from muse_studio import checkpoint
 from muse_studio.cli import main
+from muse_studio.training import checkpoint
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, monkeypatch, capsys):

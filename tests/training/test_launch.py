@@ -15,7 +15,7 @@ from processes import environment
 from runs import same_tensors
 from safetensors.torch import load_file
 
-from muse_studio import checkpoint
+from muse_studio.training import checkpoint
 
 SCRIPT = Path(__file__).with_name("teamwork.py")
 

@@ -10,11 +10,11 @@ import torch
 import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from muse_studio.build import build
+from muse_studio.recipe.build import build
 from muse_studio.contracts import Transformer
-from muse_studio.parallel import Parallel, shard
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.training.parallel import Parallel, shard
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 from muse_training.learner import Objective
 from muse_training.optimizers import AdamW
 

@@ -15,9 +15,9 @@ from muse_transformer.muse import MuseTransformer
 from muse_vqgan.vqgan import VQGAN
 from torch import nn
 
-from muse_studio import checkpoint
 from muse_studio.contracts import TextEmbedding
 from muse_studio.errors import UserError
+from muse_studio.training import checkpoint
 
 
 def muse():

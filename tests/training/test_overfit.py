@@ -9,8 +9,8 @@ from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
 
 from muse_studio import testing
-from muse_studio.loop import Fit
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 
 class Patches:

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from muse_studio import testing
-from muse_studio.loop import Fit
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 PROMPTS = ["red", "a blue thing", ""]
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from muse_studio import testing
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 SIZE = 8
 
@@ -67,7 +67,7 @@ def test_remote_shards_are_copied_once(tmp_path, monkeypatch):
     local, remote = made(tmp_path / "local"), made("memory://tokens")
     batch = remote.__getitems__(range(11))
     assert all(torch.equal(batch[name], each) for name, each in local.__getitems__(range(11)).items())
-    monkeypatch.setattr("muse_studio.fetching.fsspec.open", lambda *args: pytest.fail("it was copied again"))
+    monkeypatch.setattr("muse_studio.runtime.fetching.fsspec.open", lambda *args: pytest.fail("it was copied again"))
     assert torch.equal(Tokens("memory://tokens")[9]["states"], local[9]["states"])
 
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from muse_studio import testing
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
-from muse_studio.machine import refusal
+from muse_studio.runtime.memory import refusal
 from muse_studio.stage import Stage
+from muse_studio.training.loop import Fit
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 

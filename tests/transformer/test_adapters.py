@@ -10,9 +10,10 @@ from muse_transformer.superres import SuperResolution
 from safetensors.torch import load_file, save_file
 
 import muse_studio
-from muse_studio import adapters, weights
-from muse_studio.adapters import Adapter
 from muse_studio.errors import UserError
+from muse_studio.nn import lora
+from muse_studio.nn.lora import Adapter
+from muse_studio.runtime import weights
 
 LAYERS = {"blocks.0.look.project": (16, 48), "blocks.1.think.2": (64, 16)}
 """In and out of two of the linear layers."""
@@ -37,7 +38,7 @@ def put(path, seed=1, rank=3, alpha=6.0, base=None, layers=LAYERS, **more):
     for name, (into, out) in layers.items():
         tensors[f"{name}.lora_A.weight"] = random.normal(size=(rank, into)).astype(np.float32)
         tensors[f"{name}.lora_B.weight"] = random.normal(size=(out, rank)).astype(np.float32)
-    said = {"adapter": {"rank": rank, "alpha": alpha, "base": base or adapters.fingerprint(muse())}} | more
+    said = {"adapter": {"rank": rank, "alpha": alpha, "base": base or lora.fingerprint(muse())}} | more
     save_file(
         {name: torch.from_numpy(each) for name, each in tensors.items()}, path, {"muse_settings": json.dumps(said)}
     )
@@ -95,7 +96,7 @@ def test_one_of_half_precision_is_widened(tmp_path, base):
 def test_super_resolution_takes_them_too(tmp_path):
     weights.save(superres().state_dict(), tmp_path / "base.safetensors", {})
     layers = {"blocks.1.look.out": (16, 16), "read_low.0.think.0": (16, 64)}
-    matrices = put(tmp_path / "a.safetensors", layers=layers, base=adapters.fingerprint(superres()))
+    matrices = put(tmp_path / "a.safetensors", layers=layers, base=lora.fingerprint(superres()))
     given = {"weights": str(tmp_path / "base.safetensors"), "adapters": [Adapter(str(tmp_path / "a.safetensors"), 0.5)]}
     got, plain = superres(**given).state_dict(), superres().state_dict()
     for name in layers:
@@ -114,10 +115,10 @@ def test_one_of_other_weights_is_warned_of_and_added(tmp_path, base):
 
 def test_a_fingerprint_tells_one_changed_bit():
     one, other = muse(), muse()
-    assert adapters.fingerprint(one) == adapters.fingerprint(other)
+    assert lora.fingerprint(one) == lora.fingerprint(other)
     with torch.no_grad():
         other.head[3].bias[5] = torch.nextafter(other.head[3].bias[5], torch.tensor(1.0))
-    assert adapters.fingerprint(one) != adapters.fingerprint(other)
+    assert lora.fingerprint(one) != lora.fingerprint(other)
 
 
 @pytest.mark.parametrize(

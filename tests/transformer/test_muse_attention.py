@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from muse_transformer.attention import CrossAttention, HeadNorm, attend
 
-from muse_studio.layers import merge_heads, split_heads
+from muse_studio.nn.layers import merge_heads, split_heads
 
 
 def draw(*shape, seed=0):

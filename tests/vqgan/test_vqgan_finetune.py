@@ -21,10 +21,11 @@ from runs import check_same_files, rows, same_tensors
 from safetensors.torch import load_file
 
 import muse_studio
-from muse_studio import recipe, weights
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
+from muse_studio.recipe import merging
+from muse_studio.runtime import weights
 from muse_studio.testing import FakeTokenizer, RecordingObserver
+from muse_studio.training.loop import Fit
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"codebook_size": 32, "code_width": 4, "channels": 8, "multipliers": [1, 2], "blocks": 1, "patch": 2}
@@ -413,7 +414,7 @@ def test_settings_that_no_shape_tells_of(table, tmp_path, sources, theirs, ours,
 
 @pytest.mark.parametrize("name", ["finetune-emoji-decoder", "finetune-emoji-decoder-gpu"])
 def test_the_emoji_recipe_writes_less_than_20_mb_and_a_larger_decoder(name):
-    said = recipe.load(name).plain()
+    said = merging.load(name).plain()
     settings = {key: value for key, value in said["tokenizer"].items() if key != "use"}
     assert settings["weights"] is None and said["fit"]["dtype"] == "float16"
     with torch.device("meta"):
@@ -422,14 +423,14 @@ def test_the_emoji_recipe_writes_less_than_20_mb_and_a_larger_decoder(name):
     sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
     assert sum(sizes.values()) * 2 < 20e6
     with torch.device("meta"):
-        trained = {k: v for k, v in recipe.load("train-emoji-tokenizer").plain()["tokenizer"].items() if k != "use"}
+        trained = {k: v for k, v in merging.load("train-emoji-tokenizer").plain()["tokenizer"].items() if k != "use"}
         small = sum(tensor.numel() for tensor in VQGAN(**trained).decoder.state_dict().values())
     assert sum(size for name, size in sizes.items() if name.startswith("decoder.")) > 1.4 * small
 
 
 @pytest.mark.slow
 def test_not_one_token_of_the_embedded_tokenizer_changes(tmp_path):
-    said = recipe.load("models/emoji-tokenizer").plain()
+    said = merging.load("models/emoji-tokenizer").plain()
     said.pop("use")
     source, data = VQGAN(**said), Crops(64)
     images = data.images.float() / 255

@@ -4,8 +4,8 @@ import pytest
 import torch
 from muse_vqgan.vqgan import VQGAN
 
-from muse_studio import weights
 from muse_studio.errors import UserError
+from muse_studio.runtime import weights
 
 SMALL = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1, 2], "blocks": 1}
 

@@ -11,8 +11,8 @@ from muse_vqgan.vqgan import VQGAN
 from runs import check_same_files, rows, same_tensors
 
 from muse_studio.errors import UserError
-from muse_studio.loop import Fit
 from muse_studio.testing import FakeTokenizer, RecordingObserver
+from muse_studio.training.loop import Fit
 
 
 class Pictures:

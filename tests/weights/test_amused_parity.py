@@ -9,7 +9,7 @@ from PIL import Image
 
 import muse_studio
 from muse_studio.contracts import MASK
-from muse_studio.recipe import load
+from muse_studio.recipe.merging import load
 
 PROMPT = "a red apple"
 
@@ -17,8 +17,8 @@ PROMPT = "a red apple"
 @pytest.fixture(scope="session")
 def stage(twin):
     """The imported model, as a task that a recipe builds holds it."""
-    from muse_studio.build import build
-    from muse_studio.registry import Registry
+    from muse_studio.recipe.build import build
+    from muse_studio.registry.plugins import Registry
 
     task = build(load(twin / "generate.yaml"), Registry())
     task.stages["base"].precision = "float32"  # the recipe takes bfloat16 where the processor is fast at it

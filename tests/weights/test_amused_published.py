@@ -10,7 +10,7 @@ from muse_weights.vqgan import places
 from PIL import Image
 
 import muse_studio
-from muse_studio.recipe import load
+from muse_studio.recipe.merging import load
 
 
 def meta(kind, settings):

@@ -8,11 +8,11 @@ from muse_weights.table import Found, differences, match
 from muse_weights.task import ImportWeights
 
 import muse_studio
-from muse_studio.build import build
 from muse_studio.contracts import MASK, TextEmbedding, Transformer
 from muse_studio.errors import UserError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 CODES, CLASSES, SIDE, WIDTH, HEADS_OF_IT = 30, 9, 4, 26, 4
 """26 by 4 heads leaves two numbers over, as their 512 by 6 does."""

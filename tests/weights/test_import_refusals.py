@@ -12,10 +12,10 @@ from runs import check_same_files
 from safetensors.torch import load_file, save_file
 
 import muse_studio
-from muse_studio import memory
 from muse_studio.cli import main
 from muse_studio.errors import UserError
-from muse_studio.pickled import unpickled
+from muse_studio.runtime import memory
+from muse_studio.runtime.pickled import unpickled
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 VQ = "vqvae/diffusion_pytorch_model.safetensors"

@@ -8,11 +8,11 @@ from muse_weights.table import Found, differences, match
 from muse_weights.task import ImportWeights
 
 import muse_studio
-from muse_studio.build import build
 from muse_studio.contracts import Tokenizer
 from muse_studio.errors import UserError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 BITS = 5
 

@@ -11,11 +11,11 @@ from muse_weights.task import ImportWeights
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 import muse_studio
-from muse_studio.build import build
 from muse_studio.contracts import MASK, TextEncoder, Transformer
 from muse_studio.errors import UserError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 CODES, SIDE, TEXT_WIDTH, POSITIONS, WIDTH, HEADS_OF_IT = 30, 4, 16, 77, 32, 4
 FORMATS = ("muse-pytorch", "muse-pytorch-class")

@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import muse_studio
-from muse_studio.build import build
 from muse_studio.contracts import Tokenizer
 from muse_studio.errors import UserError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 
 def take(source, format, out):

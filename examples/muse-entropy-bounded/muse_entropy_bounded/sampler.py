@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from muse_studio.choice import choose
 from muse_studio.contracts import MASK, MaskSchedule, Predict
+from muse_studio.sampling.noise import choose
 from torch import Tensor
 
 

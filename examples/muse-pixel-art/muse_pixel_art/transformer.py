@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from muse_studio import weights as files
 from muse_studio.contracts import MASK, Conditioning, TextEmbedding
+from muse_studio.runtime import weights as files
 from torch import Tensor, nn
 
 from muse_pixel_art.palette import COLOURS, LEVELS, split

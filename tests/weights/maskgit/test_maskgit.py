@@ -12,12 +12,12 @@ from muse_weights.task import ImportWeights
 from safetensors.torch import load_file
 
 import muse_studio
-from muse_studio.build import build
 from muse_studio.cli import main
 from muse_studio.contracts import MASK, TextEmbedding, Tokenizer, Transformer
 from muse_studio.errors import UserError
-from muse_studio.recipe import load
-from muse_studio.registry import Registry
+from muse_studio.recipe.build import build
+from muse_studio.recipe.merging import load
+from muse_studio.registry.plugins import Registry
 
 FORMATS = {"maskgit-256": False, "maskgit-256-flax": True}
 """Whether each is a tree of flax."""

@@ -1,0 +1,228 @@
+"""The muse command. It imports nothing heavy before it knows what is wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from muse_studio.errors import Followed, Terminated, UserError
+from muse_studio.runtime import launch
+
+OK, OURS, THEIRS = 0, 1, 2
+"""Exit codes: done; our or a plugin's fault; the user's mistake."""
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
+"""128 and the signal's number, SIGINT's, SIGPIPE's and SIGTERM's, as shells have it."""
+
+TRACEBACK = "MUSE_TRACEBACK"
+"""The environment variable that has errors of ours shown in full, where it is 1."""
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*=")
+"""How an argument among prompts begins that is an override."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command on these arguments (those of the process by default), and return its exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn(warnings.showwarning)
+        return _invoke(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        with muse.make_context("muse", arguments) as context:
+            muse.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return THEIRS
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        return _fail(error)
+    return OK
+
+
+def _fail(error: Exception) -> int:
+    """Tell what went wrong, and give the exit code."""
+    from muse_studio.errors import PluginError, RecipeError, told  # here: what goes well needs none of it
+
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        return PIPE_CLOSED
+    if isinstance(error, UserError):
+        if not isinstance(error, Followed):
+            _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
+        return THEIRS
+    if isinstance(error, PluginError):
+        return _confess(error, f"error in a plugin: {error}")
+    return _confess(error, f"error that is not yours: {told(error)}")
+
+
+def _tell(message: str) -> None:
+    """An error's message, once for all processes of a team."""
+    if launch.first_to_say(message):
+        click.echo(message, err=True)
+
+
+def _confess(error: Exception, message: str) -> int:
+    if not launch.first_to_say(message):
+        return OURS
+    if os.environ.get(TRACEBACK) == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(message, err=True)
+    if os.environ.get(TRACEBACK) != "1":
+        click.echo(f"{TRACEBACK}=1 shows the whole traceback", err=True)
+    return OURS
+
+
+def _warn(usual: Callable[..., None]) -> Callable[..., None]:
+    """Warnings for users are told in one line; those for programmers as ever."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, UserWarning):
+            click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        else:
+            usual(message, category, *where)
+
+    return show
+
+
+def _stdout_is_closed() -> bool:
+    """Whether our output's reader has gone; what is left then goes nowhere, or Python would complain at its end."""
+    try:
+        click.echo()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+class Prompts(click.Command):
+    """A command whose arguments are prompts and overrides; behind `--` all are prompts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what stands behind `--` apart, which click would mix with the rest."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[__name__] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+
+def _plugins(command: Callable[..., None]) -> Callable[..., None]:
+    said = "Load a plugin from a Python file; may be repeated."
+    return click.option("--plugin", "plugins", multiple=True, metavar="FILE", help=said)(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="muse-studio", prog_name="muse")
+def muse() -> None:
+    """Masked generative image models: pictures from sentences, by parts that recipes put together."""
+
+
+@muse.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_plugins
+def run(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Run RECIPE: a shipped one by name, a YAML file, or a picture that muse made."""
+    from muse_studio.recipe import running
+
+    _show(running.run(recipe, overrides, plugins))
+
+
+@muse.command(cls=Prompts)
+@click.argument("arguments", nargs=-1, metavar="PROMPT... [KEY=VALUE]...")
+@_plugins
+@click.pass_context
+def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Draw a picture of each PROMPT.
+
+    KEY=VALUE changes the recipe `generate`: count=4, seed=7, negative=blurry, out=FOLDER. Behind `--`, all are prompts.
+    """
+    from muse_studio.recipe import running
+
+    overrides = [each for each in arguments if OVERRIDE.match(each)]
+    prompts = [each for each in arguments if not OVERRIDE.match(each)] + context.meta[__name__]
+    named = [each for each in overrides if each.startswith("prompt=")]
+    if not prompts and not named:
+        raise click.UsageError('Say what to draw, as in: muse generate "a red apple"', context)
+    if prompts and named:
+        raise click.UsageError(f"{prompts[0]!r} is a prompt, and so is {named[-1]!r}; leave one of them out", context)
+    _show(running.run("generate", [*([{"prompt": prompts}] if prompts else []), *overrides], plugins))
+
+
+@muse.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_plugins
+def check(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Tell every problem of RECIPE at once, and run nothing."""
+    from muse_studio.errors import RecipeError
+    from muse_studio.recipe import running
+
+    if problems := running.check(recipe, overrides, plugins):
+        raise RecipeError(problems)
+    click.echo(f"{recipe}: no problem found")
+
+
+@muse.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_plugins
+def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Print RECIPE with its parents and overrides merged in, ready to save as your own."""
+    from muse_studio.recipe import merging as recipes
+    from muse_studio.registry.plugins import Registry
+
+    if plugins:
+        Registry(plugins)  # merging needs none of it, but a broken file is told here as elsewhere
+    click.echo(recipes.to_yaml(recipes.load(recipe, recipes.overrides(overrides))), nl=False)
+
+
+@muse.command()
+@click.argument("kind", required=False)
+@click.argument("name", required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Also list the plugins, and what loading each cost.")
+@_plugins
+def parts(kind: str | None, name: str | None, verbose: bool, plugins: tuple[str, ...]) -> None:
+    """List the parts there are: all, of one KIND, or what the one called NAME is and takes."""
+    from muse_studio.cli.listing import describe, table
+    from muse_studio.registry.plugins import Registry
+
+    registry = Registry(plugins)
+    click.echo(table(registry, kind, verbose) if kind is None or name is None else describe(registry.find(kind, name)))
+
+
+@muse.command()
+@click.argument("name")
+@click.option("--kind", required=True, help="What it is: sampler, tokenizer, ... (muse parts lists them).")
+@click.option("--out", metavar="FOLDER", help="Where to write it; ./NAME by default.")
+def new(name: str, kind: str, out: str | None) -> None:
+    """Write a small package with a working part, its tests and a recipe, to be made into your own."""
+    from muse_studio.cli import scaffold
+
+    for path in scaffold.new(name, kind, out):
+        click.echo(path)
+    folder = out or name
+    click.echo(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
+
+
+def _show(result: Any) -> None:
+    """What a task's result says of itself, in one process of a team."""
+    if not launch.leads():
+        return
+    if callable(summary := getattr(result, "summary", None)):
+        click.echo(summary())
+    elif isinstance(result, dict):
+        click.echo(repr(result))

@@ -1,0 +1,202 @@
+"""Holds nodes against the signatures of what they name: a plan of calls, and every problem on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from muse_studio.errors import Problem, UserError, listed, near
+from muse_studio.recipe.tree import Node
+from muse_studio.registry.kinds import Kind, kind_of
+from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
+from muse_studio.registry.plugins import Registry
+
+_TELLING = 5
+"""Letters of a text from which on a message that has it in it is taken to speak of it."""
+
+
+class _Broken:
+    """The type of BROKEN."""
+
+    def __repr__(self) -> str:
+        return "BROKEN"
+
+
+BROKEN = _Broken()
+"""Stands for a value with a problem that has been told already."""
+
+
+@dataclass
+class Call:
+    """One part or dataclass to call, with values, lists, dicts and further calls as arguments.
+
+    what: "sampler 'confidence' of plugin muse_sampling". broken: it can't be called, for a problem that has been told.
+    contract: what is made fulfils it, where that is a part.
+    """
+
+    what: str
+    target: Callable[..., Any]
+    node: Node
+    path: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    broken: bool = False
+    contract: type | None = None
+
+    def refusal(self, message: str) -> Problem:
+        """What the call itself refused, placed at the setting that the message is about where it tells.
+
+        It does where its first word is a setting of the table, or where it quotes a setting's text, such as a path.
+        """
+        table = self.node.value if isinstance(self.node.value, dict) else {}
+        first = next(iter(message.split()), "").rstrip(":,")
+        texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
+        quoted = [key for key, text in texts.items() if len(text) >= _TELLING and text in message]
+        about = [first] if first in table else quoted
+        if len(about) == 1 and about[0] != "use":
+            return Problem(table[about[0]].place, _join(self.path, about[0]), message, by_part=True)
+        return Problem(self.node.place, self.path, f"{self.what}: {message}", by_part=True)
+
+
+class Planner:
+    """Plans a recipe. `problems`: all that was found; `used`: the parts that it names."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.problems: list[Problem] = []
+        self.used: list[Part] = []
+
+    def part(self, kind: Kind, node: Node, path: str) -> Any:
+        """A part of that kind: a table with `use`, or its bare name."""
+        table = {"use": node} if isinstance(node.value, str) else node.value
+        if not isinstance(table, dict):
+            return self._refuse(node, path, f"expected {kind.with_article}, by name or as a table, got {_got(node)}")
+        available = listed(part.name for part in self.registry.parts(kind.name))
+        if "use" not in table:
+            alone = "" if path else ". A recipe without it is for others to extend"
+            said = f"this table must say by 'use' which {kind} it is; available: {available}{alone}"
+            return self._refuse(node, path, said)
+        named = table["use"]
+        if not isinstance(named.value, str):
+            said = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
+            return self._refuse(named, _join(path, "use"), said)
+        try:
+            part = self.registry.find(kind.name, named.value)
+        except UserError as error:
+            return self._refuse(named, path if table is not node.value else _join(path, "use"), str(error))
+        self.used.append(part)
+        given = {key: each for key, each in table.items() if key != "use"}
+        what = f"{part} of plugin {part.plugin}"
+        return self._call(Call(what, part.load(), node, path, contract=kind.contract), part.settings, given, str(part))
+
+    def value(self, annotation: Any, node: Node, path: str) -> Any:
+        """What an annotation makes of a node, BROKEN where it can't."""
+        origin, inner = get_origin(annotation), get_args(annotation)
+        if origin in UNIONS:
+            return self._union(annotation, inner, node, path)
+        if not _fits(annotation, node):
+            return self._refuse_type(annotation, node, path)
+        value: Any = node.value  # of what the annotation asks for, as _fits has told
+        if (kind := kind_of(annotation)) is not None:
+            return self.part(kind, node, path)
+        if is_table(annotation):
+            name = annotation.__name__
+            return self._call(Call(name, annotation, node, path), settings(annotation, name), value, name)
+        if origin is list:
+            return [self.value(inner[0], each, f"{path}[{index}]") for index, each in enumerate(value)]
+        if origin is dict:
+            return {key: self.value(inner[1], each, _join(path, key)) for key, each in value.items()}
+        if annotation is float and isinstance(value, int) and abs(value) > sys.float_info.max:
+            return self._refuse(node, path, f"expected float, got a number of {len(str(value))} digits")
+        return float(value) if annotation is float else node.plain()
+
+    def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
+        before = len(self.problems)
+        for key, node in given.items():
+            if key in takes:
+                call.arguments[key] = self.value(takes[key].annotation, node, _join(call.path, key))
+            else:
+                said = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
+                self._refuse(node, _join(call.path, key), said)
+        if missing := [repr(key) for key, setting in takes.items() if setting.required and key not in given]:
+            self._refuse(call.node, call.path, f"{name} needs {', '.join(missing)}; it takes: {_takes(takes)}")
+        call.broken = len(self.problems) > before
+        return call
+
+    def _union(self, annotation: Any, members: tuple[Any, ...], node: Node, path: str) -> Any:
+        """The first member that fits without a problem, the value's own type before others; else the first's plan."""
+        fitting = [member for member in members if _fits(member, node)]
+        fitting.sort(key=lambda member: member is not type(node.value))
+        if not fitting:
+            return self._refuse_type(annotation, node, path)
+        before, used = self.problems, self.used
+        attempts = []
+        for member in fitting:
+            self.problems, self.used = [], []
+            planned = self.value(member, node, path)
+            attempts.append((planned, self.problems, self.used))
+            if not self.problems:
+                break
+        planned, problems, parts = attempts[-1] if not attempts[-1][1] else attempts[0]
+        self.problems, self.used = before + problems, used + parts
+        return planned
+
+    def _refuse_type(self, annotation: Any, node: Node, path: str) -> _Broken:
+        said = f"expected {spelled(annotation)}, got {_got(node)}{_cure(annotation, node)}"
+        return self._refuse(node, path, said)
+
+    def _refuse(self, node: Node, path: str, message: str) -> _Broken:
+        self.problems.append(Problem(node.place, path, message))
+        return BROKEN
+
+
+def _fits(annotation: Any, node: Node) -> bool:
+    """Whether a node is of the sort that an annotation asks for, its content aside."""
+    value, origin = node.value, get_origin(annotation)
+    if origin is Literal:
+        return any(value == each and type(value) is type(each) for each in get_args(annotation))
+    if kind_of(annotation) is not None:
+        return isinstance(value, str | dict)
+    if is_table(annotation):
+        return isinstance(value, dict)
+    if annotation is float:
+        return type(value) in (int, float)
+    return type(value) is (origin or annotation)
+
+
+def _got(node: Node) -> str:
+    if isinstance(node.value, dict | list):
+        return "a table" if isinstance(node.value, dict) else "a list"
+    if node.value is None:
+        return "nothing (null)"
+    if isinstance(node.value, bool):
+        return "true" if node.value else "false"
+    return f"{'text' if isinstance(node.value, str) else 'the number'} {node.value!r}"
+
+
+def _cure(annotation: Any, node: Node) -> str:
+    """How to write it, where that is known."""
+    if get_origin(annotation) in UNIONS:
+        return next(filter(None, (_cure(each, node) for each in get_args(annotation))), "")
+    if annotation is str and node.value is None:
+        return '; write "" for empty text'
+    if annotation is str and type(node.value) in SCALARS:
+        return f'; in quotes it is text: "{node.plain()}"'
+    if annotation is int and isinstance(node.value, float) and node.value.is_integer():
+        return f"; write {int(node.value)}"
+    if get_origin(annotation) is Literal and isinstance(node.value, str):
+        hint = near(node.value, [each for each in get_args(annotation) if isinstance(each, str)])
+        return f";{hint}" if hint else ""
+    if get_origin(annotation) is list and type(node.value) in (*SCALARS, NoneType):
+        return "; write it in brackets, as in [1, 2]"
+    return ""
+
+
+def _takes(takes: Mapping[str, Setting]) -> str:
+    return ", ".join(map(str, takes.values())) or "no settings"
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

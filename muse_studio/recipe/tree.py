@@ -1,0 +1,224 @@
+"""YAML text to a tree of nodes that know where they stand, and back to text."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+from muse_studio.errors import Problem, RecipeError
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+LARGEST = 100_000
+"""Nodes in one text. YAML's aliases can write billions in a few lines; no recipe has a thousand."""
+
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and where it stands: "file:line", or the override that brought it.
+
+    A table's entries stand where their keys do.
+    """
+
+    value: Scalar | list[Node] | dict[str, Node]
+    place: str
+
+    def plain(self) -> Any:
+        """The value as plain lists, dicts and scalars."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+
+def from_plain(data: Any, place: str) -> Node:
+    """Lists, dicts and scalars as nodes, all standing at `place`; RecipeError where there is anything else."""
+    if isinstance(data, Mapping):
+        if strangers := [key for key in data if not isinstance(key, str)]:
+            raise RecipeError([Problem(place, "", f"a table has the key {strangers[0]!r}; keys are text")])
+        return Node({key: from_plain(each, place) for key, each in data.items()}, place)
+    if isinstance(data, list | tuple):
+        return Node([from_plain(each, place) for each in data], place)
+    if data is not None and type(data) not in (str, int, float, bool):
+        kind = type(data).__name__
+        said = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
+        raise RecipeError([Problem(place, "", said)])
+    return Node(data, place)
+
+
+class _Resolver(yaml.resolver.BaseResolver):
+    """YAML 1.2's core schema: 1e-4 is a number; no, yes, on, off, 12:30 and 2024-01-01 are text."""
+
+
+for _name, _pattern, _first in [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+]:
+    _Resolver.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
+    """PyYAML's safe loader up to the node graph. It has no constructor, so no tag can make an object."""
+
+    def __init__(self, text: str) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+        yaml.composer.Composer.__init__(self)
+        _Resolver.__init__(self)
+
+
+class _Dumper(yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer.SafeRepresenter, _Resolver):
+    """PyYAML's safe dumper, quoting what the resolver above would read as anything but text."""
+
+    def __init__(self, stream: Any, **_: Any) -> None:
+        yaml.emitter.Emitter.__init__(self, stream, allow_unicode=True, width=sys.maxsize)
+        yaml.serializer.Serializer.__init__(self)
+        yaml.representer.SafeRepresenter.__init__(self, default_flow_style=False, sort_keys=False)
+        _Resolver.__init__(self)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write each value out: an alias would puzzle the reader."""
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    # Unprintable characters, among them line ends of other worlds, survive only as escapes in double quotes.
+    return dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(data: Node | Any) -> str:
+    """A tree or plain data as YAML text, which `parse` reads as the same."""
+    return yaml.dump(data.plain() if isinstance(data, Node) else data, Dumper=_Dumper)
+
+
+def parse(text: str, source: str, *, override: bool = False) -> Node | None:
+    """YAML text as a tree, None where it holds nothing.
+
+    source: what the text is called in places, which add the line; that of an override stands for itself, and must not
+    lose its end to a comment. RecipeError tells what is not YAML, a key that is written twice, tabs, tags, and more
+    values than `LARGEST`.
+    """
+    reader = _Reader(source, lines=not override)
+    try:
+        root = _Loader(text).get_single_node()
+        if override and text[root.end_mark.index if root else 0 :].strip().startswith("#"):
+            raise reader.refusal(0, "from '#' on it would be a YAML comment; put the value in double quotes")
+        return None if root is None else reader.node(root)
+    except yaml.MarkedYAMLError as error:
+        raise reader.refusal(*_mended(error)) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position)
+        raise reader.refusal(line, f"a character that YAML does not allow: U+{error.character:04X}") from error
+    except RecursionError as error:
+        raise reader.refusal(0, "it is nested too deeply") from error
+
+
+def _mended(error: yaml.MarkedYAMLError) -> tuple[int, str]:
+    mark = error.problem_mark or error.context_mark
+    assert mark is not None  # the scanner and the parser always say where
+    if error.problem and r"'\t'" in error.problem:
+        assert mark.buffer is not None  # of a text, not of a stream
+        before = mark.buffer[mark.pointer - mark.column : mark.pointer]
+        where = "a tab stands here" if before.strip() else "indented by a tab"
+        return mark.line, f"{where}; YAML knows spaces only: put spaces in its place"
+    said = " ".join(filter(None, [error.context, error.problem]))
+    return mark.line, f"not YAML: {said}; text that holds any of : # [ ] {{ }} & * ! or quotes must stand in quotes"
+
+
+_KINDS = {
+    yaml.MappingNode: {"map"},
+    yaml.SequenceNode: {"seq"},
+    yaml.ScalarNode: {"str", "int", "float", "bool", "null", "merge"},
+}
+
+
+class _Reader:
+    """PyYAML's nodes to ours."""
+
+    def __init__(self, source: str, lines: bool) -> None:
+        self.source, self.lines = source, lines
+        self.count = 0
+        self.open: list[yaml.Node] = []
+
+    def place(self, line: int) -> str:
+        """Where a line (from 0) is."""
+        return f"{self.source}:{line + 1}" if self.lines else self.source
+
+    def refusal(self, line: int, message: str, path: str = "") -> RecipeError:
+        """One problem, at a line from 0."""
+        return RecipeError([Problem(self.place(line), path, message)])
+
+    def node(self, raw: yaml.Node, line: int | None = None) -> Node:
+        """The tree under `raw`, which stands at `line` where that is given."""
+        start = raw.start_mark.line
+        self.count += 1
+        if self.count > LARGEST:
+            raise self.refusal(start, f"more than {LARGEST} values; aliases (*name) repeat whole tables")
+        if any(raw is each for each in self.open):
+            raise self.refusal(start, "an alias (*name) stands inside of what it repeats")
+        if not raw.tag.startswith(_TAG) or raw.tag.removeprefix(_TAG) not in _KINDS[type(raw)]:
+            tag = raw.tag.replace(_TAG, "!!")
+            raise self.refusal(start, f"the tag {tag} is not for recipes, which hold data alone; remove it")
+        self.open.append(raw)
+        if isinstance(raw, yaml.MappingNode):
+            value: Any = self.table(raw)
+        elif isinstance(raw, yaml.SequenceNode):
+            value = [self.node(each) for each in raw.value]
+        else:
+            assert isinstance(raw, yaml.ScalarNode)
+            value = self.scalar(raw)
+        self.open.pop()
+        return Node(value, self.place(start if line is None else line))
+
+    def table(self, raw: yaml.MappingNode) -> dict[str, Node]:
+        """A mapping's entries; a key is its text, whatever it looks like."""
+        found: dict[str, Node] = {}
+        first: dict[str, int] = {}
+        for key, value in raw.value:
+            line = key.start_mark.line
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.refusal(line, "a key must be text, not a list or a table")
+            if key.tag == f"{_TAG}merge":
+                raise self.refusal(line, "'<<' is not for recipes; write 'extends: NAME' to take over another recipe")
+            name = _joined(key.value)
+            if name in found:
+                raise self.refusal(line, f"{name!r} is written twice in one table, first in line {first[name] + 1}")
+            found[name], first[name] = self.node(value, line), line
+        return found
+
+    def scalar(self, raw: yaml.ScalarNode) -> Scalar:
+        """Text, a number, true, false or null, by the tag."""
+        kind, text = raw.tag.removeprefix(_TAG), raw.value
+        try:
+            if kind == "null":
+                return None
+            if kind == "bool":
+                return {"true": True, "false": False}[text.lower()]
+            if kind == "int":
+                return int(text, 0 if text[:2] in ("0o", "0x") else 10)
+            if kind == "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            return _joined(text)
+        except (ValueError, KeyError) as error:
+            raise self.refusal(raw.start_mark.line, f"{text[:40]!r} can't be read as {kind}") from error
+
+
+def _joined(text: str) -> str:
+    """JSON writes an emoji as two escapes, the halves of one character; ValueError where a half stands alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16")

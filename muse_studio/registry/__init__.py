@@ -1,0 +1,1 @@
+"""Which parts there are, from which plugin, and how plugins are told and asked."""

@@ -1,0 +1,1 @@
+"""The machine below: devices and memory, files and weights behind any address."""

@@ -1,0 +1,191 @@
+"""Weights as safetensors, from any address: a path, package://module/file, hf://, s3://, gs://, https://."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from muse_studio.errors import UserError
+from muse_studio.runtime.fetching import cache_folder, fetch
+from muse_studio.runtime.files import path_of, replacing
+
+SETTINGS = "muse_settings"
+"""The metadata key under which a weights file says, as JSON, how its part was set."""
+
+
+def local(address: str) -> Path:
+    """A file on this machine that holds what `address` names, downloaded into the cache where it is remote.
+
+    `#sha256=<hex>` behind the address has the content checked. Raises UserError where nothing is there.
+    """
+    address, _, wanted = address.partition("#sha256=")
+    if address.startswith("package://"):
+        path = _in_package(address)
+    elif "://" in address:
+        path = _download(address)
+    else:
+        path = path_of(address)
+    if not path.is_file():
+        raise UserError(
+            f"no weights at {address}: {path} is not a file; give the address of a safetensors file, or null for none"
+        )
+    if wanted:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != wanted:
+            raise UserError(
+                f"{path} has sha256 {found}, not {wanted}: it is damaged or another file; delete it and fetch it again"
+            )
+    return path
+
+
+def _in_package(address: str) -> Path:
+    package, _, name = address.removeprefix("package://").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"no package {package!r} is installed, which {address} names")
+    return Path(spec.submodule_search_locations[0]) / name
+
+
+def _download(address: str) -> Path:
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
+
+
+def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Shapes by tensor name, and the metadata, of a safetensors file; reads no tensor and needs no torch.
+
+    Raises UserError where the file is no whole safetensors file.
+    """
+    with path.open("rb") as file:
+        return header_of(file, path.stat().st_size, path)
+
+
+def header_of(file: BinaryIO, size: int, name: object) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """As `header`, of an open file of `size` bytes, wherever it lies; `name` is what errors call it."""
+    broken = UserError(
+        f"{name} is not a whole safetensors file (truncated or damaged, or another format); fetch it again"
+    )
+    length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else size
+    if length > size - 8:
+        raise broken
+    try:
+        entries = json.loads(file.read(length))
+        metadata = dict(entries.pop("__metadata__", {}))
+        shapes = {name: list(entry["shape"]) for name, entry in entries.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise broken from error
+    if 8 + length + end != size:
+        raise broken
+    return shapes, metadata
+
+
+def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
+    """Fill a torch module from a safetensors file, strictly; halves are widened to the module's own type.
+
+    only: what the names of the tensors begin with that are compared and filled, ("encoder.", "pre."); by default all.
+    A module on the meta device is only compared. Raises UserError where names or shapes differ, saying how the file's
+    part was set, and where the file is not whole.
+    """
+    if said := difference(module, address, only):
+        raise UserError(f"{address} does not fit here: {said}")
+    own = module.state_dict()
+    if any(tensor.is_meta for tensor in own.values()):
+        return
+    path = local(address)
+    for name in own:
+        if name.startswith(only):
+            own[name].copy_(tensor(path, name))  # one by one: the file's own never all take memory beside the module's
+
+
+def tensor(path: Path, name: str) -> Any:
+    """One tensor of a safetensors file, which is mapped for as long as the tensor lives; UserError as `read`."""
+    from safetensors import safe_open
+
+    with _damage_told(path), safe_open(path, "pt") as file:
+        return file.get_tensor(name)
+
+
+def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
+    """The tensors of a safetensors file whose names begin so, by name, of the file's own types.
+
+    Raises UserError where the file is not whole.
+    """
+    from safetensors.torch import load_file
+
+    path = local(address)
+    header(path)
+    with _damage_told(path):
+        return {name: tensor for name, tensor in load_file(path).items() if name.startswith(only)}
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """UserError for what the header alone does not show, such as a type that there is not."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+
+
+def settings(address: str) -> dict[str, Any]:
+    """How a file's part was set, as its metadata says; empty where it doesn't.
+
+    Raises UserError where the file is missing or not whole.
+    """
+    try:
+        said = json.loads(header(local(address))[1].get(SETTINGS, "{}"))
+    except ValueError:  # another program's, which means something else by it
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def difference(module: Any, address: str, only: tuple[str, ...] = ("",)) -> str:
+    """How a file's tensors whose names begin so differ from a module's, in name or shape, and how its part was set.
+
+    Empty where they don't differ. Raises UserError where the file is missing or not whole.
+    """
+    shapes, metadata = header(local(address))
+    found = {name: shape for name, shape in shapes.items() if name.startswith(only)}
+    wanted = {name: list(tensor.shape) for name, tensor in module.state_dict().items() if name.startswith(only)}
+    return "" if found == wanted else _difference(wanted, found) + _settings(metadata)
+
+
+def _difference(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]]) -> str:
+    other = [f"{n} is {found[n]}, not {wanted[n]}" for n in wanted if n in found and found[n] != wanted[n]]
+    missing = [f"{n} is missing" for n in wanted if n not in found]
+    unused = [f"{n} is not asked for" for n in found if n not in wanted]
+    shown = (other + missing + unused)[:3]
+    return "; ".join(shown) + f" ({len(other) + len(missing) + len(unused)} differences of {len(wanted)} tensors)"
+
+
+def _settings(metadata: Mapping[str, str]) -> str:
+    return f". It was written for {metadata[SETTINGS]}" if SETTINGS in metadata else ""
+
+
+def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **metadata: str) -> None:
+    """Write tensors and how their part was set, aside first and then renamed, so that no half file is ever seen.
+
+    Raises UserError where the file can't be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with replacing(path) as aside:
+            aside.touch()
+            mode = aside.stat().st_mode
+            save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+            aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error

@@ -1,0 +1,114 @@
+"""The processes that train one model together, one an accelerator, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from muse_studio.errors import Followed, UserError
+from muse_studio.runtime import device
+from muse_studio.runtime.launch import processes
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process is `rank` of `size` and computes on `device`; one process alone is a team too."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and speaks for all."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> slice:
+        """Which of a step's `batch` records are this process's; in the order of ranks they are all of them."""
+        share = batch // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def check_batch(self, batch: int, parts: int, records: int) -> None:
+        """UserError where each process can't have `parts` equal parts of the batch, or not a record of its own."""
+        if 0 < records < self.size:
+            raise UserError(f"the data set has {records} records for {self.size} processes; start fewer of them")
+        least = self.size * parts
+        if batch % least:
+            raise UserError(
+                f"fit.batch is {batch}, which {self.size} processes with fit.accumulate {parts} don't divide; "
+                f"give a multiple of {least}"
+            )
+
+    def mean(self, numbers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Scalars of each process to their means; all processes must give the same names."""
+        values = torch.tensor([float(value) for value in numbers.values()], dtype=torch.float64)
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return dict(zip(numbers, values.tolist(), strict=True))
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any of the processes."""
+        if self.size == 1:
+            return here
+        flag = torch.tensor(int(here))
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def differ(self, number: int) -> bool:
+        """Whether the processes give different numbers."""
+        return self.any(number != self.mean({"number": torch.tensor(number)})["number"])
+
+    def lead(self, work: Callable[[], None]) -> None:
+        """Has the first process work while the others wait; where it fails there, it fails in all."""
+        failed: Exception | None = None
+        if self.leads:
+            try:
+                work()
+            except Exception as error:  # it is raised below, once the others know
+                failed = error
+        if self.any(failed is not None):
+            raise failed or Followed("the first process failed, and says why")
+
+
+def of_all(rows: Tensor) -> Tensor:
+    """The rows of every process, as many from each, in the order of ranks, which is that of a step's records."""
+    if not dist.is_initialized():
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
+
+
+ALONE = Team(torch.device("cpu"))
+"""A process by itself, where nothing says otherwise."""
+
+
+@contextmanager
+def join(name: str, patience: float) -> Iterator[Team]:
+    """The team that this process was started in, by torchrun or alone.
+
+    name: a device's, as `device.pick` takes it; each process of a team has the accelerator of its place on the machine.
+    patience: seconds after which a process that waits for another one gives up.
+    A process group that is there already is used, and left as it is.
+    """
+    rank, size = processes()
+    if size == 1:
+        yield Team(device.pick(name))
+        return
+    on = device.of_process(name, int(os.environ["LOCAL_RANK"]))
+    if dist.is_initialized():
+        yield Team(on, rank, size)
+        return
+    backend = "gloo" if on.type == "cpu" else f"cpu:gloo,{on.type}:{dist.get_default_backend_for_device(on)}"
+    dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+    yield Team(on, rank, size)
+    # Only at a good end: after a failure the others may be waiting for this one, and torchrun ends them.
+    dist.destroy_process_group()

@@ -1,0 +1,66 @@
+"""What a run tells while it trains, in a CSV file, from which it goes on and its curves are drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TypeAlias
+
+from muse_studio.errors import UserError
+from muse_studio.runtime.files import replacing
+
+Row: TypeAlias = dict[str, float]
+
+
+class Log:
+    """The rows of a run, in a CSV file that is there at every moment; a number that first comes late adds a column.
+
+    path: the file. start: the step that the run goes on from; rows behind it are dropped, as they will come again.
+    writes: whether this process is the one to write it.
+    """
+
+    def __init__(self, path: Path, start: int, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
+        self.rows = [row for row in _read(path) if row["step"] <= start]
+        self._write()
+
+    def append(self, row: Row) -> None:
+        """Add a row, `step` among its numbers."""
+        before = self.columns
+        self.rows.append(row)
+        if not self.writes:
+            return
+        if self.columns != before:
+            self._write()
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, before).writerow(row)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all numbers, in the order in which they came up."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    def _write(self) -> None:
+        if not self.writes:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(self.path) as aside:
+            aside.write_text(text.getvalue() if self.rows else "", encoding="utf-8", newline="")
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of a file; a last line that was cut off, by a run that was killed, does not count."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            whole = [line for line in file if line.endswith("\n")]
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(whole)]
+        return [row | {"step": int(row["step"])} for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is not a log that a run wrote ({error}); move it away") from error

@@ -1,0 +1,65 @@
+"""How a run is asked to stop: Ctrl-C, or the SIGTERM of a machine that is taken away."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from muse_studio.errors import Terminated
+from muse_studio.training.distributed import Team
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A wish to stop, and which signal brought it."""
+
+    terminated: bool
+    speaks: bool
+
+    def end(self, name: str, done: int) -> None:
+        """Raises KeyboardInterrupt, as Terminated where it was SIGTERM, after a line that says how to go on."""
+        if self.speaks:
+            print(f"{name}: stopped at step {done}; the same command goes on from there", file=sys.stderr)
+        raise Terminated if self.terminated else KeyboardInterrupt
+
+
+@contextmanager
+def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
+    """Asks, after each step, whether to stop: yes in every process of the team, where any of them was signalled.
+
+    A second Ctrl-C stops a process that is alone at once. In a team it does not: a terminal signals every process, and
+    torchrun passes the same signal on.
+    """
+    heard: list[int] = []
+
+    def ask() -> Stop | None:
+        interrupted, terminated = team.any(signal.SIGINT in heard), team.any(signal.SIGTERM in heard)
+        return Stop(terminated, team.leads) if interrupted or terminated else None
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may hear signals
+        yield ask
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def hear(number: int, frame: Any) -> None:
+        heard.append(number)
+        if team.size == 1:
+            signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield ask
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def deaf(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the loader's keep reading, so that the step can be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,150 @@
+"""Checkpoints: whole or not there, the newest found, the old ones cleared away, another model's refused."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from muse_studio.errors import UserError
+from muse_studio.training import checkpoint
+
+
+def parts(width=2, optimizer=torch.optim.AdamW, steps=0):
+    torch.manual_seed(0)
+    model = nn.Linear(2, width)
+    made = optimizer(model.parameters(), 0.1)
+    for _ in range(steps):
+        made.zero_grad()
+        model(torch.ones(1, 2)).square().sum().backward()
+        made.step()
+    return {"net": model}, {"net": made}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    modules, optimizers = parts(steps=3)
+    path = checkpoint.save(tmp_path, 3, modules, optimizers, keep=2)
+    others, fresh = parts()
+    assert checkpoint.load(path, others, fresh) == 3
+    assert torch.equal(others["net"].weight, modules["net"].weight)
+    before, after = optimizers["net"].state_dict()["state"], fresh["net"].state_dict()["state"]
+    assert before.keys() == after.keys() == {0, 1}
+    assert all(torch.equal(after[i][name], value) for i in before for name, value in before[i].items())
+
+
+def test_the_recipe_s_rate_counts_and_not_the_checkpoint_s(tmp_path):
+    path = checkpoint.save(tmp_path, 3, *parts(steps=3), keep=2)
+    modules, optimizers = parts()
+    optimizers["net"].param_groups[0]["lr"] = 0.5
+    checkpoint.load(path, modules, optimizers)
+    assert optimizers["net"].param_groups[0]["lr"] == 0.5
+
+
+def test_an_optimizer_that_never_stepped(tmp_path):
+    path = checkpoint.save(tmp_path, 0, *parts(), keep=1)
+    assert checkpoint.load(path, *parts()) == 0
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [5]), (2, [4, 5]), (4, [2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
+def test_the_newest_are_kept(tmp_path, keep, left):
+    for step in range(1, 6):
+        checkpoint.save(tmp_path, step, *parts(), keep=keep)
+    assert names(tmp_path) == [f"step-{step:07d}" for step in left]
+
+
+def test_a_broken_one_is_passed_over_and_cleared_away(tmp_path):
+    for step in (1, 2, 9):
+        checkpoint.save(tmp_path, step, *parts(), keep=5)
+    broken = tmp_path / "step-0000009" / "net.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    assert checkpoint.newest(tmp_path).name == "step-0000002"
+    checkpoint.save(tmp_path, 3, *parts(), keep=1)
+    assert names(tmp_path) == ["step-0000003"]
+
+
+@pytest.mark.parametrize("harm", ["no state", "empty state", "a list", "a file less", "a file more"])
+def test_what_is_not_whole_is_not_found(tmp_path, harm):
+    path = checkpoint.save(tmp_path, 1, *parts(), keep=1)
+    if harm == "no state":
+        (path / checkpoint.STATE).unlink()
+    elif harm == "empty state":
+        (path / checkpoint.STATE).write_text("")
+    elif harm == "a list":
+        (path / checkpoint.STATE).write_text("[]")
+    elif harm == "a file less":
+        (path / "net.safetensors").unlink()
+    else:
+        shutil.copy(path / "net.safetensors", path / "more.safetensors")
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_nothing_and_strangers(tmp_path):
+    assert checkpoint.newest(tmp_path / "nowhere") is None
+    (tmp_path / "step-by-step").mkdir()
+    assert checkpoint.newest(tmp_path) is None
+    checkpoint.save(tmp_path, 1, *parts(), keep=1)
+    assert names(tmp_path) == ["step-0000001", "step-by-step"]
+
+
+def test_steps_are_ordered_as_numbers(tmp_path):
+    for step in (9_999_999, 10_000_000):
+        checkpoint.save(tmp_path, step, *parts(), keep=2)
+    assert checkpoint.newest(tmp_path).name == "step-10000000"
+
+
+def test_a_run_killed_while_it_writes(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, *parts(), keep=2)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(folder):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_sizes", killed)
+        with pytest.raises(Killed):
+            checkpoint.save(tmp_path, 2, *parts(), keep=2)
+    assert len(names(tmp_path)) == 2, "half of a checkpoint lies aside"
+    assert checkpoint.newest(tmp_path).name == "step-0000001"
+    checkpoint.save(tmp_path, 2, *parts(), keep=2)
+    assert names(tmp_path) == ["step-0000001", "step-0000002"]
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, *parts(), keep=1)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(UserError, match=r"checkpoint of step 2 could not be written.*No space left.*make room"):
+        checkpoint.save(tmp_path, 2, *parts(), keep=1)
+    assert names(tmp_path) == ["step-0000001"]
+
+
+def test_another_model_is_told(tmp_path):
+    path = checkpoint.save(tmp_path, 1, *parts(width=3), keep=1)
+    with pytest.raises(UserError, match=r"weight is \[3, 2\], not \[2, 2\].*give another folder as fit\.out"):
+        checkpoint.load(path, *parts())
+
+
+def test_another_optimizer_is_told(tmp_path):
+    path = checkpoint.save(tmp_path, 1, *parts(optimizer=torch.optim.SGD), keep=1)
+    with pytest.raises(UserError, match=r"is of the optimizer SGD, not AdamW; give another folder as fit\.out"):
+        checkpoint.load(path, *parts())
+
+
+def test_a_part_more_is_told(tmp_path):
+    path = checkpoint.save(tmp_path, 1, *parts(), keep=1)
+    modules, optimizers = parts()
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(path, modules | {"average": nn.Linear(2, 2)}, optimizers)
+    assert str(caught.value) == (
+        f"{path} holds net.optimizer.safetensors, net.safetensors, this run needs average.safetensors, "
+        f"net.optimizer.safetensors, net.safetensors; {checkpoint.CURE}"
+    )
