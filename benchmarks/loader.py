@@ -16,11 +16,11 @@ from pathlib import Path
 import click
 import torch
 from muse_sampling.schedules import Cosine
-from muse_training.index import Field, Index, Shard
+from muse_training.data.index import Field, Index, Shard
+from muse_training.data.records import stack, unpack_states
+from muse_training.data.store import Store
+from muse_training.data.tokens import Tokens
 from muse_training.masking import hide, mask_tokens, masked_loss
-from muse_training.records import stack, unpack_states
-from muse_training.store import Store
-from muse_training.tokens import Tokens
 from muse_transformer.muse import MuseTransformer
 from safetensors.torch import save
 from torch import Tensor

@@ -9,9 +9,9 @@ from muse_studio.hookspecs import hookimpl
 def muse_tasks() -> dict[str, str]:
     """`generate` draws, `edit` changes a picture, `evaluate` and `evaluate-edits` measure, `sweep` runs many ways."""
     return {
-        "generate": "muse_tasks.generate:Generate",
-        "edit": "muse_tasks.edit:Edit",
-        "evaluate": "muse_tasks.evaluate:Evaluate",
-        "evaluate-edits": "muse_tasks.evaluate_edits:EvaluateEdits",
-        "sweep": "muse_tasks.sweep:Sweep",
+        "generate": "muse_tasks.generate.task:Generate",
+        "edit": "muse_tasks.edit.task:Edit",
+        "evaluate": "muse_tasks.evaluate.task:Evaluate",
+        "evaluate-edits": "muse_tasks.evaluate.edits:EvaluateEdits",
+        "sweep": "muse_tasks.sweep.task:Sweep",
     }

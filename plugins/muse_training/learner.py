@@ -15,8 +15,8 @@ from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
 from muse_studio.training.distributed import Team
 from muse_studio.training.parallel import descend, layers_of, spread
+from muse_training.data.records import Encoder, Seen
 from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
-from muse_training.records import Encoder, Seen
 
 if TYPE_CHECKING:
     from muse_training.train import Train

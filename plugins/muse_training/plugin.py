@@ -8,7 +8,7 @@ def muse_tasks():
     """Trains any masked transformer; makes the tokens that it trains on; averages a run's checkpoints."""
     return {
         "average": "muse_training.average:Average",
-        "prepare-tokens": "muse_training.prepare:PrepareTokens",
+        "prepare-tokens": "muse_training.data.prepare:PrepareTokens",
         "train": "muse_training.train:Train",
     }
 
@@ -28,9 +28,9 @@ def muse_optimizers():
 def muse_datasets():
     """Anyone's pictures, and the tokens made of them."""
     return {
-        "augmented": "muse_training.augmented:Augmented",
-        "folder": "muse_training.folder:Folder",
-        "huggingface": "muse_training.huggingface:HuggingFace",
-        "tokens": "muse_training.tokens:Tokens",
-        "webdataset": "muse_training.webdataset:WebDataset",
+        "augmented": "muse_training.data.augmented:Augmented",
+        "folder": "muse_training.data.folder:Folder",
+        "huggingface": "muse_training.data.huggingface:HuggingFace",
+        "tokens": "muse_training.data.tokens:Tokens",
+        "webdataset": "muse_training.data.webdataset:WebDataset",
     }

@@ -17,7 +17,7 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_training.records import Encoder, stack
+from muse_training.data.records import Encoder, stack
 
 RECORDS = 8
 """Records of the data set whose captions are drawn where no prompts are given."""

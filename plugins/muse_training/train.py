@@ -18,14 +18,14 @@ from muse_studio.training.distributed import Team, join
 from muse_studio.training.loop import Fit, History
 from muse_training.adapters import LoRA
 from muse_training.critic import CRITIC, CriticLearner
+from muse_training.data.pictures import named
+from muse_training.data.prepare import encoder_of
+from muse_training.data.records import Seen, stack
+from muse_training.data.shards import Builder, blank, check_size
+from muse_training.data.store import Store
+from muse_training.data.tokens import Tokens
 from muse_training.learner import TransformerLearner
-from muse_training.pictures import named
-from muse_training.prepare import encoder_of
-from muse_training.records import Seen, stack
 from muse_training.samples import Samples, Sheets
-from muse_training.shards import Builder, blank, check_size
-from muse_training.store import Store
-from muse_training.tokens import Tokens
 
 
 class Train:

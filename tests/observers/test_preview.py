@@ -8,8 +8,8 @@ import pytest
 import torch
 from muse_editing.editors import Inpaint
 from muse_observers.preview import Preview
-from muse_tasks.edit import Edit
-from muse_tasks.generate import Generate
+from muse_tasks.edit.task import Edit
+from muse_tasks.generate.task import Generate
 from PIL import Image
 
 from muse_studio.contracts import MASK

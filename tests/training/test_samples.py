@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from muse_sampling.schedules import Cosine
-from muse_tasks.generate import Generate
+from muse_tasks.generate.task import Generate
+from muse_training.data.records import Encoder
 from muse_training.optimizers import AdamW
-from muse_training.records import Encoder
 from muse_training.samples import Samples, Sheets
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from muse_sampling.schedules import Cosine
+from muse_training.data.pictures import BrokenPicture
+from muse_training.data.prepare import PrepareTokens
+from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW, Muon
-from muse_training.pictures import BrokenPicture
-from muse_training.prepare import PrepareTokens
-from muse_training.tokens import Tokens
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution

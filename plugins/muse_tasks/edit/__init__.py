@@ -1,0 +1,1 @@
+"""Editing: a picture changes where it is told to."""

@@ -1,0 +1,233 @@
+"""The task `edit`: a picture changes where it is told to, without training anything for it (Muse, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from muse_studio.contracts import Editor, TextEncoder
+from muse_studio.errors import UserError
+from muse_studio.images.naming import slug, spell
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.reading import open_picture
+from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
+from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.device import pick
+from muse_studio.runtime.files import path_of
+from muse_studio.sampling.cascade import make_ready, tell
+from muse_studio.sampling.region import read_region
+from muse_studio.sampling.session import Retouch
+from muse_studio.sampling.stage import Stage, check_fit
+from muse_studio.sampling.windows import Plane
+from muse_tasks.generate.batching import encode
+from muse_tasks.generate.drawn import Pictures
+from muse_tasks.generate.files import beside, save_new
+from muse_tasks.generate.request import check_request, names_a_file, open_out
+from muse_tasks.generate.steps import STRIP
+
+
+@dataclass
+class Extend:
+    """How many pixels of the picture's own size are added at each side."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+    def __post_init__(self) -> None:
+        for side, pixels in vars(self).items():
+            if pixels < 0:
+                raise ValueError(f"{side} is {pixels}; give 0 pixels or more")
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+@dataclass
+class Edit:
+    """Change a picture by a prompt, in all stages: in a region, beyond its sides, or wherever the prompt asks for it.
+
+    The first stage's tokens are changed by the editor, then those of each later stage to match, given the changed ones.
+    Tokens outside the region stay as they are, and so do pixels, but for a feather around the region: the result has
+    the picture's own size, and elsewhere its very pixels. A picture that is no square keeps its shape: the model works
+    on it window by window.
+
+    picture: a file of any mode and size. prompt: what it is to show; empty is unconditional. negative: what to move
+    away from.
+    region: where it changes: a mask picture, white where new pixels go, a box "x,y,w,h" in pixels, or several of both;
+    by default everywhere, or in what is added alone.
+    extend: pixels added at each side (outpainting); the region's boxes still count from the picture's top left.
+    editor: what happens to the first stage's tokens.
+    dilate: rings of tokens around those that the region touches, which are drawn anew too. Without one, the tokens at
+    the rim, which have seen what stood in the region, tend to bring it back.
+    feather: pixels around the region over which old and new blend; by default a 32nd of the picture's shorter side, and
+    0 where the picture is extended, so that none of its pixels changes.
+    redraw: what later stages draw anew: "touched", all that the first stage drew anew; "changed", only what came out
+    of it differently, and the picture keeps its very pixels everywhere else.
+    every: of an editor that goes by iterations, also write the picture after each so many of them.
+    previews: also write name-steps.png: the picture before, on the way and after.
+    count, seed, out, device: as in the task `generate`.
+    """
+
+    stages: dict[str, Stage]
+    text_encoder: TextEncoder
+    editor: Editor
+    picture: str
+    prompt: str = ""
+    negative: str = ""
+    region: str | list[str] | None = None
+    extend: Extend | None = None
+    dilate: int = 1
+    feather: int | None = None
+    redraw: Literal["touched", "changed"] = "touched"
+    every: int | None = None
+    previews: bool = False
+    count: int = 1
+    seed: int = 0
+    out: str = "out"
+    device: str = "auto"
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    """The resolved recipe, which each picture then carries; set by the runner."""
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    """Plugins and their versions, which each picture then carries; set by the runner."""
+
+    def __post_init__(self) -> None:
+        check_fit(self.stages, self.text_encoder)
+        check_request([self.prompt], self.negative, self.count, self.seed, self.out)
+        if not self.picture.strip():
+            raise ValueError("picture is empty; give the file of the picture to edit")
+        for name in ("dilate", "feather"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} is {value}; give 0 or more")
+        if self.every is not None:
+            iterations = getattr(self.editor, "iterations", None)
+            if iterations is None:
+                raise ValueError(f"every is {self.every}, but the editor has no iterations; leave it out")
+            if not 1 <= self.every <= iterations:
+                raise ValueError(
+                    f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}"
+                )
+
+    def __call__(self, hook: Any = None) -> Pictures:
+        """Draw and write them all; `hook` hears of each step.
+
+        Raises UserError where a filter refuses the prompt, the picture or the region can't be read, `out` can't be
+        written or the device is missing, before anything is drawn; and where a filter refuses a picture, before that
+        is written.
+        """
+        ask_prompts(hook, [self.prompt])
+        picture = open_picture(self.picture)
+        pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+        region = self._region(picture)
+        plane = Plane.of(self.stages, self._size(picture), (picture.height, picture.width))
+        out, device = open_out(self.out), pick(self.device)
+        make_ready(self.stages, self.text_encoder, device)
+        retouch = Retouch(
+            self.stages,
+            plane,
+            *self._extend(pixels, region),
+            device,
+            dilate=self.dilate,
+            redraw=self.redraw,
+            feather=self._feather(picture),
+        )
+        text = encode(self.text_encoder, [self.prompt], device)
+        negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
+        result = Pictures([], [], [], [], before=picture)
+        iterations = getattr(self.editor, "iterations", 0)
+        path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
+        with ProgressBar(retouch.count(self.editor) * self.count) as bar:
+
+            def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
+                tell(hook, stage, step, steps, tokens)
+                bar.advance(f"picture {len(result.images) + 1} of {self.count}, {stage}")
+
+            for seed in range(self.seed, self.seed + self.count):
+                generator = torch.Generator().manual_seed(seed)
+                between: list[tuple[int, Image.Image]] = []
+                for step, tokens in enumerate(
+                    retouch.edit(self.editor, text, generator, negative=negative, watch=watch), 1
+                ):
+                    if self.every and step % self.every == 0 and step < iterations:
+                        aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
+                        told = retouch.finish(tokens, text, aside, negative=negative, watch=lambda *told: None)
+                        between.append((step, _image(retouch.paste(told))))
+                finished = retouch.finish(tokens, text, generator, negative=negative, watch=watch)
+                image = _image(retouch.paste(finished))
+                for shown in (image, *(each for _, each in between)):
+                    ask_picture(hook, shown, self.prompt, seed)
+                self._write(image, between, path, seed, result)
+        if self.count > 1:
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", self._provenance(self.seed, self.count))
+        return result
+
+    def _region(self, picture: Image.Image) -> Tensor:
+        """bool[H, W] of the picture."""
+        if self.region is not None:
+            return read_region(self.region, picture.height, picture.width)
+        return torch.full((picture.height, picture.width), not self.extend)
+
+    def _feather(self, picture: Image.Image) -> int:
+        if self.feather is not None:
+            return self.feather
+        return 0 if self.extend else max(1, min(picture.size) // 32)
+
+    def _size(self, picture: Image.Image) -> tuple[int, int]:
+        """Height and width of the result; UserError where it would be larger than a picture that can be read."""
+        extend = self.extend or Extend()
+        width, height = picture.width + extend.left + extend.right, picture.height + extend.top + extend.bottom
+        most = Image.MAX_IMAGE_PIXELS
+        if self.extend and most is not None and width * height > most:
+            raise UserError(f"extend: {width}x{height} pixels would come of it, and {most:,} is the most; add fewer")
+        return height, width
+
+    def _extend(self, pixels: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8[3, H, W] and bool[H, W] with what is added: new, its pixels the repeated border until then."""
+        if not self.extend:
+            return pixels, region
+        sides = (self.extend.left, self.extend.right, self.extend.top, self.extend.bottom)
+        larger = F.pad(pixels[None].float(), sides, mode="replicate")[0].byte()
+        return larger, F.pad(region, sides, value=True)
+
+    def _write(
+        self, image: Image.Image, between: list[tuple[int, Image.Image]], path: Path, seed: int, result: Pictures
+    ) -> None:
+        """The picture, and beside it what is asked for."""
+        inside = self._provenance(seed, 1)
+        endings = [f"-{step:03d}.png" for step, _ in between]
+        taken = save_new(image, path, inside, endings=[*endings, *[STRIP] * self.previews])
+        for ending, (_, shown) in zip(endings, between, strict=True):
+            result.between.append(save_new(shown, beside(taken, ending), inside))
+        if self.previews:
+            assert result.before is not None  # of an edit, it is known
+            tiles = [Tile([result.before], "before")]
+            tiles += [Tile([shown], f"iteration {step}") for step, shown in between]
+            tiles += [Tile([image], "after")]
+            sheet = contact_sheet([Section(spell(self.prompt), tiles, [])], side=side_of(image), columns=len(tiles))
+            result.strips.append(save_new(sheet, beside(taken, STRIP), inside))
+        result.paths.append(taken)
+        result.images.append(image)
+        result.prompts.append(self.prompt)
+        result.seeds.append(seed)
+
+    def _provenance(self, seed: int, count: int) -> Provenance:
+        recipe = self.recipe
+        if recipe is not None:
+            recipe = {key: value for key, value in recipe.items() if key not in ("out", "device")}
+            recipe |= {"seed": seed, "count": count}
+        return Provenance(recipe, self.plugins, edited=True)
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return to_images(pixels[None])[0]

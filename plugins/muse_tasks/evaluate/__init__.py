@@ -1,0 +1,1 @@
+"""Measuring: how good a model is at drawing, and at editing."""

@@ -1,0 +1,101 @@
+"""The task `evaluate-edits`: how well pictures are edited, in two tables, one JSON file and one contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from muse_studio.contracts import Dataset, Task
+from muse_studio.errors import UserError
+from muse_studio.images.provenance import Provenance
+from muse_studio.images.sheets import contact_sheet
+from muse_studio.runtime.device import pick
+from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.sampling.cascade import make_ready
+from muse_tasks.edit.batch import Reworking
+from muse_tasks.edit.task import Edit
+from muse_tasks.evaluate.edit_report import EditEvaluation
+from muse_tasks.evaluate.editable import Editable
+from muse_tasks.evaluate.edited import reword
+from muse_tasks.evaluate.refilled import refill
+from muse_tasks.evaluate.written import write
+
+
+@dataclass
+class EvaluateEdits:
+    """Measure two ways to edit: a hole filled again under its caption and another, and an attribute changed by words.
+
+    Writes metrics.json, with each number's meaning in words, and sheet.png; both replace those of an evaluation before.
+    The same seed, numbers and batch give the same numbers.
+
+    dataset: one with `evaluation(split)` (`records.Evaluable`), of which held-out pictures are refilled; of
+    another, any picture is. For `mask_free`, one with `edits(n, seed)` (`editable.Editable`).
+    inpaint, mask_free: the tasks `edit` that are measured, with all their settings but picture, region, prompts, seed
+    and count; null leaves that measure out.
+    n: pictures to refill, drawn at random; all of them where there are fewer. cases: edits by words.
+    away: lead those edits away from the caption of the picture before.
+    batch: pictures edited at once, from one generator: another batch draws other pictures, as good as these.
+    shown: pictures of each measure on the contact sheet.
+    """
+
+    dataset: Dataset
+    inpaint: Task | None = None
+    mask_free: Task | None = None
+    n: int = 256
+    cases: int = 64
+    away: bool = False
+    seed: int = 0
+    out: str = "out/evaluate-edits"
+    device: str = "auto"
+    batch: int = 32
+    shown: int = 24
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    """The resolved recipe, which the sheet then carries; set by the runner."""
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    """Plugins and their versions, which the sheet then carries; set by the runner."""
+
+    def __post_init__(self) -> None:
+        for name in ("inpaint", "mask_free"):
+            task = getattr(self, name)
+            if task is not None and not isinstance(task, Edit):
+                raise ValueError(f"{name} is a {type(task).__name__}; give a task `edit`, such as {{extends: inpaint}}")
+        if self.inpaint is None and self.mask_free is None:
+            raise ValueError("nothing to measure; give inpaint, such as {extends: inpaint}, or mask_free, or both")
+        for name in ("n", "cases", "batch", "shown"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; give 0 or more")
+
+    def __call__(self, hook: Any = None) -> EditEvaluation:
+        """Measure, and write both files; `hook` hears of each sampling step.
+
+        Raises UserError where `out` can't be written, the device is missing, or the data set has no edits, before any
+        picture is read.
+        """
+        out, device = open_folder(path_of(self.out), "out"), pick(self.device)
+        if self.mask_free is not None and not isinstance(self.dataset, Editable):
+            raise UserError(
+                "dataset: it has no edits with known results; give one that has, such as dataset.use=emoji, "
+                "or mask_free=null"
+            )
+        metrics: dict[str, Any] = {"seed": self.seed, "batch": self.batch}
+        sections = []
+        if (run := self._ready(self.inpaint, device, hook)) is not None:
+            metrics["refilled"], section = refill(run, self.dataset, self.n, self.shown)
+            sections.append(section)
+        if (run := self._ready(self.mask_free, device, hook)) is not None:
+            assert isinstance(self.dataset, Editable)  # seen to above
+            metrics["edited"], section = reword(run, self.dataset, self.cases, self.away, self.shown)
+            sections.append(section)
+        result = EditEvaluation(metrics, contact_sheet(sections, side=96))
+        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
+        return result
+
+    def _ready(self, task: Task | None, device: torch.device, hook: Any) -> Reworking | None:
+        if not isinstance(task, Edit):  # then it is None, as the constructor refuses all else
+            return None
+        make_ready(task.stages, task.text_encoder, device)
+        return Reworking(task, device, self.seed, self.batch, hook)

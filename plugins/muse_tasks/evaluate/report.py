@@ -1,0 +1,148 @@
+"""What an evaluation found: as one table, and as JSON with every number's meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.table import Table
+
+from muse_tasks.evaluate.judges import DRAWN, RECONSTRUCTED
+from muse_tasks.evaluate.measures import EQUAL_DB
+from muse_tasks.evaluate.real import REFINED
+from muse_tasks.evaluate.records import SPLITS
+from muse_tasks.evaluate.written import printed
+
+DEFINITIONS = {
+    "seen": "pairs of picture and caption that training saw, or may have seen",
+    "held-out": "pairs that training never saw",
+    "n": "how many pictures of each split were drawn at random, by the seed, and measured",
+    "psnr_db": "of the real picture and the same through the tokenizer, both of 8 bits a channel: "
+    f"10 log10(255^2 / mean squared error) for each picture, then the mean; no error counts as {EQUAL_DB:g} dB",
+    "codebook_usage": "share of the codes that occur in the tokens of the measured pictures of both splits",
+    "perplexity": "exp of the entropy of the codes' frequencies in those tokens",
+    "accuracy": "share of masked tokens whose likeliest code is the right one; by the share of tokens masked, places "
+    "chosen at random by the seed; real pictures with their captions, without guidance",
+    "cross_entropy": "mean of -ln p(right code) over those masked tokens, in nats",
+    "refinement": "of a stage that refines the tokens of the stage before: real pictures, their real smaller tokens, "
+    "their captions",
+    "refined": "PSNR of the real picture and the one that the stage draws from the smaller one's real tokens",
+    "enlarged": "PSNR of the real picture and the smaller one through its tokenizer, enlarged by bicubic interpolation",
+    "enlarged_real": "the same of the real smaller picture, which no token has touched",
+    "right": "cross-entropy as above, given the smaller tokens of the same picture",
+    "another": "given those of another picture, under the right caption",
+    "none": "given none that is known",
+    "retrieval": "a caption's generated picture against all real pictures of that caption's group, both splits "
+    "together, by Euclidean distance of RGB colours average-pooled to 16 x 16",
+    "R@1": "share of captions whose own real picture is nearest; a tie counts as a miss",
+    "R@5": "share of captions whose own real picture is among the five nearest; ties count against it",
+    "generated": "the query is the picture drawn from the caption by the stages up to this one",
+    "reconstructed": "the query is the real picture through the stage's tokenizer, the ceiling of a generated one",
+    "chance": "what a guess would reach: the mean of k / (pictures in the group)",
+}
+
+MEASURED = {
+    DRAWN: "by the names that the recipe gives them: the last stage's drawn pictures, each held against the real one "
+    "of its caption, scaled to the stage's size; each split alone",
+    RECONSTRUCTED: "the same of real pictures through the last stage's tokenizer",
+}
+"""Added where there are such metrics."""
+
+
+@dataclass
+class Evaluation:
+    """The numbers (`metrics`, as in metrics.json), the contact sheet, and where both were written.
+
+    seconds: of sampling and decoding, a picture, batch by batch. meanings: of the metrics' numbers, by their names.
+    """
+
+    metrics: dict[str, Any]
+    sheet: Image.Image = field(repr=False)
+    seconds: list[float] = field(default_factory=list, repr=False)
+    meanings: dict[str, str] = field(default_factory=dict, repr=False)
+    paths: list[Path] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """The metrics and their definitions; the same evaluation gives the same text."""
+        return json.dumps({**self.metrics, "definitions": self._definitions()}, indent=2, ensure_ascii=False) + "\n"
+
+    def _definitions(self) -> dict[str, str]:
+        added = {which: said for which, said in MEASURED.items() if which in self.metrics}
+        return DEFINITIONS | added | self.meanings
+
+    def scores(self) -> dict[str, float]:
+        """How good the drawn pictures are, in few numbers: the last stage's retrieval by them, and their metrics."""
+        last = list(self.metrics["retrieval"].values())[-1]
+        scores = {f"{k}, {split}": found["generated"][k] for k in ("R@1", "R@5") for split, found in last.items()}
+        for name, number, splits in self._measured(DRAWN):
+            scores |= {f"{name}: {number}, {split}": value for split, value in splits.items()}
+        return scores
+
+    def summary(self) -> str:
+        """One table, a column a split, and the files."""
+        return printed([self._table()], self.paths)
+
+    def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Of each metric its name, and of each of its numbers the name and the value by split."""
+        for name, splits in self.metrics.get(which, {}).items():
+            for number in next(iter(splits.values())):
+                yield name, number, {split: found[number] for split, found in splits.items()}
+
+    def _table(self) -> Table:
+        metrics = self.metrics
+        table = Table(title=f"seed {metrics['seed']}")
+        table.add_column("measure")
+        for title in ("seen", "held out", "both"):
+            table.add_column(title, justify="right")
+
+        def row(name: str, form: str, values: dict[str, float], both: float | None = None) -> None:
+            cells = [values.get(split) for split in SPLITS] + [both]
+            table.add_row(name, *("-" if value is None else format(value, form) for value in cells))
+
+        row("pictures measured", "d", metrics["n"], sum(metrics["n"].values()))
+        for stage, of in metrics["tokenizer"].items():
+            table.add_section()
+            row(f"{stage}: tokenizer PSNR, dB", ".2f", of["psnr_db"])
+            row(f"{stage}: codebook in use", ".1%", {}, of["codebook_usage"])
+            row(f"{stage}: codebook perplexity", ".1f", {}, of["perplexity"])
+        for which in (RECONSTRUCTED, DRAWN):
+            if metrics.get(which):
+                table.add_section()
+            for name, number, splits in self._measured(which):
+                row(f"{which.removesuffix('_metrics')}, {name}: {number}", ".4g", splits)
+        for stage, of in metrics["masked_tokens"].items():
+            table.add_section()
+            for ratio in next(iter(of.values())):
+                for measure, form in (("accuracy", ".3f"), ("cross_entropy", ".3f")):
+                    name = f"{stage}: {measure.replace('_', '-')}, {float(ratio):.0%} masked"
+                    row(name, form, {split: ratios[ratio][measure] for split, ratios in of.items()})
+        for stage, of in metrics["refinement"].items():
+            table.add_section()
+            for what in REFINED:
+                row(
+                    f"{stage}: PSNR {what.replace('_', ', ')}, dB",
+                    ".2f",
+                    {split: found["psnr_db"][what] for split, found in of.items()},
+                )
+            for ratio, which in (
+                (ratio, which) for ratio, given in next(iter(of.values()))["cross_entropy"].items() for which in given
+            ):
+                row(
+                    f"{stage}: cross-entropy, {float(ratio):.0%} masked, {which} low tokens",
+                    ".3f",
+                    {split: found["cross_entropy"][ratio].get(which) for split, found in of.items()},
+                )
+        for stage, of in metrics["retrieval"].items():
+            for query in next(iter(of.values())):
+                table.add_section()
+                for k in ("R@1", "R@5"):
+                    row(
+                        f"{stage}: retrieval {k}, {query}",
+                        ".4f" if query == "chance" else ".3f",
+                        {split: found[query][k] for split, found in of.items()},
+                    )
+        return table

@@ -1,0 +1,154 @@
+"""The task `generate`: prompts become pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from muse_studio.contracts import TextEncoder
+from muse_studio.images.naming import slug
+from muse_studio.images.pixels import to_images
+from muse_studio.images.provenance import Provenance
+from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.runtime.device import pick
+from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
+from muse_studio.sampling.stage import Stage, check_fit
+from muse_tasks.generate.batching import check_batch, encode, fitting, generator, in_batches, together
+from muse_tasks.generate.drawn import Pictures
+from muse_tasks.generate.files import beside, save_new
+from muse_tasks.generate.request import check_request, names_a_file, open_out
+from muse_tasks.generate.steps import ANIMATION, STRIP, Film, Frame, animate, strip
+from muse_tasks.generate.timing import timed
+
+
+@dataclass
+class Generate:
+    """Draw pictures of prompts, stage after stage, and write them as PNG.
+
+    Each picture has a generator of its own: one prompt and one seed draw the same picture whatever else is drawn in the
+    run. Sampled alone, as they are by default, pictures are the same to the last bit. In a batch of several they are so
+    up to how a batched matrix product rounds, which now and then draws another token.
+
+    stages: each one's finished tokens are what the next one refines; the last one's picture is kept.
+    prompt: one or several; an empty one is unconditional.
+    negative: what to move away from; nothing by default.
+    count: pictures a prompt.
+    seed: of each prompt's first picture; its others take seed + 1, seed + 2 and so on. On a CPU torch heeds the lower
+        32 bits alone.
+    out: a folder, made where missing; or, for one picture, a name that ends in .png. No file is ever overwritten: a
+        taken name is numbered.
+    batch: pictures that are drawn at once, for which each stage's sampler must be `rowwise`; fewer where the memory
+        does not suffice. It saves much time on a GPU, and little on a CPU.
+    device: auto, cpu, cuda, cuda:1, mps, ...
+    animate: beside each picture, also write name.webp, in which its tokens are filled in step by step.
+    previews: beside each picture, also write name-steps.png, a strip of some of its steps.
+    """
+
+    stages: dict[str, Stage]
+    text_encoder: TextEncoder
+    prompt: str | list[str]
+    negative: str = ""
+    count: int = 1
+    seed: int = 0
+    out: str = "out"
+    batch: int = 1
+    device: str = "auto"
+    animate: bool = False
+    previews: bool = False
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    """The resolved recipe, which each picture then carries; set by the runner."""
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    """Plugins and their versions, which each picture then carries; set by the runner."""
+
+    def __post_init__(self) -> None:
+        check_fit(self.stages, self.text_encoder)
+        self.prompts = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+        if not self.prompts:
+            raise ValueError('prompt is an empty list; give at least one, or "" for a picture of anything')
+        check_batch(self.batch, self.stages)
+        check_request(self.prompts, self.negative, self.count, self.seed, self.out)
+
+    def __call__(self, hook: Any = None) -> Pictures:
+        """Draw and write them all; `hook` hears of each step.
+
+        Raises UserError where a filter refuses a prompt, `out` can't be written or the device is missing, before
+        anything is drawn; and where a filter refuses a picture, before that is written.
+        """
+        ask_prompts(hook, self.prompts)
+        out = open_out(self.out)
+        device = pick(self.device)
+        make_ready(self.stages, self.text_encoder, device)
+        negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
+        result = Pictures([], [], [], [])
+        jobs = [(prompt, seed) for prompt in self.prompts for seed in range(self.seed, self.seed + self.count)]
+        total, last = len(jobs), list(self.stages)[-1]
+        endings = [ANIMATION] * self.animate + [STRIP] * self.previews
+        pieces = count_steps(self.stages) + (Film(self.stages).count if endings else 0)
+        most = fitting(self.batch, self.stages, device) if self.batch > 1 else 1
+        with ProgressBar(total * pieces) as bar:
+
+            def label(what: str) -> str:
+                return f"picture {len(result.images) + 1} of {total}, {what}"
+
+            def draw(batch: list[tuple[str, int]]) -> tuple[list[Image.Image], list[Film]]:
+                bar.done = len(result.images) * pieces  # again, where memory did not suffice
+                films = [Film(self.stages) for _ in batch]
+
+                def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
+                    tell(hook, stage, step, steps, tokens)
+                    for film, row in zip(films, tokens.split(1), strict=True):
+                        film.keep(stage, row)
+                    bar.advance(label(stage), len(batch))
+
+                texts = {prompt: encode(self.text_encoder, [prompt], device) for prompt, _ in batch}
+                text = together([texts[prompt] for prompt, _ in batch])
+                unwanted = None if negative is None else together([negative] * len(batch))
+                noise = generator([seed for _, seed in batch])
+                seconds: list[float] = []
+                with timed(seconds, len(batch)):
+                    finished = sample(self.stages, text, noise, negative=unwanted, watch=watch)
+                    images = to_images(decode(self.stages[last], finished[last]))
+                result.seconds += seconds * len(batch)
+                return images, films
+
+            for batch, (drawn, films) in in_batches(jobs, most, draw):
+                for (prompt, seed), image, film in zip(batch, drawn, films, strict=True):
+                    ask_picture(hook, image, prompt, seed)
+                    path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
+                    # Written at once, so that an interrupted run keeps what it has drawn.
+                    said = self._provenance(prompt, seed, 1)
+                    path = save_new(image, path, said, endings=endings)
+                    if endings:
+                        frames = []
+                        for frame in film.frames(image):
+                            frames.append(frame)
+                            bar.advance(label("its steps"))
+                        self._show(frames, path, prompt, said, result)
+                    result.paths.append(path)
+                    result.images.append(image)
+                    result.prompts.append(prompt)
+                    result.seeds.append(seed)
+        if total > 1:
+            said = self._provenance(self.prompts, self.seed, self.count)
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", said)
+        return result
+
+    def _show(self, frames: list[Frame], path: Path, prompt: str, said: Provenance, result: Pictures) -> None:
+        """Write what is asked for beside the picture at `path`."""
+        if self.animate:
+            result.animations.append(animate(frames, beside(path, ANIMATION), said))
+        if self.previews:
+            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), said))
+
+    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
+        """Of just these pictures; where they were written, and how they were computed, is not in it."""
+        recipe = self.recipe
+        if recipe is not None:
+            recipe = {key: value for key, value in recipe.items() if key not in ("out", "device", "batch")}
+            recipe |= {"prompt": prompt, "seed": seed, "count": count}
+        return Provenance(recipe, self.plugins)

@@ -1,0 +1,1 @@
+"""Sweeps: a recipe run with every combination of some settings."""

@@ -1,0 +1,110 @@
+"""Makes pictures and captions into tokens and text states, once, to train on as often as wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from muse_studio.contracts import Dataset, TextEncoder
+from muse_studio.runtime import device as devices
+from muse_studio.sampling.stage import Stage, check_fit
+from muse_training.data.index import Field, Index
+from muse_training.data.pictures import BrokenPicture, named
+from muse_training.data.records import Encoder, States
+from muse_training.data.shards import BATCH, LEFT_OUT, SHARD, Builder
+from muse_training.data.store import Store
+from muse_training.data.tokens import Tokens
+
+
+@dataclass
+class Prepared:
+    """What was made: where, its index, the pictures left out, and a record's tensors under each kind of states."""
+
+    store: Store
+    index: Index
+    left_out: Sequence[BrokenPicture]
+    costs: dict[States, dict[str, Field]]
+
+    def summary(self) -> str:
+        """What the command line prints."""
+        shards = self.index.shards
+        lines = [
+            f"{self.store}: {self.index.records} records in {len(shards)} shards, "
+            f"{_size(sum(shard.bytes for shard in shards))}"
+        ]
+        for states, fields in self.costs.items():
+            each = {name: field.bytes for name, field in fields.items()}
+            total = sum(each.values())
+            took = "take" if states == self.index.states else "would take"
+            parts = ", ".join(f"{name} {size}" for name, size in each.items())
+            whole = _size(total * self.index.records)
+            lines.append(f"states as {states} {took} {total} bytes a record ({parts}), {whole} in all")
+        if self.left_out:
+            lines.append(
+                f"{len(self.left_out)} pictures left out, listed in {self.store.join(LEFT_OUT)}:\n  "
+                + named(self.left_out)
+            )
+        lines.append(f"to train on them: dataset='{{use: tokens, path: {self.store}}}'")
+        return "\n".join(lines)
+
+
+class PrepareTokens:
+    """Encodes every picture and caption of a data set for all `stages`, into shards in `out` that `train` reads.
+
+    Each stage's tokens are of the picture in that stage's size, the data set's own size being the last one's, so that
+    one folder serves the training of any of them. What is there already is not made again: killed at any moment, the
+    same command goes on, and loses one shard at most. Broken pictures are listed in left-out.jsonl beside the index.
+
+    out: a folder, by path or any address of fsspec: s3://, gs://, hf://, memory://.
+    states: int8 takes half the room of bfloat16, with one scale a text position.
+    workers: processes that read pictures. batch: pictures encoded at a time. shard: pictures a file.
+    """
+
+    recipe: dict[str, Any]
+
+    def __init__(
+        self,
+        stages: dict[str, Stage],
+        text_encoder: TextEncoder,
+        dataset: Dataset,
+        out: str,
+        states: States = "bfloat16",
+        workers: int = 0,
+        batch: int = BATCH,
+        shard: int = SHARD,
+        device: str = "auto",
+    ) -> None:
+        check_fit(stages, text_encoder)
+        if isinstance(dataset, Tokens):
+            raise ValueError("dataset is of tokens already; give one of pictures")
+        if workers < 0 or min(batch, shard) < 1:
+            raise ValueError(f"workers is {workers}, batch {batch}, shard {shard}; they are 0, 1 and 1 or more")
+        self.stages, self.text_encoder, self.dataset, self.out = stages, text_encoder, dataset, out
+        self.states, self.workers, self.batch, self.shard, self.device = states, workers, batch, shard, device
+        self.recipe = {}
+
+    def __call__(self, hook: Any) -> Prepared:
+        """Make what is missing; UserError where `out` can't be written or holds something else."""
+        store = Store(self.out)
+        store.prove_writable("out")
+        encoder = encoder_of(self.stages, self.text_encoder, devices.pick(self.device))
+        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"), self.states, self.shard, self.batch)
+        index, left_out = builder.build(store, self.workers, self.recipe)
+        costs: dict[States, dict[str, Field]] = {states: builder.fields(states) for states in ("bfloat16", "int8")}
+        return Prepared(store, index, left_out, costs)
+
+
+def encoder_of(stages: dict[str, Stage], text_encoder: TextEncoder, on: torch.device) -> Encoder:
+    """The stages' tokenizers and the text encoder, on a device, as what encodes."""
+    devices.place([*(stage.tokenizer for stage in stages.values()), text_encoder], on)
+    return Encoder(stages, text_encoder, on)
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them: 1.5 MB."""
+    power = min(int(math.log10(max(count, 1))) // 3, 4)
+    return f"{count / 1000**power:.4g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

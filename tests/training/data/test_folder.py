@@ -1,0 +1,181 @@
+"""Anyone's pictures: captions from three places, odd pictures read right, broken ones told and left out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from muse_training.data.folder import Folder
+from PIL import Image
+
+from muse_studio.errors import UserError
+
+
+def paint(path, colour="red", size=(8, 8), mode="RGB", **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path, **more)
+    return path
+
+
+def pixel(record, x=0, y=0):
+    return record["image"][:, y, x].tolist()
+
+
+def by_caption(folder):
+    return {folder[index]["caption"]: folder[index] for index in range(len(folder))}
+
+
+def test_captions_come_from_a_sidecar_a_table_or_the_name(tmp_path):
+    paint(tmp_path / "beside.png").with_suffix(".txt").write_text(" ein Zebra, größer als 3 m \n", encoding="utf-8")
+    paint(tmp_path / "deep" / "told.webp")
+    paint(tmp_path / "a_red-square.png")
+    paint(tmp_path / "marked.png").with_suffix(".txt").write_bytes("\N{BYTE ORDER MARK}a mark".encode())
+    lines = [
+        json.dumps({"file_name": "told.webp", "text": "a cat 猫"}),
+        "",
+        json.dumps({"file_name": "x", "text": "y"}),
+    ]
+    (tmp_path / "deep" / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert set(by_caption(Folder(str(tmp_path), 4))) == {
+        "ein Zebra, größer als 3 m", "a cat 猫", "a red square", "a mark",
+    }  # fmt: skip
+
+
+def test_a_sidecar_goes_before_the_table(tmp_path):
+    paint(tmp_path / "cat.png").with_suffix(".txt").write_text("beside")
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "cat.png", "text": "in the table"}))
+    assert Folder(str(tmp_path))[0]["caption"] == "beside"
+
+
+def test_pictures_are_cut_square_from_the_middle(tmp_path):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = (10, 200, 30)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    record = Folder(str(tmp_path), 10)[0]
+    assert record["image"].shape == (3, 10, 10) and record["image"].dtype == torch.uint8
+    assert torch.equal(record["image"], torch.tensor([10, 200, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 10, 10))
+
+
+def test_odd_pictures_are_read_right(tmp_path):
+    paint(tmp_path / "clear.png", (255, 0, 0, 0), mode="RGBA")
+    paint(tmp_path / "half.png", (255, 0, 0, 128), mode="RGBA")
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([9, 9, 9, 0, 128, 255])
+    palette.save(tmp_path / "palette.png")
+    palette.save(tmp_path / "hole.png", transparency=1)
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((8, 8), 514, np.uint16)).save(tmp_path / "dark.tif")
+    paint(tmp_path / "grey.png", 77, mode="L")
+    paint(tmp_path / "greyhole.png", (0, 0), mode="LA")
+    paint(tmp_path / "ink.jpg", (0, 0, 0, 0), mode="CMYK")
+    paint(tmp_path / "bit.png", 1, mode="1")
+    read = {name: pixel(record) for name, record in by_caption(Folder(str(tmp_path), 4)).items()}
+    assert read == {
+        "clear": [255, 255, 255],
+        "half": [255, 127, 127],
+        "palette": [0, 128, 255],
+        "hole": [255, 255, 255],
+        "deep": [156, 156, 156],  # 40000 / 257
+        "dark": [2, 2, 2],
+        "grey": [77, 77, 77],
+        "greyhole": [255, 255, 255],
+        "ink": [255, 255, 255],
+        "bit": [255, 255, 255],
+    }
+
+
+def test_a_picture_is_turned_as_its_camera_was_held(tmp_path):
+    upright = np.zeros((8, 8, 3), np.uint8)
+    upright[:4] = 255  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side: turn it clockwise to see it
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.png", exif=exif)
+    record = Folder(str(tmp_path), 8)[0]
+    assert pixel(record, 4, 1) == [255, 255, 255] and pixel(record, 4, 6) == [0, 0, 0]
+
+
+def test_broken_pictures_are_told_counted_and_left_out(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.webp").write_text("this is no picture")
+    (tmp_path / "notes.txt").write_text("nor is this, and it does not say so")
+    (tmp_path / "folder.png").mkdir()
+    data = Folder(str(tmp_path), 8)
+    with pytest.warns(UserWarning, match="3 of 4 pictures in .* left out") as caught:
+        assert len(data) == 1
+    told = str(caught[0].message)
+    assert all(name in told for name in ("truncated.png: ", "empty.jpg: ", "text.webp: "))
+    assert data.skipped == 3
+    assert data[0]["caption"] == "good"
+
+
+def test_small_pictures_and_empty_captions_are_left_out_with_the_reason(tmp_path):
+    paint(tmp_path / "good.png", size=(16, 20))
+    paint(tmp_path / "small.png", size=(15, 40))
+    paint(tmp_path / "deep" / "silent.png", size=(16, 16)).with_suffix(".txt").write_text(" \n")
+    data = Folder(str(tmp_path), 8, smallest=16)
+    with pytest.warns(UserWarning, match="2 of 3 pictures") as caught:
+        assert [record["caption"] for record in data] == ["good"]
+    assert str(caught[0].message).splitlines()[1:] == [
+        "  deep/silent.png: silent.txt is empty; write the caption, or delete it to have the picture's name",
+        "  small.png: 15x40 pixels, and smallest is 16",
+    ]
+
+
+def test_many_broken_pictures_are_not_all_named(tmp_path):
+    paint(tmp_path / "good.png")
+    for index in range(14):
+        (tmp_path / f"bad{index:02d}.png").write_bytes(b"bad")
+    with pytest.warns(UserWarning, match="14 of 15 pictures") as caught:
+        assert Folder(str(tmp_path)).skipped == 14
+    assert str(caught[0].message).endswith("and 4 more")
+    assert "bad09.png" in str(caught[0].message) and "bad10.png" not in str(caught[0].message)
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere is not a folder; give one with pictures as dataset\.path"):
+        len(Folder(str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match=r"no picture that can be read is in .*; it may hold \.png, \.jpg"):
+        len(Folder(str(tmp_path)))
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    with (
+        pytest.warns(UserWarning, match="1 of 1 pictures"),
+        pytest.raises(UserError, match="no picture that can be read"),
+    ):
+        len(Folder(str(tmp_path)))
+
+
+@pytest.mark.parametrize("line", ["{", '{"file_name": "cat.png"}', "[]", "7"])
+def test_a_line_that_is_none(tmp_path, line):
+    paint(tmp_path / "cat.png")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "b"}\n' + line)
+    with pytest.raises(UserError, match=r"metadata\.jsonl:2 is not a line like \{\"file_name\""):
+        Folder(str(tmp_path))[0]
+
+
+@pytest.mark.parametrize("name", ["cat.txt", "metadata.jsonl"])
+def test_text_in_another_encoding(tmp_path, name):
+    paint(tmp_path / "cat.png")
+    (tmp_path / name).write_bytes("größer".encode("latin-1"))
+    with pytest.raises(UserError, match=f"{name} is not UTF-8 text .* at byte 2.; save it as UTF-8"):
+        Folder(str(tmp_path))[0]
+
+
+def test_an_index_beyond_the_end(tmp_path):
+    paint(tmp_path / "cat.png")
+    with pytest.raises(IndexError):
+        Folder(str(tmp_path))[1]
+
+
+def test_a_smallest_side_that_can_not_be():
+    with pytest.raises(ValueError, match="smallest is 0; give the pixels of a side, 1 for any picture"):
+        Folder("anywhere", smallest=0)
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+def test_a_size_that_can_not_be(size):
+    with pytest.raises(ValueError, match=f"size is {size}; give the pixels of a side, from 1 to 8192"):
+        Folder("anywhere", size)
