@@ -72,8 +72,8 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         "module": kind.name.replace("-", "_"),
         "hook": kind.hook,
     }
-    said = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / kind.name).rglob(f"*.py{FILLED}"))
-    if re.search(rf"(?<!\$)\b{class_name}\b", said):
+    sources = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / kind.name).rglob(f"*.py{FILLED}"))
+    if re.search(rf"(?<!\$)\b{class_name}\b", sources):
         raise UserError(f"{name!r} makes a class {class_name}, a name that {words['a_kind_low']} needs; give another")
     return words
 

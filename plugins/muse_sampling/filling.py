@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from muse_sampling.apart import each_picture
+from muse_sampling.per_picture import each_picture
 from muse_sampling.settings import Codes
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.sampling.noise import Rows, uniform

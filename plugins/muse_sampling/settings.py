@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from muse_sampling.apart import each_picture
 from muse_sampling.draw import draw
+from muse_sampling.per_picture import each_picture
 from muse_sampling.schedules import masked_counts
 from muse_studio.contracts import MASK, MaskSchedule
 

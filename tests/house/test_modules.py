@@ -46,9 +46,9 @@ def test_no_module_is_long_and_most_are_short():
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)
 def test_a_module_says_in_a_sentence_what_it_is_for(path):
-    said = ast.get_docstring(TREES[path])
-    assert said, "no docstring at the top"
-    assert said.split("\n\n")[0].rstrip().endswith((".", ":", "?")), "the docstring's first paragraph is a sentence"
+    message = ast.get_docstring(TREES[path])
+    assert message, "no docstring at the top"
+    assert message.split("\n\n")[0].rstrip().endswith((".", ":", "?")), "the docstring's first paragraph is a sentence"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)
