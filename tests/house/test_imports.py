@@ -22,9 +22,15 @@ def named(path: Path, root: Path) -> str:
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(path: Path, root: Path) -> Iterator[tuple[str, bool]]:
-    """All that a module imports, anywhere in it, by dotted name, and whether it does so when it is itself imported."""
+def imported(path: Path, root: Path, types: bool = True) -> Iterator[tuple[str, bool]]:
+    """All that a module imports, anywhere in it, by dotted name, and whether it does so when it is itself imported.
+
+    types: what is imported for type checkers alone, too.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    if not types:
+        for node in filter(_for_type_checkers, list(ast.walk(tree))):
+            node.body = [ast.Pass()]
     later = {
         id(inner)
         for node in ast.walk(tree)
@@ -72,6 +78,21 @@ def test_a_plugin_uses_the_core_as_a_third_party_may(folder):
             assert core != "muse_studio" or rest.split(".")[0] not in FOR_PLUGINS_NEVER, (
                 f"{path.relative_to(ROOT)} imports {name}; take what the part needs as a setting"
             )
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_modules_of_a_plugin_import_each_other_in_no_circle(folder):
+    paths = sorted(folder.rglob("*.py"))
+    modules = {named(path, ROOT / "plugins") for path in paths}
+    graph = {}
+    for path in paths:
+        wanted = [name for name, _ in imported(path, ROOT / "plugins", types=False)]
+        nearest = {name if name in modules else name.rpartition(".")[0] for name in wanted}
+        graph[named(path, ROOT / "plugins")] = nearest & modules - {folder.name}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(f"modules import each other in a circle: {' -> '.join(circle.args[1])}")
 
 
 def test_the_core_has_no_circle_and_a_foundation():
