@@ -98,7 +98,7 @@ class Average:
     def _files(self) -> list[Path]:
         if isinstance(self.checkpoints, list):
             return [weights.local(address) for address in self.checkpoints]
-        folder = path_of(self.checkpoints) / "checkpoints"
+        folder = path_of(self.checkpoints) / checkpoint.FOLDER
         steps = checkpoint.steps(folder)
         if not steps:
             raise UserError(
