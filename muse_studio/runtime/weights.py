@@ -118,12 +118,12 @@ def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
 
     Raises UserError where the file is not whole.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
     path = local(address)
-    header(path)
-    with _damage_told(path):
-        return {name: tensor for name, tensor in load_file(path).items() if name.startswith(only)}
+    names, _ = header(path)
+    with _damage_told(path), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in names if name.startswith(only)}
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from muse_studio.runtime import weights
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
 
+FOLDER = "checkpoints"
+"""In a run's folder, that of its checkpoints."""
+
 STATE = "state.json"
 """Written last, so that its presence says that the rest is whole: the step, each file's size, each optimizer's kind."""
 
@@ -92,6 +95,7 @@ def _tidy(folder: Path, keep: int, good: int | None) -> None:
 
 def gathered(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
     """Tensors put together on the host of the first process; the others only give their shares."""
+    # torch's get_model_state_dict takes modules alone; averages, and optimizers by number, would need this beside it.
     host = {}
     for name, tensor in tensors.items():  # one at a time: a device may hold one whole tensor more, not all of them
         found = full_tensor(tensor.detach())

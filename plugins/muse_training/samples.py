@@ -52,7 +52,7 @@ class Sheets:
     """Writes `folder/step-0000500.png` and so on, by the sampler, guidance and tokenizer of the stage in training.
 
     encoder: the stage, and what is frozen. dataset: read at once, its first records alone. steps: of the whole run.
-    writes: whether this process is the one to write; all of a team draw, as each may hold a share of the weights.
+    writes: whether this process is the one to write; all processes draw, as each may hold a share of the weights.
     hook: the observers, who are shown each sheet.
     """
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
-from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World, join
-from muse_studio.training.loop import Fit, History
+from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
@@ -77,9 +76,9 @@ class FinetuneDecoder:
         self._check_settings()
         with join(self.fit.device, self.fit.patience) as world:
             learner = self.learner(world)
-            learner.try_out(loop.first(self.dataset)["image"])
-            frozen = weights.read(self.source, FROZEN)
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
+            learner.try_out(first(self.dataset)["image"])
+            output = Output("tokenizer", self.recipe, weights.read(self.source, FROZEN))
+            return Run(self.fit, learner, self.dataset, hook, output).train()
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
 from muse_studio.training.distributed import World, gather_rows
-from muse_studio.training.loop import Fit
+from muse_studio.training.loop import Fit, Learner
 from muse_studio.training.parallel import distribute, optimizer_step
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
@@ -41,7 +41,7 @@ class Losses:
     adversarial: Adversarial | None
 
 
-class TokenizerLearner:
+class TokenizerLearner(Learner):
     """One step of training, as the shared loop wants it.
 
     Its loss jumps where the discriminator comes in, and may be negative then: the pixels' must not run away.

@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
-from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World, join
-from muse_studio.training.loop import Fit, History
+from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
@@ -53,8 +52,8 @@ class TrainTokenizer:
         with join(self.fit.device, self.fit.patience) as world:
             self.fit.folder()
             learner = self.learner(world)
-            learner.try_out(loop.first(self.dataset)["image"])
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
+            learner.try_out(first(self.dataset)["image"])
+            return Run(self.fit, learner, self.dataset, hook, Output("tokenizer", self.recipe)).train()
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: all of the tokenizer learns."""

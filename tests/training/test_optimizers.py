@@ -71,6 +71,16 @@ def test_adamw_s_settings_reach_torch():
     assert (paper["lr"], paper["betas"], paper["weight_decay"]) == (1e-4, (0.9, 0.96), 0.045)
 
 
+@pytest.mark.parametrize("optimizer", [AdamW, AdamW8bit, Adafactor, Muon])
+def test_lr_is_another_name_of_the_rate(optimizer):
+    assert optimizer(lr=3e-4) == optimizer(rate=3e-4) != optimizer()
+    default = optimizer().rate
+    with pytest.raises(ValueError, match=rf"rate is {default} and lr 0\.1, .* two names of one setting; give one"):
+        optimizer(rate=float(default), lr=0.1)
+    with pytest.raises(ValueError, match=r"rate 0\.0 must be above 0"):
+        optimizer(lr=0.0)
+
+
 def adafactor_by_hand(weight, gradients, rate, betas, decay, clip):
     """Number by number: Shazeer and Stern's algorithms 4 and 5, with momentum, and the decay of the paper capped."""
     weight, shape = weight.astype(np.float64).copy(), weight.shape
