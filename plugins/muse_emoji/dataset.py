@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
@@ -15,6 +14,7 @@ from muse_emoji import canvas, captions, render, sources
 from muse_emoji.edits import compose
 from muse_emoji.index import Pair
 from muse_emoji.index import pairs as find_pairs
+from muse_studio.images.pixels import from_image
 
 LARGEST = 1024
 """Pixels of a side: ten thousand drawings of that size fill 40 GB."""
@@ -167,4 +167,4 @@ class Emoji(Dataset):
 
     @staticmethod
     def _record(image: NDArray[np.uint8], caption: str) -> dict[str, Any]:
-        return {"image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), "caption": caption}
+        return {"image": from_image(image), "caption": caption}

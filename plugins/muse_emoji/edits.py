@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from muse_emoji import canvas, captions
 from muse_emoji.index import Pair
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
 
 KINDS = ("colour", "object", "background")
 CANDIDATES = 7
@@ -54,7 +55,7 @@ def _case(
             nouns = [f"{captions.a(pair.label)} on {captions.a(ground)} background" for ground in grounds]
         else:
             continue
-        before, after, *others = (torch.from_numpy(each.transpose(2, 0, 1).copy()) for each in shown)
+        before, after, *others = (from_image(each) for each in shown)
         prompts = [f"{noun}, {pair.style} style" for noun in nouns[:2]]
         return {
             "kind": kind,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import psnr
 from muse_studio.training.distributed import World, gather_rows
 from muse_studio.training.loop import Fit
 from muse_studio.training.parallel import distribute, optimizer_step
@@ -124,7 +124,12 @@ class TokenizerLearner:
         if isinstance(self.tokenizer.quantizer, VQ):
             self.tokenizer.quantizer.follow()
         made, tokens = torch.cat([each.images for each in rebuilt]), torch.cat([each.tokens for each in rebuilt])
-        numbers = {"loss": loss, "pixels": torch.stack(reported).mean(), "psnr": psnr(made, real), "norm": norm}
+        numbers = {
+            "loss": loss,
+            "pixels": torch.stack(reported).mean(),
+            "psnr": psnr(made.clamp(0, 1), real, 1).mean(),
+            "norm": norm,
+        }
         if adversarial is not None:
             numbers["critic"] = self._criticise(adversarial, real, made)
         return numbers | usage(gather_rows(tokens), self.tokenizer.codebook_size)
@@ -148,12 +153,6 @@ class TokenizerLearner:
 
         loss, _ = optimizer_step(self.optimizers["discriminator"], parts, loss_of, self.criticise, self.fit.clip)
         return loss
-
-
-def psnr(made: Tensor, real: Tensor) -> Tensor:
-    """Mean over pictures of each one's peak signal-to-noise ratio in dB; float[B, 3, H, W] twice, in 0..1."""
-    error = F.mse_loss(made.clamp(0, 1), real, reduction="none").mean((1, 2, 3))
-    return (-10 * error.clamp(min=1e-10).log10()).mean()
 
 
 def usage(tokens: Tensor, codebook_size: int) -> dict[str, Tensor]:
