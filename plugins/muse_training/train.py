@@ -18,11 +18,10 @@ from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History
 from muse_training.adapters import LoRA
 from muse_training.critic import CRITIC, CriticLearner
-from muse_training.data.pictures import named
-from muse_training.data.prepare import encoder_of
-from muse_training.data.records import Seen, stack
-from muse_training.data.shards import Builder, blank, check_size
-from muse_training.data.store import Store
+from muse_training.data.encoder import TrainingBatch, blank_batch, check_picture_size, collate, make_encoder
+from muse_training.data.pictures import list_unusable
+from muse_training.data.shard_writer import ShardWriter
+from muse_training.data.storage import StorageFolder
 from muse_training.data.tokens import Tokens
 from muse_training.learner import TransformerLearner
 from muse_training.samples import Samples, Sheets
@@ -115,18 +114,18 @@ class Train:
         """One process's share of it."""
         folder = self.fit.folder()
         pair = dict(list(self.upto.items())[-2:])
-        encoder = encoder_of(pair, self.text_encoder, world.device)
+        encoder = make_encoder(pair, self.text_encoder, world.device)
         device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
         data: Any = self.dataset
         if isinstance(data, Tokens):
             data.check(encoder, self.recipe)
-            self._try_out(encoder(stack([loop.first(data)])))
+            self._try_out(encoder(collate([loop.first(data)])))
         else:
-            self._try_out(encoder(blank(self.stage)))
+            self._try_out(encoder(blank_batch(self.stage)))
             if self.cache is not None:
-                data = self._cached(Store(self.cache), world)
+                data = self._cached(StorageFolder(self.cache), world)
             else:
-                check_size(loop.first(data)["image"], self.name, self.stage)
+                check_picture_size(loop.first(data)["image"], self.name, self.stage)
         after = None
         if self.samples is not None:
             after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, world.is_main, hook)
@@ -136,25 +135,25 @@ class Train:
         if self.critic:
             name = CRITIC
         learner = (CriticLearner if self.critic else TransformerLearner)(self, encoder, world)
-        return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
+        return loop.train(self.fit, learner, data, hook, name, settings, collate, after=after)
 
-    def _cached(self, folder: Store, world: World) -> Tokens:
+    def _cached(self, folder: StorageFolder, world: World) -> Tokens:
         """The data set's tokens, of this stage and all before it, made where they are not in the folder yet."""
-        encoder = encoder_of(self.upto, self.text_encoder, world.device)
-        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"))
-        store = Store(folder.join(builder.made_of))
+        encoder = make_encoder(self.upto, self.text_encoder, world.device)
+        writer = ShardWriter(self.dataset, encoder, self.recipe.get("dataset"))
+        store = StorageFolder(folder.join(writer.made_of))
 
         def build() -> None:
             folder.prove_writable("cache")
-            index, left_out = builder.build(store, self.fit.workers, self.recipe)
+            index, left_out = writer.write(store, self.fit.workers, self.recipe)
             if left_out:
-                message = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
+                message = f"{index.left_out} pictures left out, listed in {store}:\n  {list_unusable(left_out)}"
                 warnings.warn(message, stacklevel=2)
 
         world.on_main(build)
         return Tokens(store.address)
 
-    def _try_out(self, seen: Seen) -> None:
+    def _try_out(self, seen: TrainingBatch) -> None:
         """UserError where the stage's parts don't fit each other."""
         try:
             with torch.no_grad():

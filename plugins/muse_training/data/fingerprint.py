@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def fingerprint(*things: object) -> str:
-    """A short name for things: parts as `of_part` has them, tensors by value, else by repr."""
+    """A short name for things: parts as `part_fingerprint` has them, tensors by value, else by repr."""
     digest = hashlib.sha256()
     for thing in things:
         if isinstance(thing, Tensor):
@@ -20,15 +20,15 @@ def fingerprint(*things: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def of_part(part: Any) -> str:
-    """A short name for what a frozen part answers by: its kind, its plain settings, and its weights.
+def part_fingerprint(part: Any) -> str:
+    """A short name for what a frozen part's output depends on: its kind, its plain settings, and its weights.
 
     A part may say more exactly what counts: by `identity`, a text that stands for all of it (a text encoder whose
     weights are large and load late), or by `encodes_by`, what the names of those weights begin with that make tokens,
     so that a tokenizer stays the same one when its decoder is trained further.
     """
-    if isinstance(reported := getattr(part, "identity", None), str):
-        return fingerprint(reported)
+    if isinstance(identity := getattr(part, "identity", None), str):
+        return fingerprint(identity)
     digest = hashlib.sha256(type(part).__qualname__.encode())
     modules = dict(part.named_modules()) if isinstance(part, nn.Module) else {"": part}
     only = tuple(getattr(part, "encodes_by", ("",)))
