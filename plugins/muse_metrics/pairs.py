@@ -12,7 +12,7 @@ from muse_studio.errors import UserError
 from muse_studio.images.pixels import MOST_DB, psnr
 
 
-class Pairs(ABC):
+class PairMetric(ABC):
     """The mean over pairs of pictures of some number a pair."""
 
     least = 1
@@ -45,7 +45,7 @@ class Pairs(ABC):
         return (self.total / self.count)[None]
 
 
-class PSNR(Pairs):
+class PSNR(PairMetric):
     """Peak signal-to-noise ratio, in dB; higher is better. Of use for reconstructed pictures."""
 
     @property
@@ -62,7 +62,7 @@ class PSNR(Pairs):
 
 
 @dataclass
-class SSIM(Pairs):
+class SSIM(PairMetric):
     """Structural similarity (Wang et al. 2004) of each picture and its original; 1 is best.
 
     By torchmetrics: channel by channel, pictures going on mirrored at their edges, where other code leaves edges out.

@@ -132,7 +132,7 @@ def test_the_discriminator_s_loss_gives_the_generator_no_gradient(monkeypatch):
     for silenced in (False, True):
         made = learner(adversarial=Adversarial(start=0, channels=8, levels=2))
         if silenced:
-            monkeypatch.setattr(made, "_criticise", lambda *given: torch.zeros(()))
+            monkeypatch.setattr(made, "_discriminator_step", lambda *given: torch.zeros(()))
         made.step(batch(), 0)
         gradients.append([parameter.grad for parameter in made.model.parameters()])
     assert all(map(torch.equal, *gradients))
