@@ -1,11 +1,21 @@
-"""Pictures between torch and pillow: floats become the 8 bits a channel that a file holds, pixels become tokens."""
+"""Pictures between torch and pillow, 8 bits a channel and floats; how far two are apart; their size in tokens."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+MOST_DB = 100.0
+"""The most that a PSNR counts; without any error it would be infinite."""
+
+
+def from_image(image: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """A picture of mode RGB, or uint8[H, W, 3], to uint8[3, H, W] in memory of its own."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -29,6 +39,15 @@ def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == tuple(size):
         return images
     return F.interpolate(images, size, mode="area" if height >= size[0] and width >= size[1] else "bicubic")
+
+
+def psnr(images: Tensor, originals: Tensor, peak: float) -> Tensor:
+    """Peak signal-to-noise ratio of each picture and its original in dB, float[B], MOST_DB at most.
+
+    float[B, 3, H, W] twice, in 0..peak: -10 log10(mean squared error / peak^2), in the precision that they have.
+    """
+    error = (images - originals).square().mean((1, 2, 3)) / peak**2
+    return -10 * error.clamp(min=10 ** (-MOST_DB / 10)).log10()
 
 
 def divided(height: int, width: int, stride: int) -> tuple[int, int]:

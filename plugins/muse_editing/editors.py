@@ -51,7 +51,7 @@ class MaskFree:
     ) -> Iterator[Tensor]:
         """int64[B, h, w] and bool[B, h, w]; yields `iterations` finished grids."""
         for _ in range(self.iterations):
-            *_, tokens = resample(torch.where(by_lot(region, self.fraction, generator), MASK, tokens))
+            *_, tokens = resample(torch.where(random_part(region, self.fraction, generator), MASK, tokens))
             yield tokens
 
 
@@ -75,10 +75,10 @@ class Variations:
         if self.strength == 0:
             yield tokens
             return
-        yield from resample(torch.where(by_lot(region, self.strength, generator), MASK, tokens))
+        yield from resample(torch.where(random_part(region, self.strength, generator), MASK, tokens))
 
 
-def by_lot(region: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def random_part(region: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """bool[B, h, w]: in each picture, a `share`, above 0, of the region's places, rounded up, drawn by lot."""
     lots = torch.rand(region.shape, generator=generator, device=generator.device).to(region.device)
     rank = lots.masked_fill(~region, math.inf).flatten(1).argsort(1).argsort(1)

@@ -20,7 +20,7 @@ from muse_studio.training.fit import Fit
 from muse_studio.training.learner import Learner
 from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.adapters import LoRA
-from muse_training.data.records import Encoder, Seen, stack
+from muse_training.data.encoder import Encoder, TrainingBatch, collate
 from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 
 BUCKETS = 4
@@ -70,7 +70,7 @@ class TransformerLearner(Learner):
 
     def __init__(self, setup: Setup, encoder: Encoder, world: World) -> None:
         self.setup, self.fit, self.encoder, self.world = setup, setup.fit, encoder, world
-        self.tokens_per_record, self.collate = math.prod(setup.stage.grid), stack
+        self.tokens_per_record, self.collate = math.prod(setup.stage.grid), collate
         self.modules, objective = self.prepare()
         (self.model,) = self.modules.values()
         settings = device.compile_settings(world.device)
@@ -109,12 +109,12 @@ class TransformerLearner(Learner):
             codes, most = before.tokenizer.codebook_size, self.setup.corruption
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
-        seen = Seen(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
+        seen = TrainingBatch(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
         counted = self.counted(masks)
         scale = self.world.size / counted.sum().to(on)
         right: list[Tensor] = []
 
-        def loss_of(part: tuple[Seen, Tensor, tuple[Tensor, ...]]) -> Tensor:
+        def loss_of(part: tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]) -> Tensor:
             (tokens, text, low), hidden, noise = part
             with self.fit.autocast(on):
                 summed, guessed = self.score(tokens, hidden, text, low, *noise)
@@ -126,13 +126,13 @@ class TransformerLearner(Learner):
         shares = self._by_share(right, masks, counted)
         return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | shares
 
-    def _parts(self, seen: Seen, *drawn: Tensor) -> list[tuple[Seen, Tensor, tuple[Tensor, ...]]]:
+    def _parts(self, seen: TrainingBatch, *drawn: Tensor) -> list[tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]]:
         """This process's rows in `fit.accumulate` equal parts; drawn: what is hidden, and further noise."""
         tensors = (seen.tokens, seen.low, *seen.text, *drawn)
         cut = [[None] * self.fit.accumulate if t is None else t.chunk(self.fit.accumulate) for t in tensors]
         last = 2 + len(seen.text)
         return [
-            (Seen(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
+            (TrainingBatch(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
             for part in zip(*cut, strict=True)
         ]
 

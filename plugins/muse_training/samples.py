@@ -17,7 +17,7 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_training.data.records import Encoder, stack
+from muse_training.data.encoder import Encoder, collate
 
 RECORDS = 8
 """Records of the data set whose captions are drawn where no prompts are given."""
@@ -73,7 +73,7 @@ class Sheets:
         prompts, seen = samples.prompts, None
         if not prompts or len(stages) > 1:
             count = len(prompts) or min(RECORDS, len(dataset))
-            batch = stack([dataset[index % len(dataset)] for index in range(count)])
+            batch = collate([dataset[index % len(dataset)] for index in range(count)])
             seen, prompts = encoder(batch), prompts or batch.get("caption", [])
             if seen.low is not None:
                 self.low = seen.low

@@ -17,11 +17,10 @@ from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_training.adapters import LoRA
 from muse_training.critic import CRITIC, CriticLearner
-from muse_training.data.pictures import named
-from muse_training.data.prepare import encoder_of
-from muse_training.data.records import Encoder, Seen, stack
-from muse_training.data.shards import Builder, blank, check_size
-from muse_training.data.store import Store
+from muse_training.data.encoder import Encoder, TrainingBatch, blank_batch, check_picture_size, collate, make_encoder
+from muse_training.data.pictures import list_unusable
+from muse_training.data.shard_writer import ShardWriter
+from muse_training.data.storage import StorageFolder
 from muse_training.data.tokens import Tokens
 from muse_training.learner import Setup, TransformerLearner
 from muse_training.samples import Samples, Sheets
@@ -94,7 +93,7 @@ class Train:
     def train(self, hook: Any, world: World, recipe: dict[str, Any]) -> History:
         """One process's share of it."""
         self.fit.folder()
-        encoder = encoder_of(dict(list(self.upto.items())[-2:]), self.text_encoder, world.device)
+        encoder = make_encoder(dict(list(self.upto.items())[-2:]), self.text_encoder, world.device)
         device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
         data = self._data(encoder, world, recipe)
         sheets = self._sheets(encoder, world, hook)
@@ -106,12 +105,12 @@ class Train:
         """What is trained on, tried out first: pictures, or tokens of them."""
         if isinstance(self.dataset, Tokens):
             self.dataset.check(encoder, recipe)
-            self._try_out(encoder(stack([first(self.dataset)])))
+            self._try_out(encoder(collate([first(self.dataset)])))
             return self.dataset
-        self._try_out(encoder(blank(self.stage)))
+        self._try_out(encoder(blank_batch(self.stage)))
         if self.cache is not None:
-            return self._cached(Store(self.cache), world, recipe)
-        check_size(first(self.dataset)["image"], self.name, self.stage)
+            return self._cached(StorageFolder(self.cache), world, recipe)
+        check_picture_size(first(self.dataset)["image"], self.name, self.stage)
         return self.dataset
 
     def _sheets(self, encoder: Encoder, world: World, hook: Any) -> Sheets | None:
@@ -131,23 +130,23 @@ class Train:
         assert isinstance(transformer, nn.Module)  # the constructor refuses all else
         return Output(KEY, recipe | {KEY: self.setup.adapter.settings(transformer)})
 
-    def _cached(self, folder: Store, world: World, recipe: dict[str, Any]) -> Tokens:
+    def _cached(self, folder: StorageFolder, world: World, recipe: dict[str, Any]) -> Tokens:
         """The data set's tokens, of this stage and all before it, made where they are not in the folder yet."""
-        encoder = encoder_of(self.upto, self.text_encoder, world.device)
-        builder = Builder(self.dataset, encoder, recipe.get("dataset"))
-        store = Store(folder.join(builder.made_of))
+        encoder = make_encoder(self.upto, self.text_encoder, world.device)
+        writer = ShardWriter(self.dataset, encoder, recipe.get("dataset"))
+        store = StorageFolder(folder.join(writer.made_of))
 
         def build() -> None:
             folder.prove_writable("cache")
-            index, left_out = builder.build(store, self.fit.workers, recipe)
+            index, left_out = writer.write(store, self.fit.workers, recipe)
             if left_out:
-                message = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
+                message = f"{index.left_out} pictures left out, listed in {store}:\n  {list_unusable(left_out)}"
                 warnings.warn(message, stacklevel=2)
 
         world.on_main(build)
         return Tokens(store.address)
 
-    def _try_out(self, seen: Seen) -> None:
+    def _try_out(self, seen: TrainingBatch) -> None:
         """UserError where the stage's parts don't fit each other."""
         try:
             with torch.no_grad():

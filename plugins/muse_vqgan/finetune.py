@@ -15,7 +15,7 @@ from muse_studio.runtime import weights
 from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
-from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
+from muse_vqgan.learner import Losses, Reconstructed, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
 from muse_vqgan.vqgan import VQGAN
 
@@ -85,11 +85,11 @@ class FinetuneDecoder:
         tokenizer = self.tokenizer.eval().requires_grad_(False)
         weights.load(tokenizer, self.source, (*FROZEN, "post."))
         theirs = weights.read(self.source, ("decoder.",))
-        start = tokenizer.decoder.grown({name.removeprefix("decoder."): part for name, part in theirs.items()})
+        start = tokenizer.decoder.grow_from({name.removeprefix("decoder."): part for name, part in theirs.items()})
         if start is not None:
             tokenizer.decoder.load_state_dict(start)
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
-        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), world)
+        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, DecodeTokens(tokenizer), world)
 
     def _check_settings(self) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""
@@ -106,15 +106,15 @@ class FinetuneDecoder:
                 )
 
 
-class Redecode(nn.Module):
+class DecodeTokens(nn.Module):
     """A tokenizer's path from the tokens that drawing has too, which the decoder alone can better."""
 
     def __init__(self, tokenizer: VQGAN) -> None:
         super().__init__()
         self.tokenizer = tokenizer
 
-    def forward(self, real: Tensor) -> Rebuilt:
+    def forward(self, real: Tensor) -> Reconstructed:
         """float[B, 3, H, W] in 0..1."""
         with torch.autocast(real.device.type, enabled=False):  # bfloat16 would make other tokens than drawing has
             tokens = self.tokenizer.encode(real)
-        return Rebuilt(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)
+        return Reconstructed(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)

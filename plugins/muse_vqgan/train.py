@@ -10,7 +10,7 @@ from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
-from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
+from muse_vqgan.learner import Losses, Reconstructed, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
 from muse_vqgan.vqgan import VQGAN
 
@@ -59,19 +59,19 @@ class TrainTokenizer:
         """What the loop drives: all of the tokenizer learns."""
         model = self.tokenizer.train()
         return TokenizerLearner(
-            self.fit, model, model, self.optimizer, self.losses, Rebuild(model, self.weighted), world
+            self.fit, model, model, self.optimizer, self.losses, EncodeDecode(model, self.weighted), world
         )
 
 
-class Rebuild(nn.Module):
+class EncodeDecode(nn.Module):
     """A tokenizer's whole path, and what its quantizer pays, by the weights of each loss."""
 
     def __init__(self, tokenizer: VQGAN, weighted: dict[str, float]) -> None:
         super().__init__()
         self.tokenizer, self.weighted = tokenizer, weighted
 
-    def forward(self, real: Tensor) -> Rebuilt:
+    def forward(self, real: Tensor) -> Reconstructed:
         """float[B, 3, H, W] in 0..1."""
         made, quantized = self.tokenizer(real, entropy=self.weighted["entropy"] > 0)
         cost = sum(self.weighted[name] * value for name, value in quantized.losses.items())
-        return Rebuilt(made, quantized.tokens, cost)
+        return Reconstructed(made, quantized.tokens, cost)

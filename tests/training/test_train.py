@@ -3,7 +3,7 @@
 import pytest
 import torch
 from muse_sampling.schedules import Cosine
-from muse_training.data.pictures import BrokenPicture
+from muse_training.data.pictures import UnusablePicture
 from muse_training.data.prepare import PrepareTokens
 from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW, Muon
@@ -262,7 +262,7 @@ def test_pictures_that_a_cache_leaves_out_are_told(tmp_path):
 
         def attempt(self, index):
             if index == 7:
-                raise BrokenPicture("seven.png", "it is torn")
+                raise UnusablePicture("seven.png", "it is torn")
             return self[index]
 
     made = task(tmp_path / "run", Torn(), cache="memory://left-out", fit={"steps": 1})

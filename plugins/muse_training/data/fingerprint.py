@@ -24,7 +24,7 @@ class EncodesBy(Protocol):
 
 
 def fingerprint(*things: object) -> str:
-    """A short name for things: parts as `of_part` has them, tensors by value, else by repr."""
+    """A short name for things: parts as `part_fingerprint` has them, tensors by value, else by repr."""
     digest = hashlib.sha256()
     for thing in things:
         if isinstance(thing, Tensor):
@@ -34,15 +34,15 @@ def fingerprint(*things: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def of_part(part: Any) -> str:
-    """A short name for what a frozen part answers by: its kind, its plain settings, and its weights.
+def part_fingerprint(part: Any) -> str:
+    """A short name for what a frozen part's output depends on: its kind, its plain settings, and its weights.
 
     A part may say more exactly what counts, where it is `Identified` or `EncodesBy`: a tokenizer stays the same one
     when its decoder is trained further.
     """
-    reported = part.identity if isinstance(part, Identified) else None
-    if isinstance(reported, str):  # and no layer that happens to be called so
-        return fingerprint(reported)
+    identity = part.identity if isinstance(part, Identified) else None
+    if isinstance(identity, str):  # and no layer that happens to be called so
+        return fingerprint(identity)
     digest = hashlib.sha256(type(part).__qualname__.encode())
     modules = dict(part.named_modules()) if isinstance(part, nn.Module) else {"": part}
     only = tuple(part.encodes_by) if isinstance(part, EncodesBy) else ("",)

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 import torch
+from muse_training.data.encoder import collate
 from muse_training.data.prepare import PrepareTokens
-from muse_training.data.records import stack
 from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW
 from muse_training.train import Train
@@ -47,9 +47,9 @@ def train(tokens, folder, stages=None, encoder=None):
 def test_a_loader_gives_the_records_in_their_order(tmp_path, states, workers):
     data = made(tmp_path, states=states)
     order = [[10, 0, 3], [4, 4, 7], [8]]
-    loaded = list(DataLoader(data, batch_sampler=order, collate_fn=stack, num_workers=workers))
+    loaded = list(DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=workers))
     for indices, batch in zip(order, loaded, strict=True):
-        expected = stack([data[index] for index in indices])
+        expected = collate([data[index] for index in indices])
         assert batch.keys() == expected.keys()
         assert all(torch.equal(batch[name], expected[name]) for name in batch)
 
@@ -140,10 +140,10 @@ def test_no_index(tmp_path, place):
     ):
         len(Tokens(place))
     data = made(place)
-    data.store.write("index.json", b'{"records": 11}')
+    data.folder.write("index.json", b'{"records": 11}')
     with pytest.raises(UserError, match=r"index.json is damaged or another version's \('format'\); delete it, and"):
         len(Tokens(place))
-    data.store.write("index.json", b'{"format": 99}')
+    data.folder.write("index.json", b'{"format": 99}')
     with pytest.raises(UserError, match=r"version's \(format 99, where 1 is read\); delete it, and the command"):
         len(Tokens(place))
 
