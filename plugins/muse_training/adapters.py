@@ -42,7 +42,7 @@ class LoRA:
 
     rank: of the change of each matrix; the file grows with it. alpha: the change counts alpha / rank times.
     targets: which linear layers, by their names, * for any letters. The default is all of the transformer's blocks:
-    self-attention (look), cross-attention (read), MLP (think). Hu et al. adapt attention alone: blocks.*.look.*.
+    self_attention, cross_attention and mlp. Hu et al. adapt attention alone: blocks.*_attention.*.
     dropout: of the layers' inputs, on the way to the adapter alone.
     """
 
