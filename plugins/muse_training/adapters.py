@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import fingerprint, linear_layers
+from muse_studio.runtime.former import former_names
 
 
 class LowRank(nn.Module):
@@ -77,6 +78,7 @@ class LoRA:
                 raise UserError(f"adapter.targets: {target} is none of the linear layers: {', '.join(layers)}")
         model.requires_grad_(False)
         learning = nn.Module()
+        learning.former_names = former_names(model)  # type: ignore[assignment]  # torch takes it for a parameter's
         for name, layer in layers.items():
             if not any(fnmatchcase(name, target) for target in self.targets):
                 continue

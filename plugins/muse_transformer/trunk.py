@@ -14,6 +14,7 @@ from muse_studio.nn.layers import layer_list, run_layer
 from muse_studio.sampling.feature_cache import Kept, Visit, pick
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
+from muse_transformer.former import FORMER
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -63,6 +64,7 @@ class Trunk(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     outputs: int | None = None
     placewise = True
 
