@@ -78,8 +78,8 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         "module": kind.name.replace("-", "_"),
         "hook": kind.hook,
     }
-    text = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / kind.name).rglob(f"*.py{FILLED}"))
-    if re.search(rf"(?<!\$)\b{words['attribute']}\b", text):
+    sources = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / kind.name).rglob(f"*.py{FILLED}"))
+    if re.search(rf"(?<!\$)\b{words['attribute']}\b", sources):
         what = "function" if kind.name in FUNCTIONS else "class"
         raise UserError(
             f"{name!r} makes a {what} {words['attribute']}, a name that {words['a_kind_low']} needs; give another"

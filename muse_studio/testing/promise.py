@@ -58,8 +58,8 @@ def promise(what: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None
             except (BrokenPromise, NotImplementedError):  # told already; or there is nothing to examine
                 raise
             except Exception as error:
-                told = isinstance(error, AssertionError)
-                happened = str(error) if told else f"{type(error).__name__}: {error}"
+                reported = isinstance(error, AssertionError)
+                happened = str(error) if reported else f"{type(error).__name__}: {error}"
                 raise BrokenPromise(what, happened, _where(error, self)) from error
 
         kept.promise = what  # type: ignore[attr-defined]  # Contract finds it there

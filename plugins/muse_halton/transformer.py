@@ -10,8 +10,8 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import layer_list, merge_heads, run_layer, split_heads
-from muse_studio.nn.lora import Adapter, fill
-from muse_studio.sampling.feature_cache import pick
+from muse_studio.nn.lora import Adapter, load_or_start
+from muse_studio.sampling.feature_cache import gather_places
 
 EPS = 1e-5
 """Of every norm."""
@@ -134,7 +134,7 @@ class HaltonMaskGIT(nn.Module):
         self.norm, self.shift = Norm(width), nn.Parameter(torch.zeros(width))
         self.modulate = nn.Linear(width, 2 * width)
         self.bias = nn.Parameter(torch.zeros(codebook_size + 1))
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """Random weights as theirs: layers begin as nothing, their modulation being zero."""
@@ -176,6 +176,6 @@ class HaltonMaskGIT(nn.Module):
             x = run_layer(block, x, told, checkpointing=self.checkpointing)
         shift, scale = head[:, :, None].unbind(1)
         x = (self.norm(x[:, :count]) + self.shift) * (1 + scale) + shift
-        x = x if places is None else pick(x, places)
+        x = x if places is None else gather_places(x, places)
         logits = F.linear(x, self.embed.weight[: self.codebook_size], self.bias[: self.codebook_size])
         return logits.unflatten(1, self.grid) if places is None else logits

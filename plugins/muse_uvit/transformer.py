@@ -10,8 +10,8 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import merge_heads, run_layer, split_heads
-from muse_studio.nn.lora import Adapter, fill
-from muse_studio.sampling.feature_cache import pick
+from muse_studio.nn.lora import Adapter, load_or_start
+from muse_studio.sampling.feature_cache import gather_places
 
 
 class Block(nn.Module):
@@ -106,7 +106,7 @@ class Trunk(nn.Module):
         for block in self.up:
             x = self._run(block, x, counts, earlier.pop())
         x = x[:, front.shape[1] :]
-        x = self.head(self.norm(x if places is None else pick(x, places)))
+        x = self.head(self.norm(x if places is None else gather_places(x, places)))
         # The table learns by what it puts in alone: their head has it detached.
         logits = F.linear(x, self.embed.weight[: self.codebook_size].detach(), self.bias[: self.codebook_size])
         return logits.unflatten(1, self.grid) if places is None else logits
@@ -150,7 +150,7 @@ class UViT(Trunk):
         check_sizes({"text_width": text_width, "text_positions": text_positions}, list(self.grid))
         self.read_text = nn.Linear(text_width, width)
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What stands in front, float[B, T, width], and what counts, bool[B, T]; `low` is not for a base model."""
@@ -191,7 +191,7 @@ class ClassUViT(Trunk):
         grid = grid or [16, 16]
         check_sizes({"classes": classes}, grid)
         super().__init__(codebook_size, classes, grid, width, layers, heads, mlp, checkpointing, classes + 1, 1)
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The class's token, float[B, 1, width]; `low` is not for a base model."""

@@ -384,9 +384,8 @@ def test_every_part_of_every_entry_point_is_here():
     assert {part.kind for part in PARTS} <= set(kinds())
 
 
-def test_as_many_parts_and_promises_are_walked_as_were_counted():
-    assert len(PARTS) == len(SETTINGS) == 90
-    assert len(PROMISES) == sum(len(testing.promises(contract_of(part))) for part in PARTS) > 400
+def test_every_promise_of_every_part_is_walked():
+    assert len(PROMISES) == sum(len(testing.promises(contract_of(part))) for part in PARTS)
 
 
 def test_every_part_has_settings_to_be_tested_with_and_none_are_left_over():

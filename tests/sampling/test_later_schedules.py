@@ -98,7 +98,7 @@ def test_the_recipes_ratios_leave_what_autonats_own_code_leaves():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Sigmoid(tau=0.0), "tau is 0.0; give more than 0"),
         (lambda: Sigmoid(tau=math.nan), "tau is nan; give more than 0"),
@@ -115,6 +115,6 @@ def test_the_recipes_ratios_leave_what_autonats_own_code_leaves():
         (lambda: Steps([0.5, 0.4, 0.41, 0.0]), "ratios: entry 3 of 4 is 0.41, after 0.4; a masked share never rises"),
     ],
 )
-def test_settings_that_can_not_be(make, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_settings_that_can_not_be(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         make()

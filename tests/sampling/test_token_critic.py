@@ -46,8 +46,8 @@ class Suspicious:
         return (text.mask,)
 
     def __call__(self, tokens, conditioning):
-        said = self.code[tokens.flatten(1)]
-        return (said * 2 + said.mean(1, keepdim=True) + self.place).view(*tokens.shape, 1)
+        message = self.code[tokens.flatten(1)]
+        return (message * 2 + message.mean(1, keepdim=True) + self.place).view(*tokens.shape, 1)
 
 
 def ask(logits, **more):
