@@ -91,7 +91,7 @@ def theirs(folder: Path, precision: str, compile: bool, prompts: list[str], step
     dtype = {"dtype": torch.bfloat16} if precision == "bfloat16" else {}
     pipe = diffusers.AmusedPipeline.from_pretrained(folder / "diffusers", **dtype)
     pipe.set_progress_bar_config(disable=True)
-    serve({"draw": lambda: pipe(prompts, num_inference_steps=steps)}, told=f"diffusers {diffusers.__version__}")
+    serve({"draw": lambda: pipe(prompts, num_inference_steps=steps)}, reported=f"diffusers {diffusers.__version__}")
 
 
 def pipeline(
@@ -118,7 +118,7 @@ def pipeline(
     def draw() -> Any:
         with torch.inference_mode():
             text = task.text_encoder(prompts)
-        finished = sample(task.stages, text, torch.Generator().manual_seed(0), watch=lambda *told: None)
+        finished = sample(task.stages, text, torch.Generator().manual_seed(0), watch=lambda *reported: None)
         return to_images(decode(base, finished["base"]))
 
     halves = base.precision == "bfloat16" or (base.precision == "auto" and has_fast_bfloat16(device))
@@ -128,7 +128,7 @@ def pipeline(
 def ours(folder: Path, precision: str, compile: bool, prompts: list[str], steps: int) -> None:
     """The worker of muse_studio."""
     draw, dtype = pipeline(folder, precision, compile, prompts, steps)
-    serve({"draw": draw}, told=f"muse_studio in {str(dtype).removeprefix('torch.')}")
+    serve({"draw": draw}, reported=f"muse_studio in {str(dtype).removeprefix('torch.')}")
 
 
 def floor(folder: Path, precision: str, compile: bool, prompts: list[str], steps: int) -> None:

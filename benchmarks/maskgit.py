@@ -65,7 +65,7 @@ def ours(sizes: dict[str, Any]) -> None:
             *_, _last = stage.sample(text, torch.Generator().manual_seed(0))
 
     count = sum(parameter.numel() for parameter in transformer.parameters())
-    serve({"draw": draw}, told="muse_studio", parameters=count)
+    serve({"draw": draw}, reported="muse_studio", parameters=count)
 
 
 @click.command()
@@ -86,9 +86,9 @@ def main(environment: Path | None, repeats: int, worker: str | None, **sizes: An
     if environment is None:
         raise click.UsageError("give --environment; the head of this file says how to make one")
     sizes |= {"codes": 8192, "text_width": 768, "text_length": 77}
-    told = json.dumps(sizes)
-    mine = Side("maskgit.py", ["--worker", told])
-    other = Side("rival_maskgit.py", [told], python=str(environment / "bin/python"))
+    reported = json.dumps(sizes)
+    mine = Side("maskgit.py", ["--worker", reported])
+    other = Side("rival_maskgit.py", [reported], python=str(environment / "bin/python"))
     alternate([(mine, "draw"), (other, "draw")], repeats)
     print(f"{sizes}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     for each in (mine, other):

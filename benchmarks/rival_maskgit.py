@@ -58,7 +58,7 @@ def main() -> None:
         model.generate(prompts, fmap_size=sizes["side"], timesteps=sizes["steps"], cond_scale=3)
 
     count = sum(parameter.numel() for parameter in transformer.parameters())
-    serve({"draw": draw}, told=f"muse-maskgit-pytorch {version('muse-maskgit-pytorch')}", parameters=count)
+    serve({"draw": draw}, reported=f"muse-maskgit-pytorch {version('muse-maskgit-pytorch')}", parameters=count)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # A pattern of the table of contents may stand for no page; Sphinx has no setting that allows that.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda said: getattr(said, "subtype", "") != "empty_glob")
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(
+    lambda message: getattr(message, "subtype", "") != "empty_glob"
+)
 
 project = "muse_studio"
 author = "The muse_studio developers"

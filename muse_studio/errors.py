@@ -77,8 +77,8 @@ def origin(error: BaseException) -> str | None:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
-def told(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """An exception in one line: its type, what it says, and where it was raised."""
-    said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     place = origin(error)
-    return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")
+    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")

@@ -62,7 +62,7 @@ def _split(block: Block) -> Block:
     text = " ".join(line.strip() for line in block.lines)
     _, *found = re.split(rf"(?:^|(?<=[.;] )){FIELD.pattern}", text)
     return Block(
-        FIELDS, [], {name: said.strip().rstrip(";") for name, said in zip(found[::2], found[1::2], strict=True)}
+        FIELDS, [], {name: message.strip().rstrip(";") for name, message in zip(found[::2], found[1::2], strict=True)}
     )
 
 
@@ -80,7 +80,7 @@ def markdown(docstring: str, *, fields: bool = True) -> str:
             pieces.append("\n".join(["```python", *block.lines, "```"]))
         elif block.sort == FIELDS:
             if fields:
-                pieces.append("\n".join(f"* `{name}`: {plain(said)}" for name, said in block.fields.items()))
+                pieces.append("\n".join(f"* `{name}`: {plain(message)}" for name, message in block.fields.items()))
         else:
             pieces.append(_marked("\n".join(block.lines), plain))
     return "\n\n".join(pieces)
@@ -93,7 +93,7 @@ def restructured(docstring: str) -> list[str]:
         if block.sort == CODE:
             lines += [".. code-block:: python", "", *indent("\n".join(block.lines), "   ").splitlines()]
         elif block.sort == FIELDS:
-            lines += [f"* ``{name}``: {_rst(said)}" for name, said in block.fields.items()]
+            lines += [f"* ``{name}``: {_rst(message)}" for name, message in block.fields.items()]
         else:
             lines += _marked("\n".join(block.lines), _rst).splitlines()
         lines.append("")

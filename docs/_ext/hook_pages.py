@@ -76,7 +76,7 @@ def _of_kind(kind: Kind, registry: Registry) -> Iterator[str]:
     yield _code(inspect.getsource(kind.contract))
     yield f"`muse_studio.testing.{contract}Contract` holds a part against it. It promises:"
     promised = promises(getattr(testing, f"{contract}Contract")).values()
-    yield "\n".join(f"* {plain(said)}" for said in promised)
+    yield "\n".join(f"* {plain(message)}" for message in promised)
     yield from _example(kind)
     yield "## The parts there are"
     parts = registry.parts(kind.name)
@@ -132,14 +132,14 @@ def _of_table(table: type) -> Iterator[str]:
 
 
 def _settings(takes: dict[str, Setting], docstring: str) -> Iterator[str]:
-    said = _said(docstring)
+    message = _said(docstring)
     if takes:
-        rows = [_row(setting, said.pop(setting.name, "")) for setting in takes.values()]
+        rows = [_row(setting, message.pop(setting.name, "")) for setting in takes.values()]
         yield "\n".join(["| setting | type | default | |", "| --- | --- | --- | --- |", *rows])
     else:
         yield "It has no settings."
-    if said:
-        yield "\n".join(f"* `{name}`: {plain(text)}" for name, text in said.items())
+    if message:
+        yield "\n".join(f"* `{name}`: {plain(text)}" for name, text in message.items())
 
 
 def _tables(annotation: object) -> Iterator[type]:
@@ -163,9 +163,9 @@ def _said(docstring: str) -> dict[str, str]:
     return found
 
 
-def _row(setting: Setting, said: str) -> str:
+def _row(setting: Setting, message: str) -> str:
     default = "must be given" if setting.required else f"`{str(setting).partition(' = ')[2]}`"
-    return f"| `{setting.name}` | `{_bars(spelled(setting.annotation))}` | {_bars(default)} | {_cell(said)} |"
+    return f"| `{setting.name}` | `{_bars(spelled(setting.annotation))}` | {_bars(default)} | {_cell(message)} |"
 
 
 def _cell(text: str) -> str:

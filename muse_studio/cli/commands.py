@@ -55,7 +55,7 @@ def _invoke(arguments: list[str]) -> int:
 
 def _fail(error: Exception) -> int:
     """Tell what went wrong, and give the exit code."""
-    from muse_studio.errors import PluginError, RecipeError, told  # here: what goes well needs none of it
+    from muse_studio.errors import PluginError, RecipeError, error_message  # here: what goes well needs none of it
 
     if isinstance(error, BrokenPipeError) and _stdout_is_closed():
         return PIPE_CLOSED
@@ -65,17 +65,17 @@ def _fail(error: Exception) -> int:
         return THEIRS
     if isinstance(error, PluginError):
         return _confess(error, f"error in a plugin: {error}")
-    return _confess(error, f"error that is not yours: {told(error)}")
+    return _confess(error, f"error that is not yours: {error_message(error)}")
 
 
 def _tell(message: str) -> None:
     """An error's message, once for all processes of a team."""
-    if launch.first_to_say(message):
+    if launch.first_to_report(message):
         click.echo(message, err=True)
 
 
 def _confess(error: Exception, message: str) -> int:
-    if not launch.first_to_say(message):
+    if not launch.first_to_report(message):
         return OURS
     if os.environ.get(TRACEBACK) == "1":
         import traceback
@@ -120,8 +120,8 @@ class Prompts(click.Command):
 
 
 def _plugins(command: Callable[..., None]) -> Callable[..., None]:
-    said = "Load a plugin from a Python file; may be repeated."
-    return click.option("--plugin", "plugins", multiple=True, metavar="FILE", help=said)(command)
+    message = "Load a plugin from a Python file; may be repeated."
+    return click.option("--plugin", "plugins", multiple=True, metavar="FILE", help=message)(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -220,7 +220,7 @@ def new(name: str, kind: str, out: str | None) -> None:
 
 def _show(result: Any) -> None:
     """What a task's result says of itself, in one process of a team."""
-    if not launch.leads():
+    if not launch.is_main():
         return
     if callable(summary := getattr(result, "summary", None)):
         click.echo(summary())

@@ -69,8 +69,8 @@ def tokens(
             for column, code in enumerate(line):
                 if code == MASK:
                     panel.fill([column, column + 1, column + 1, column], [row, row, row + 1, row + 1], color=HIDDEN)
-                said = "?" if code == MASK else str(code)
-                panel.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=size, color=INK)
+                label = "?" if code == MASK else str(code)
+                panel.text(column + 0.5, row + 0.5, label, ha="center", va="center", fontsize=size, color=INK)
         _lines(panel, range(height + 1), range(width + 1), LINE)
 
     return _panels(count, draw, titles, columns, side, "")

@@ -65,14 +65,14 @@ class Provenance:
     def xmp(self) -> str:
         """An XMP packet with IPTC's properties of generated pictures (Photo Metadata Standard 2025.1)."""
         used = list(dict.fromkeys(address for _, address in _weights(self.recipe)))
-        said = {
+        properties = {
             "xmp:CreatorTool": f"{SOFTWARE} {_version()}",
             "Iptc4xmpExt:DigitalSourceType": COMPOSITE if self.edited else GENERATED,
             "Iptc4xmpExt:AISystemUsed": f"{SOFTWARE} with {', '.join(used)}" if used else SOFTWARE,
             "Iptc4xmpExt:AISystemVersionUsed": _version(),
             "Iptc4xmpExt:AIPromptInformation": self._prompt(),
         }
-        lines = [f"   <{name}>{escape(_NO_XML.sub('�', text))}</{name}>" for name, text in said.items() if text]
+        lines = [f"   <{name}>{escape(_NO_XML.sub('�', text))}</{name}>" for name, text in properties.items() if text]
         return _PACKET.format(properties="\n".join(lines))
 
     def png(self) -> PngInfo:
@@ -102,14 +102,14 @@ class Provenance:
         return "\n".join([*lines, *([f"negative: {away}"] if away else [])])
 
 
-def write_png(image: Image.Image, path: Path, said: Provenance) -> None:
+def write_png(image: Image.Image, path: Path, provenance: Provenance) -> None:
     """Write a picture, or a sheet of several, in place of what is there, whole or not at all.
 
     Raises UserError where the disk refuses.
     """
     try:
         with replacing(path) as aside:
-            image.save(aside, "PNG", pnginfo=said.png())
+            image.save(aside, "PNG", pnginfo=provenance.png())
     except OSError as error:
         raise unwritable(path, error, "make room, or choose another place") from error
 

@@ -58,7 +58,9 @@ def is_adapter(address: str) -> bool:
     return any(name.endswith((DOWN, UP)) for name in weights.header(weights.local(address))[0])
 
 
-def fill(model: nn.Module, address: str | None, adapters: Sequence[Adapter] | None, start: Callable[[], None]) -> None:
+def load_or_start(
+    model: nn.Module, address: str | None, adapters: Sequence[Adapter] | None, start: Callable[[], None]
+) -> None:
     """Random weights, by `start`, or those of a file, to which adapters are added.
 
     ValueError where there are adapters and no weights, UserError where a file doesn't fit.
@@ -154,5 +156,5 @@ def _alpha(address: str) -> float:
 
 def _said(address: str) -> Mapping[str, Any]:
     """What a file says of its adapter."""
-    said = weights.settings(address).get(KEY)
-    return said if isinstance(said, Mapping) else {}
+    settings = weights.settings(address).get(KEY)
+    return settings if isinstance(settings, Mapping) else {}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import Task
-from muse_studio.errors import PluginError, Problem, RecipeError, UserError, told
-from muse_studio.recipe.observing import Named, apart, name_of, planned
+from muse_studio.errors import PluginError, Problem, RecipeError, UserError, error_message
+from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
 from muse_studio.recipe.tree import Node
 from muse_studio.registry.kinds import kind_named
@@ -37,10 +37,10 @@ def check(node: Node, registry: Registry, expect: type | None = None) -> list[Pr
     Parts are made too, so that their own checks run, but on torch's meta device, where tensors hold no memory.
     """
     expect = expect or _kind_named_by(node, registry)
-    node, watching = apart(node)
+    node, watching = split_observers(node)
     planner = Planner(registry)
     maker = _Maker(_meta)
-    maker.make([planner.value(expect, node, ""), *planned(watching, planner)])
+    maker.make([planner.value(expect, node, ""), *plan_observers(watching, planner)])
     return planner.problems + maker.problems
 
 
@@ -54,9 +54,9 @@ def build(node: Node, registry: Registry, expect: type = Task) -> Any:
 
 def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     """As `build`, and says which parts were used. Nothing is made for real while a problem is known."""
-    node, watching = apart(node)
+    node, watching = split_observers(node)
     planner, listener = Planner(registry), Planner(registry)
-    plan, plans = planner.value(expect, node, ""), planned(watching, listener)
+    plan, plans = planner.value(expect, node, ""), plan_observers(watching, listener)
     problems = planner.problems + listener.problems
     maker = _Maker(_meta if problems else _sown)
     thing, *observers = [maker.make(each) for each in (plan, *plans)]
@@ -134,11 +134,11 @@ class _Maker:
             with self.context():
                 made = plan.target(**arguments)
         except Exception as error:
-            said = memory.refusal(error)
-            if said is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
-                raise PluginError(f"{plan.what} broke while it was made: {told(error)}") from error
+            message = memory.refusal(error)
+            if message is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
+                raise PluginError(f"{plan.what} broke while it was made: {error_message(error)}") from error
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(said or str(error) or type(error).__name__))
+            self.problems.append(plan.refusal(message or str(error) or type(error).__name__))
             return BROKEN
         if plan.contract is not None:
             _check_made(made, plan.contract, plan.what)

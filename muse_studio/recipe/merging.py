@@ -98,18 +98,18 @@ def _expand(node: Node, folder: Path, chain: list[Path], path: str = "") -> Node
     parent = _parent(named, folder, chain, f"{dotted}extends")
     assert isinstance(parent.value, dict)  # _read refuses all else
     if _differ(parent.value, own):
-        said = (
+        message = (
             f"{named.value!r} is for {_use(parent.value)!r}, but this table says use: {_use(own)}, so nothing "
             "of it would remain; leave one of them out"
         )
-        raise _refusal(named, f"{dotted}extends", said)
+        raise _refusal(named, f"{dotted}extends", message)
     return merge(parent, table)
 
 
 def _parent(named: Node, folder: Path, chain: list[Path], path: str) -> Node:
     if isinstance(named.value, list):
-        said = "a table extends one recipe: of two, none could say whose settings count; let one extend the other"
-        raise _refusal(named, path, said)
+        message = "a table extends one recipe: of two, none could say whose settings count; let one extend the other"
+        raise _refusal(named, path, message)
     if not isinstance(named.value, str):
         raise _refusal(named, path, f"expected a recipe's name, got {named.value!r}")
     try:

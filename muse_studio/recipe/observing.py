@@ -28,13 +28,13 @@ Named: TypeAlias = list[tuple[str, Any]]
 _HEARING: ContextVar[Named | None] = ContextVar("_HEARING", default=None)
 
 
-def hearing() -> Named:
+def current_observers() -> Named:
     """The observers of the run that goes on, none outside of one."""
     return _HEARING.get() or []
 
 
 @contextmanager
-def heard_by(observers: Named) -> Iterator[None]:
+def observed_by(observers: Named) -> Iterator[None]:
     """Around a run."""
     token = _HEARING.set(observers)
     try:
@@ -43,7 +43,7 @@ def heard_by(observers: Named) -> Iterator[None]:
         _HEARING.reset(token)
 
 
-def apart(node: Node) -> tuple[Node, list[Node]]:
+def split_observers(node: Node) -> tuple[Node, list[Node]]:
     """A recipe without its observers, and these, those of the environment first, where they don't hear already.
 
     RecipeError where either is no list.
@@ -56,7 +56,7 @@ def apart(node: Node) -> tuple[Node, list[Node]]:
     return rest, found + _entries(listed, listed.place)
 
 
-def planned(observers: list[Node], planner: Planner) -> list[Any]:
+def plan_observers(observers: list[Node], planner: Planner) -> list[Any]:
     """A plan for each of them; what is wrong is among the planner's problems."""
     return [planner.value(Observer, each, f"{OBSERVERS}[{index}]") for index, each in enumerate(observers)]
 
@@ -75,6 +75,6 @@ def _of_environment() -> list[Node]:
 
 def _entries(node: Node | None, place: str) -> list[Node]:
     if node is None or not isinstance(node.value, list):
-        said = "expected a list of observers, such as [preview] or [{use: preview, seconds: 10}]"
-        raise RecipeError([Problem(place, OBSERVERS, said)])
+        message = "expected a list of observers, such as [preview] or [{use: preview, seconds: 10}]"
+        raise RecipeError([Problem(place, OBSERVERS, message)])
     return node.value

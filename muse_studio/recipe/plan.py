@@ -76,12 +76,12 @@ class Planner:
         available = listed(part.name for part in self.registry.parts(kind.name))
         if "use" not in table:
             alone = "" if path else ". A recipe without it is for others to extend"
-            said = f"this table must say by 'use' which {kind} it is; available: {available}{alone}"
-            return self._refuse(node, path, said)
+            message = f"this table must say by 'use' which {kind} it is; available: {available}{alone}"
+            return self._refuse(node, path, message)
         named = table["use"]
         if not isinstance(named.value, str):
-            said = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
-            return self._refuse(named, _join(path, "use"), said)
+            message = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
+            return self._refuse(named, _join(path, "use"), message)
         try:
             part = self.registry.find(kind.name, named.value)
         except UserError as error:
@@ -118,8 +118,8 @@ class Planner:
             if key in takes:
                 call.arguments[key] = self.value(takes[key].annotation, node, _join(call.path, key))
             else:
-                said = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
-                self._refuse(node, _join(call.path, key), said)
+                message = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
+                self._refuse(node, _join(call.path, key), message)
         if missing := [repr(key) for key, setting in takes.items() if setting.required and key not in given]:
             self._refuse(call.node, call.path, f"{name} needs {', '.join(missing)}; it takes: {_takes(takes)}")
         call.broken = len(self.problems) > before
@@ -144,8 +144,8 @@ class Planner:
         return planned
 
     def _refuse_type(self, annotation: Any, node: Node, path: str) -> _Broken:
-        said = f"expected {spelled(annotation)}, got {_got(node)}{_cure(annotation, node)}"
-        return self._refuse(node, path, said)
+        message = f"expected {spelled(annotation)}, got {_got(node)}{_cure(annotation, node)}"
+        return self._refuse(node, path, message)
 
     def _refuse(self, node: Node, path: str, message: str) -> _Broken:
         self.problems.append(Problem(node.place, path, message))

@@ -49,8 +49,8 @@ def from_plain(data: Any, place: str) -> Node:
         return Node([from_plain(each, place) for each in data], place)
     if data is not None and type(data) not in (str, int, float, bool):
         kind = type(data).__name__
-        said = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
-        raise RecipeError([Problem(place, "", said)])
+        message = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
+        raise RecipeError([Problem(place, "", message)])
     return Node(data, place)
 
 
@@ -137,8 +137,8 @@ def _mended(error: yaml.MarkedYAMLError) -> tuple[int, str]:
         before = mark.buffer[mark.pointer - mark.column : mark.pointer]
         where = "a tab stands here" if before.strip() else "indented by a tab"
         return mark.line, f"{where}; YAML knows spaces only: put spaces in its place"
-    said = " ".join(filter(None, [error.context, error.problem]))
-    return mark.line, f"not YAML: {said}; text that holds any of : # [ ] {{ }} & * ! or quotes must stand in quotes"
+    message = " ".join(filter(None, [error.context, error.problem]))
+    return mark.line, f"not YAML: {message}; text that holds any of : # [ ] {{ }} & * ! or quotes must stand in quotes"
 
 
 _KINDS = {

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 from muse_studio import hookspecs
-from muse_studio.errors import PluginError, UserError, told
+from muse_studio.errors import PluginError, UserError, error_message
 from muse_studio.runtime import launch
 
 TRACE = "MUSE_TRACE"
@@ -98,7 +98,7 @@ def _traced(call: Callable[..., Any], plugin: str, trace: Trace) -> Callable[...
 
     @functools.wraps(call)
     def traced(*arguments: Any) -> Any:
-        said = ", ".join(f"{key}={short(each)}" for key, each in zip(taken, arguments, strict=False))
+        given = ", ".join(f"{key}={short(each)}" for key, each in zip(taken, arguments, strict=False))
         began, outcome = time.perf_counter(), ""
         try:
             answer = call(*arguments)
@@ -108,7 +108,7 @@ def _traced(call: Callable[..., Any], plugin: str, trace: Trace) -> Callable[...
             outcome = f" raised {type(error).__name__}"
             raise
         finally:
-            trace.note(plugin, f"{call.__name__}({said}){outcome}", time.perf_counter() - began)
+            trace.note(plugin, f"{call.__name__}({given}){outcome}", time.perf_counter() - began)
 
     return traced
 
@@ -126,11 +126,11 @@ def _contained(call: Callable[..., Any], hook: str, who: str, cure: str) -> Call
         except (UserError, PluginError):
             raise
         except Exception as error:
-            said = f"{who}'s {hook} raised {told(error)}"
+            message = f"{who}'s {hook} raised {error_message(error)}"
             if hook in STRICT:
-                raise PluginError(f"{said}; {cure}") from error
+                raise PluginError(f"{message}; {cure}") from error
             broken = True
-            warnings.warn(f"{said}; the run goes on, and it is not called again", stacklevel=2)
+            warnings.warn(f"{message}; the run goes on, and it is not called again", stacklevel=2)
             return None
 
     return contained

@@ -15,7 +15,7 @@ from typing import Any
 
 import pluggy
 
-from muse_studio.errors import PluginError, UserError, near, told
+from muse_studio.errors import PluginError, UserError, error_message, near
 from muse_studio.hookspecs import API
 from muse_studio.registry.kinds import hook_points
 from muse_studio.runtime import gpu_watch
@@ -56,7 +56,7 @@ def reason(error: Exception) -> str:
         return f"there is no hook {unknown[1]!r};{near(unknown[1], hook_points())} hooks: {', '.join(hook_points())}"
     if isinstance(error, PluginError | pluggy.PluginValidationError):
         return " ".join(str(error).split())
-    return told(error)
+    return error_message(error)
 
 
 HEAVY = ("torch", "transformers", "diffusers", "PIL", "numpy", "yaml")
@@ -100,7 +100,7 @@ def installed(entry: EntryPoint) -> Any:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_globals.get("__name__") == entry.module:
                 check_api(frame.f_globals.get("requires_api"))  # it may have failed for want of what it says it needs
-        raise PluginError(told(error)) from error
+        raise PluginError(error_message(error)) from error
 
 
 def digest(file: Path) -> str:
@@ -129,5 +129,5 @@ def executed(file: Path) -> ModuleType:
             check_api(getattr(module, "requires_api", None))
         except PluginError as older:
             raise UserError(f"--plugin {file}: {older}") from error
-        raise UserError(f"--plugin {file}: it can't be run: {told(error)}") from error
+        raise UserError(f"--plugin {file}: it can't be run: {error_message(error)}") from error
     return module

@@ -13,7 +13,7 @@ from functools import reduce
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from muse_studio.errors import PluginError, told
+from muse_studio.errors import PluginError, error_message
 from muse_studio.registry.kinds import Kind, kind_of
 
 REQUIRED = inspect.Parameter.empty
@@ -173,7 +173,8 @@ class Part:
                 found = reduce(getattr, attribute.split("."), importlib.import_module(module))
             except (Exception, SystemExit) as error:
                 raise PluginError(
-                    f"plugin {self.plugin} offers {self} as {self.target}, which can't be imported: {told(error)}"
+                    f"plugin {self.plugin} offers {self} as {self.target}, which can't be imported: "
+                    f"{error_message(error)}"
                 ) from error
         if not callable(found):
             raise PluginError(f"plugin {self.plugin} offers {self} as {self.target}, which is no class or function")

@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 
 from muse_studio import hookspecs
-from muse_studio.errors import PluginError, UserError, listed, near, told
+from muse_studio.errors import PluginError, UserError, error_message, listed, near
 from muse_studio.registry import entry_points, guards, loading
 from muse_studio.registry.guards import guarded
 from muse_studio.registry.kinds import Kind, hook_points, kind_named, kinds
@@ -193,7 +193,7 @@ class Registry:
                 try:
                     answer = hook.function()
                 except (Exception, SystemExit) as error:
-                    raise PluginError(f"{kind.hook} raised {told(error)}") from error
+                    raise PluginError(f"{kind.hook} raised {error_message(error)}") from error
                 if not isinstance(answer, Mapping):
                     raise PluginError(f"{kind.hook} gave {answer!r}; it must return a dict of name to part")
                 for key, target in answer.items():
@@ -220,6 +220,6 @@ def _in_order(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
 def _left_out(known: set[str]) -> set[str]:
     wanted = {name.strip() for name in os.environ.get(WITHOUT, "").split(",")} - {""}
     for name in sorted(wanted - known):
-        said = f"{WITHOUT} names {name!r}, which is no plugin;{near(name, known)} plugins: {listed(known)}"
-        warnings.warn(said, stacklevel=2)
+        message = f"{WITHOUT} names {name!r}, which is no plugin;{near(name, known)} plugins: {listed(known)}"
+        warnings.warn(message, stacklevel=2)
     return wanted & known

@@ -44,7 +44,7 @@ class ProgressBar:
     def _tell(self, label: str, over: bool = False) -> None:
         if self._outer is not None:
             self._outer._tell_within(label)
-        elif launch.leads():
+        elif launch.is_main():
             hook = _HOOK.get() or _installed()
             hook.muse_progress(label=label, done=self.done, total=self.total, over=over)
             self._told = True
@@ -73,7 +73,7 @@ def progress(items: Sequence[T], what: str) -> Iterator[T]:
 
 
 @contextmanager
-def told_to(hook: Any) -> Iterator[None]:
+def reporting_to(hook: Any) -> Iterator[None]:
     """Around a run: work within it is told to `hook`, elsewhere to the plugins that are installed."""
     token = _HOOK.set(hook)
     try:

@@ -21,7 +21,7 @@ def available() -> list[str]:
     return [*(f"{accelerator.type}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
 
 
-def pick(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; `auto` is the accelerator where there is one (cuda, xpu, mps, tpu), else the CPU.
 
     xla, that is torch_xla, is taken where it is asked for by name alone. Raises UserError, which lists what there is,
@@ -38,25 +38,25 @@ def pick(name: str = "auto") -> torch.device:
     raise UserError(f"device {name!r} is not there; there is: auto, {', '.join(names)}")
 
 
-def of_process(name: str, place: int) -> torch.device:
-    """The device of one process of several on this machine, the `place`-th of them; `name` as `pick` takes it.
+def of_process(name: str, index: int) -> torch.device:
+    """The device of one process of several on this machine, the `index`-th of them; `name` as `choose_device` takes it.
 
     A process on a TPU sees its own chip alone, whose index the runtime knows. UserError where there are more processes
     than devices.
     """
-    kind = pick(name).type
+    kind = choose_device(name).type
     if kind == "cpu":
         return torch.device("cpu")
     if kind == "tpu":
         return torch.device(kind, torch.accelerator.current_device_index())
     count = torch.accelerator.device_count()
-    if place >= count:
+    if index >= count:
         raise UserError(
-            f"process {place} of this machine has no device: there are {count} of the kind {kind}; "
+            f"process {index} of this machine has no device: there are {count} of the kind {kind}; "
             f"start {count} processes, with --nproc-per-node={count}"
         )
-    torch.accelerator.set_device_index(place)
-    return torch.device(kind, place)
+    torch.accelerator.set_device_index(index)
+    return torch.device(kind, index)
 
 
 def compile_settings(on: torch.device) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type in ("tpu", "xla", "xpu")
 
 
-def place(part: Any, device: torch.device) -> None:
+def move_to_device(part: Any, device: torch.device) -> None:
     """Move every module in `part` to the device, in place.
 
     A module moves whole. Dicts, lists and dataclasses are looked through (a stage holds its parts, a sampler may hold

@@ -20,10 +20,10 @@ def held() -> dict[str, int]:
 
 def taken(before: dict[str, int]) -> str:
     """What was taken since `before`, such as "begins to use cuda and keeps 12.0 MiB there"; empty where nothing."""
-    said = []
+    messages = []
     for name, now in held().items():
         begins = [f"begins to use {name}"] if name not in before else []
         more = now - before.get(name, 0)
         keeps = [f"keeps {more / 2**20:.1f} MiB {'there' if begins else f'of {name} memory'}"] if more > 0 else []
-        said += [" and ".join(begins + keeps)] if begins or keeps else []
-    return "; ".join(said)
+        messages += [" and ".join(begins + keeps)] if begins or keeps else []
+    return "; ".join(messages)

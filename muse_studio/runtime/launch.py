@@ -11,12 +11,12 @@ def processes() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process speaks for all."""
     return processes()[0] == 0
 
 
-def first_to_say(text: str) -> bool:
+def first_to_report(text: str) -> bool:
     """Whether no other process has said this: all meet the same mistake, and one line of it is enough.
 
     Where the processes can't be asked, each says it.

@@ -21,8 +21,8 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 def free(device: torch.device | None = None) -> int | None:
     """The bytes that can still be taken of a device's memory, of the machine's by default; None where nobody tells."""
     if device is None or device.type == "cpu":
-        told = [number for number in (_of_machine(), *_of_groups()) if number is not None]
-        return max(0, min(told)) if told else None
+        figures = [number for number in (_of_machine(), *_of_groups()) if number is not None]
+        return max(0, min(figures)) if figures else None
     if device.type == "cuda":
         import torch
 
@@ -74,8 +74,8 @@ def _of_machine() -> int | None:
     """What the kernel could give, swap included."""
     try:
         lines = (PROC / "meminfo").read_text().splitlines()
-        told = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-        return told["MemAvailable"] + told.get("SwapFree", 0)
+        fields = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        return fields["MemAvailable"] + fields.get("SwapFree", 0)
     except (OSError, ValueError, LookupError):  # not Linux
         return None
 
@@ -132,8 +132,8 @@ _NO_COMPILER = re.compile(r"No working C\+\+ compiler|Cannot find a working trit
 
 def lacks_memory(error: Exception) -> bool:
     """Whether an exception says that the memory does not suffice, a device's or the machine's."""
-    told = isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
-    return isinstance(error, MemoryError) or bool(told)
+    reported = isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(reported)
 
 
 def refusal(error: Exception) -> str | None:

@@ -95,9 +95,9 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
     A module on the meta device is only compared. Raises UserError where names or shapes differ, saying how the file's
     part was set, or with which command it can be converted, and where the file is not whole.
     """
-    if said := difference(module, address, only):
+    if message := difference(module, address, only):
         refuse_former(module, address, *compared(module, address, only))
-        raise UserError(f"{address} does not fit here: {said}")
+        raise UserError(f"{address} does not fit here: {message}")
     own = module.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         return
@@ -145,10 +145,10 @@ def settings(address: str) -> dict[str, Any]:
     Raises UserError where the file is missing or not whole.
     """
     try:
-        said = json.loads(header(local(address))[1].get(SETTINGS, "{}"))
+        found = json.loads(header(local(address))[1].get(SETTINGS, "{}"))
     except ValueError:  # another program's, which means something else by it
         return {}
-    return said if isinstance(said, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def difference(module: Any, address: str, only: tuple[str, ...] = ("",)) -> str:

@@ -21,7 +21,7 @@ from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
 from muse_studio.registry.filtering import ask_picture, ask_prompts
 from muse_studio.registry.progress import ProgressBar
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling import history
 from muse_studio.sampling.cascade import count_steps, make_ready
@@ -30,7 +30,7 @@ from muse_studio.sampling.model import Model, load
 from muse_studio.sampling.previews import previews
 from muse_studio.sampling.region import Region, as_region, to_cells
 from muse_studio.sampling.stage import Stage
-from muse_studio.sampling.windows import Plane, fill
+from muse_studio.sampling.windows import Layout, sample_windows
 
 
 class Canvas:
@@ -60,10 +60,10 @@ class Canvas:
         self.model, self.seed, self.dilate = Model(stages, text_encoder), seed, dilate
         self.recipe: dict[str, Any] | None = None
         self.hook: Any = None
-        self.device = pick(device)
+        self.device = choose_device(device)
         make_ready(stages, text_encoder, self.device)
         self._last = list(stages.values())[-1]
-        self._plane = Plane.of(stages, (self._last.height, self._last.width))
+        self._plane = Layout.of(stages, (self._last.height, self._last.width))
         blank = {name: stage.blank(1, self.device) for name, stage in stages.items()}
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in blank.items()}
         self._history = [Moment(blank, {name: ~grid for name, grid in nothing.items()}, nothing, {"do": "start"})]
@@ -145,15 +145,15 @@ class Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
         pixels = torch.from_numpy(np.array(opened).transpose(2, 0, 1).copy())
-        plane = Plane.of(self.model.stages, (opened.height, opened.width))
+        layout = Layout.of(self.model.stages, (opened.height, opened.width))
         codes = {}
         for name, stage in self.model.stages.items():
-            images = plane.lay(pixels, stage)[..., : stage.height, : stage.width].float() / 255
+            images = layout.to_stage(pixels, stage)[..., : stage.height, : stage.width].float() / 255
             with torch.inference_mode():
                 codes[name] = stage.tokenizer.encode(images.to(self.device)).clone()
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
-        told = picture if isinstance(picture, str) else "a picture"
-        return self._add(Moment(codes, nothing, nothing, {"do": "place", "picture": told}))
+        description = picture if isinstance(picture, str) else "a picture"
+        return self._add(Moment(codes, nothing, nothing, {"do": "place", "picture": description}))
 
     def undo(self) -> Canvas:
         """Take the last action back; at the beginning, nothing."""
@@ -219,7 +219,7 @@ class Canvas:
         pixels = torch.ones(height, width, dtype=torch.bool) if region is None else as_region(region, height, width)
         cells = {}
         for name, stage in self.model.stages.items():
-            touched = self._plane.lay_region(pixels, stage)
+            touched = self._plane.region_to_stage(pixels, stage)
             cells[name] = to_cells(touched, stage.grid, dilate)[None].to(self.device)
         return cells
 
@@ -258,7 +258,7 @@ class Canvas:
         with ProgressBar(count_steps(self.model.stages)) as bar, torch.no_grad():
             for name, stage in self.model.stages.items():
                 done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
-                for tokens in fill(self._plane, stage, done, text, generator, negative=away, low=low):
+                for tokens in sample_windows(self._plane, stage, done, text, generator, negative=away, low=low):
                     bar.advance(f"{do}, {name}")
                     done = tokens
                 codes[name] = low = done

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.runtime import memory
-from muse_studio.runtime.device import keep_freed_memory, place
+from muse_studio.runtime.device import keep_freed_memory, move_to_device
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.stage import Stage
 
@@ -27,8 +27,8 @@ def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torc
     need = memory.weigh([stages, text_encoder], device) + max(map(one_picture, stages.values()), default=0)
     cure = "choose precision: bfloat16, smaller sizes, or another device"
     memory.check(need, "the weights and one picture take at least", cure, device)
-    place(stages, device)
-    place(text_encoder, device)
+    move_to_device(stages, device)
+    move_to_device(text_encoder, device)
     for stage in stages.values():
         stage.settle(device)
         for part in (stage.tokenizer, *stage.models().values()):

@@ -148,9 +148,9 @@ class Memory:
             self.kept = kept
             if self.cache.guidance:
                 first, *others = logits.chunk(count)
-                self.apart = [other - first for other in others]
+                self.differences = [other - first for other in others]
         elif self.cache.guidance:
-            answers += [answers[0] + _at(difference, wanted) for difference in self.apart]
+            answers += [answers[0] + _at(difference, wanted) for difference in self.differences]
         if self.cache.by != "changed":
             self._note(answers[0], wanted)
         return tuple(answers)
@@ -205,7 +205,7 @@ def _at(logits: Tensor, places: Tensor | None) -> Tensor:
     """float[B, h, w, K] as float32 of its own, which who gets it may change; at int64[B, n] alone, float32[B, n, K]."""
     if places is None:
         return logits.to(torch.float32, copy=True)
-    return pick(logits.flatten(1, 2), places).float()
+    return gather_places(logits.flatten(1, 2), places).float()
 
 
 def moved(features: Tensor, before: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ def moved(features: Tensor, before: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(features.float(), before.float(), dim=-1)
 
 
-def pick(tensor: Tensor, places: Tensor) -> Tensor:
+def gather_places(tensor: Tensor, places: Tensor) -> Tensor:
     """float[B, N, D] at int64[B, n]: float[B, n, D]."""
     count, size = tensor.shape[:2]
     # Rows of one long list: three times as fast on a CPU as by two indices.
@@ -221,6 +221,6 @@ def pick(tensor: Tensor, places: Tensor) -> Tensor:
     return tensor.flatten(0, 1).index_select(0, rows).unflatten(0, places.shape)
 
 
-def put(tensor: Tensor, places: Tensor, new: Tensor) -> None:
+def scatter_places(tensor: Tensor, places: Tensor, new: Tensor) -> None:
     """Write float[B, n, D] into float[B, N, D] at int64[B, n]."""
     tensor[torch.arange(len(places), device=places.device)[:, None], places] = new.to(tensor.dtype)

@@ -63,26 +63,26 @@ def write(path: Path, canvas: Saved) -> None:
         for what in GRIDS
         for name, grid in getattr(moment, what).items()
     }
-    told = {
+    settings = {
         "recipe": canvas.recipe,
         "seed": canvas.seed,
         "dilate": canvas.dilate,
         "place": canvas.place,
         "did": [moment.did for moment in canvas.history],
     }
-    weights.save(tensors, path, {}, **{KEY: json.dumps(told)})
+    weights.save(tensors, path, {}, **{KEY: json.dumps(settings)})
 
 
 def read(path: Path) -> Saved:
     """What `write` wrote, on the CPU; UserError where a file is missing, is damaged, or holds no canvas."""
     try:
         _, metadata = weights.header(weights.local(str(path)))
-        told = json.loads(metadata[KEY])
+        settings = json.loads(metadata[KEY])
         tensors = weights.read(str(path))
-        history = [_moment(tensors, number, did) for number, did in enumerate(told["did"])]
-        if told["place"] not in range(len(history)):
-            raise ValueError(f"it stands at action {told['place']} of {len(history)}")
-        return Saved(history, told["place"], told["seed"], told["dilate"], told["recipe"])
+        history = [_moment(tensors, number, did) for number, did in enumerate(settings["did"])]
+        if settings["place"] not in range(len(history)):
+            raise ValueError(f"it stands at action {settings['place']} of {len(history)}")
+        return Saved(history, settings["place"], settings["seed"], settings["dilate"], settings["recipe"])
     except (UserError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no canvas that can be read ({error}); give a file of Canvas.save") from error
 

@@ -11,7 +11,7 @@ from muse_studio.contracts import TextEncoder
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import construct
 from muse_studio.registry.plugins import Registry
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import make_ready
 from muse_studio.sampling.stage import Stage, check_fit
 
@@ -54,6 +54,6 @@ def load(
     built = construct(node, registry, Model)
     registry.observe(built.observers)
     made: Model = built.thing
-    make_ready(made.stages, made.text_encoder, pick(device))
+    make_ready(made.stages, made.text_encoder, choose_device(device))
     made.recipe, made.hook = node.plain(), registry.hook
     return made

@@ -15,14 +15,14 @@ from muse_studio.images.pixels import to_bytes
 from muse_studio.sampling.cascade import Watch, decode
 from muse_studio.sampling.region import feathered, grow, to_cells, touched
 from muse_studio.sampling.stage import Stage
-from muse_studio.sampling.windows import Plane, fill
+from muse_studio.sampling.windows import Layout, sample_windows
 
 Redraw = Literal["touched", "changed"]
 """What later stages draw anew, within the region: all that the first stage drew anew, or only what it changed."""
 
 
 @dataclass
-class Retouch:
+class EditSession:
     """One picture on its plane, ready to be edited again and again.
 
     pixels: uint8[3, H, W]. region: bool[H, W], where it may change.
@@ -32,7 +32,7 @@ class Retouch:
     """
 
     stages: dict[str, Stage]
-    plane: Plane
+    layout: Layout
     pixels: Tensor
     region: Tensor
     device: torch.device
@@ -47,14 +47,14 @@ class Retouch:
     def __post_init__(self) -> None:
         self.tokens, self.regions = {}, {}
         for name, stage in self.stages.items():
-            images = self.plane.lay(self.pixels, stage).float().to(self.device) / 255
+            images = self.layout.to_stage(self.pixels, stage).float().to(self.device) / 255
             with torch.inference_mode():
                 self.tokens[name] = stage.tokenizer.encode(images).clone()
-            cells = to_cells(self.plane.lay_region(self.region, stage), self.plane.grid(stage), self.dilate)
+            cells = to_cells(self.layout.region_to_stage(self.region, stage), self.layout.grid(stage), self.dilate)
             self.regions[name] = cells[None].to(self.device)
 
     @classmethod
-    def joined(cls, each: Sequence[Retouch]) -> Retouch:
+    def joined(cls, each: Sequence[EditSession]) -> EditSession:
         """Several pictures on equal planes, edited as one batch: grids of their `edit` and `finish` are int64[B, h, w].
 
         Settings are those of the first; each picture's own `paste` takes its row.
@@ -71,7 +71,7 @@ class Retouch:
         total = 0
         for place, (name, stage) in enumerate(self.stages.items()):
             times = 1 if place else getattr(editor, "iterations", 1)
-            total += len(self.plane.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
+            total += len(self.layout.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
         return total
 
     @torch.no_grad()
@@ -109,7 +109,7 @@ class Retouch:
         finished, low = {name: first}, first
         again = self._touched if self.redraw == "touched" else first != self.tokens[name]
         for name, stage in later:
-            anew = touched(again, self.plane.grid(stage))
+            anew = touched(again, self.layout.grid(stage))
             if self.redraw == "changed":
                 anew = grow(anew, self.dilate)
             again = anew & self.regions[name]
@@ -130,11 +130,13 @@ class Retouch:
     ) -> Iterator[Tensor]:
         """A stage's grid after each step of each window, which `watch` hears of; as it is where nothing is MASK."""
         stage = self.stages[name]
-        steps = len(self.plane.corners(stage, (masked == MASK).any(0))) * stage.sampler.steps
+        steps = len(self.layout.corners(stage, (masked == MASK).any(0))) * stage.sampler.steps
         if steps == 0:
             yield masked
             return
-        for step, tokens in enumerate(fill(self.plane, stage, masked, text, generator, negative=negative, low=low), 1):
+        for step, tokens in enumerate(
+            sample_windows(self.layout, stage, masked, text, generator, negative=negative, low=low), 1
+        ):
             watch(name, step, steps, tokens)
             yield tokens
 
@@ -144,10 +146,10 @@ class Retouch:
         With redraw "changed", the region is what the last stage's changed tokens cover.
         """
         name, stage = list(self.stages.items())[-1]
-        drawn = self.plane.take(to_bytes(decode(stage, finished[name])).cpu(), stage)
+        drawn = self.layout.to_picture(to_bytes(decode(stage, finished[name])).cpu(), stage)
         region = self.region
         if self.redraw == "changed":
             cells = (finished[name] != self.tokens[name])[0].cpu()
-            region = region & self.plane.take_region(touched(cells, self.plane.size(stage)), stage)
+            region = region & self.layout.region_to_picture(touched(cells, self.layout.size(stage)), stage)
         weight = feathered(region, self.feather)
         return torch.lerp(self.pixels.float(), drawn.float(), weight).round().byte()

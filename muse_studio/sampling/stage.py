@@ -25,7 +25,7 @@ from muse_studio.contracts import (
 from muse_studio.images.pixels import scaled
 from muse_studio.nn.packed import can_pack, pack
 from muse_studio.runtime.device import compile_settings, has_fast_bfloat16
-from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Revisiting, Visit, pick
+from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Revisiting, Visit, gather_places
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.tiling import LEAST, tiled
 
@@ -156,7 +156,7 @@ class Stage:
                 return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
-            logits = pick(logits.flatten(1, 2), places)
+            logits = gather_places(logits.flatten(1, 2), places)
         return logits.to(torch.float32, copy=self.compile)  # a CUDA graph writes its next result where this one is
 
     @torch.no_grad()
@@ -298,16 +298,16 @@ class Predictor:
 
         def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
             asked = [self.nothing if text is None else text for text in texts]
-            apart = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
-            if id(self.nothing) in apart:
-                apart[id(self.nothing)] = apart.pop(id(self.nothing))  # last, as `join` wants it
-            conditioning, many = self._condition(tuple(apart.values())), len(apart)
+            distinct = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
+            if id(self.nothing) in distinct:
+                distinct[id(self.nothing)] = distinct.pop(id(self.nothing))  # last, as `join` wants it
+            conditioning, many = self._condition(tuple(distinct.values())), len(distinct)
             if self._memory is None:
                 wanted = None if places is None else places.repeat(many, 1)
                 logits = self.stage.logits(tokens.repeat(many, 1, 1), conditioning, wanted).chunk(many)
             else:
-                logits = self._memory(tokens, tuple(apart), conditioning, places)
-            answers = dict(zip(apart, logits, strict=True))
+                logits = self._memory(tokens, tuple(distinct), conditioning, places)
+            answers = dict(zip(distinct, logits, strict=True))
             return tuple(answers[id(text)] for text in asked)
 
         return self.stage.guidance(ask, self.text, self.negative, progress)

@@ -23,7 +23,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Plane:
+class Layout:
     """A picture laid out so that every stage's windows fit it: scaled, then filled up to whole cells.
 
     A cell is the smallest part of which all stages have whole tokens. The scaled picture lies at the top left; what is
@@ -39,7 +39,7 @@ class Plane:
     share: tuple[float, float]
 
     @classmethod
-    def of(cls, stages: dict[str, Stage], picture: Pair, anchor: Pair | None = None) -> Plane:
+    def of(cls, stages: dict[str, Stage], picture: Pair, anchor: Pair | None = None) -> Layout:
         """The plane on which the `anchor`, of height and width, just covers a window; by default the whole picture.
 
         A square picture is one window. A longer one keeps its shape, and is worked on by several. UserError where it
@@ -70,22 +70,22 @@ class Plane:
         """Height and width of all of the plane in a stage's pixels."""
         return self._spread((stage.height, stage.width))
 
-    def lay(self, pixels: Tensor, stage: Stage) -> Tensor:
+    def to_stage(self, pixels: Tensor, stage: Stage) -> Tensor:
         """uint8[3, H, W] of the picture to uint8[1, 3, H', W'] of a stage's plane."""
         images = scaled(pixels[None].float(), self._shown(stage))
         return _fill_up(images, self.size(stage)).round().clamp(0, 255).byte()
 
-    def take(self, pixels: Tensor, stage: Stage) -> Tensor:
+    def to_picture(self, pixels: Tensor, stage: Stage) -> Tensor:
         """uint8[1, 3, H', W'] of a stage's plane to uint8[3, H, W] of the picture."""
         height, width = self._shown(stage)
         return scaled(pixels[..., :height, :width].float(), self.picture)[0].round().clamp(0, 255).byte()
 
-    def lay_region(self, region: Tensor, stage: Stage) -> Tensor:
+    def region_to_stage(self, region: Tensor, stage: Stage) -> Tensor:
         """bool[H, W] of the picture to bool[H', W'] of a stage's plane; a pixel that is touched at all is in it."""
         laid = touched(region, self._shown(stage))[None, None]
         return _fill_up(laid.float(), self.size(stage))[0, 0] > 0
 
-    def take_region(self, region: Tensor, stage: Stage) -> Tensor:
+    def region_to_picture(self, region: Tensor, stage: Stage) -> Tensor:
         """bool[H', W'] of a stage's plane to bool[H, W] of the picture; a pixel that is touched at all is in it."""
         height, width = self._shown(stage)
         return touched(region[:height, :width], self.picture)
@@ -128,8 +128,8 @@ def windows(hidden: Tensor, window: Pair, cell: Pair = (1, 1)) -> list[Pair]:
     return order
 
 
-def fill(
-    plane: Plane,
+def sample_windows(
+    layout: Layout,
     stage: Stage,
     tokens: Tensor,
     text: TextEmbedding,
@@ -142,11 +142,11 @@ def fill(
 
     low: int64[B, h', w'], the finished tokens of the stage before, of the same plane.
     """
-    for corner in plane.corners(stage, (tokens == MASK).any(0)):
+    for corner in layout.corners(stage, (tokens == MASK).any(0)):
         beneath = None
         if low is not None:
             # The cells beneath: from tokens of this stage to those of the one before, which has as many cells.
-            scaled = [(its, own) for its, own in zip(low.shape[1:], plane.grid(stage), strict=True)]
+            scaled = [(its, own) for its, own in zip(low.shape[1:], layout.grid(stage), strict=True)]
             top, left = (place * its // own for place, (its, own) in zip(corner, scaled, strict=True))
             height, width = (side * its // own for side, (its, own) in zip(stage.grid, scaled, strict=True))
             beneath = _cut(low, (top, left), (height, width))
@@ -158,10 +158,10 @@ def fill(
         tokens = filled
 
 
-def _cut(plane: Tensor, corner: Pair, window: Pair) -> Tensor:
+def _cut(layout: Tensor, corner: Pair, window: Pair) -> Tensor:
     """The view [..., h, w] of a window in [..., H, W]."""
     (top, left), (height, width) = corner, window
-    return plane[..., top : top + height, left : left + width]
+    return layout[..., top : top + height, left : left + width]
 
 
 def _fill_up(images: Tensor, size: Pair) -> Tensor:

@@ -38,8 +38,9 @@ class Contract:
     @promise(DOCUMENTED)
     def test_it_says_what_it_is(self) -> None:
         target = self.target()
-        said = target.__doc__ or ""  # not inspect.getdoc, which would show a parent's
-        own = said.strip() and not said.startswith(f"{target.__name__}(")  # a dataclass without one shows its signature
+        documented = target.__doc__ or ""  # not inspect.getdoc, which would show a parent's
+        # A dataclass without one shows its signature.
+        own = documented.strip() and not documented.startswith(f"{target.__name__}(")
         assert own, f"{_name(target)} has no docstring, which `muse parts` shows; give it one"
 
 

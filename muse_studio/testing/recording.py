@@ -48,16 +48,16 @@ class RecordingObserver:
         numbers: Mapping[str, float] | None,
     ) -> None:
         """Noted; RuntimeError at the step that it dies at."""
-        told = {"stage": stage, "step": step, "steps": steps, "tokens": tokens}
-        self.calls.append(Heard("muse_step", told | {"loss": loss, "image": image, "numbers": numbers}))
+        reported = {"stage": stage, "step": step, "steps": steps, "tokens": tokens}
+        self.calls.append(Heard("muse_step", reported | {"loss": loss, "image": image, "numbers": numbers}))
         if step == self.dies_at:
             raise RuntimeError("the power is gone")
 
     @hookimpl
     def muse_progress(self, label: str, done: int, total: int, over: bool) -> None:
         """Noted."""
-        told = {"label": label, "done": done, "total": total, "over": over}
-        self.calls.append(Heard("muse_progress", told))
+        reported = {"label": label, "done": done, "total": total, "over": over}
+        self.calls.append(Heard("muse_progress", reported))
 
     @hookimpl
     def muse_finished(self, task: object, result: object) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.former import refuse_former
-from muse_studio.training.distributed import ALONE, Team
-from muse_studio.training.parallel import share_like, whole
+from muse_studio.training.distributed import SINGLE, World
+from muse_studio.training.parallel import full_tensor, local_share
 
 STATE = "state.json"
 """Written last, so that its presence says that the rest is whole: the step, each file's size, each optimizer's kind."""
@@ -38,7 +38,7 @@ def save(
     modules: Mapping[str, Stateful],
     optimizers: Mapping[str, torch.optim.Optimizer],
     keep: int,
-    team: Team = ALONE,
+    world: World = SINGLE,
     good: int | None = None,
 ) -> Path:
     """Write `folder/step-<step>`, and delete all but the newest `keep` that are whole; returns the path.
@@ -50,7 +50,7 @@ def save(
     """
     files = {f"{name}.safetensors": module.state_dict() for name, module in modules.items()}
     files |= {f"{name}.optimizer.safetensors": _tensors(optimizer) for name, optimizer in optimizers.items()}
-    tensors = {name: gathered(each, team) for name, each in files.items()}
+    tensors = {name: gathered(each, world) for name, each in files.items()}
     target = folder / f"step-{step:07d}"
     kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
 
@@ -58,7 +58,7 @@ def save(
         _write(target, step, tensors, kinds)
         _tidy(folder, keep, good)
 
-    team.lead(write)
+    world.on_main(write)
     return target
 
 
@@ -91,12 +91,12 @@ def _tidy(folder: Path, keep: int, good: int | None) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def gathered(tensors: Mapping[str, Tensor], team: Team) -> dict[str, Tensor]:
+def gathered(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
     """Tensors put together on the host of the first process; the others only give their shares."""
     host = {}
     for name, tensor in tensors.items():  # one at a time: a device may hold one whole tensor more, not all of them
-        found = whole(tensor.detach())
-        if team.leads:
+        found = full_tensor(tensor.detach())
+        if world.is_main:
             host[name] = found.cpu()
     return host
 
@@ -124,10 +124,10 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
             raise UserError(f"{path} is of the optimizer {kind}, not {type(optimizers[name]).__name__}; {CURE}")
     for name, module in modules.items():
         file = str(path / f"{name}.safetensors")
-        if said := weights.difference(module, file):
+        if message := weights.difference(module, file):
             run = path.parent.parent  # as a whole: its other checkpoints and its log are needed to go on
             refuse_former(module, file, *weights.compared(module, file), run, "then go on with fit.out=converted")
-            raise UserError(f"{file} does not fit here: {said}; {CURE}")
+            raise UserError(f"{file} does not fit here: {message}; {CURE}")
         _fill(module.state_dict(), weights.read(file))
     for name, optimizer in optimizers.items():
         file = str(path / f"{name}.optimizer.safetensors")
@@ -152,7 +152,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 @torch.no_grad()
 def _fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        tensor.copy_(share_like(saved[name], tensor))
+        tensor.copy_(local_share(saved[name], tensor))
 
 
 def _begin(optimizer: torch.optim.Optimizer, stepped: set[int]) -> None:

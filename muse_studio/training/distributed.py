@@ -18,7 +18,7 @@ from muse_studio.runtime.launch import processes
 
 
 @dataclass(frozen=True)
-class Team:
+class World:
     """This process is `rank` of `size` and computes on `device`; one process alone is a team too."""
 
     device: torch.device
@@ -26,7 +26,7 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and speaks for all."""
         return self.rank == 0
 
@@ -66,10 +66,10 @@ class Team:
         """Whether the processes give different numbers."""
         return self.any(number != self.mean({"number": torch.tensor(number)})["number"])
 
-    def lead(self, work: Callable[[], None]) -> None:
+    def on_main(self, work: Callable[[], None]) -> None:
         """Has the first process work while the others wait; where it fails there, it fails in all."""
         failed: Exception | None = None
-        if self.leads:
+        if self.is_main:
             try:
                 work()
             except Exception as error:  # it is raised below, once the others know
@@ -78,7 +78,7 @@ class Team:
             raise failed or Followed("the first process failed, and says why")
 
 
-def of_all(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """The rows of every process, as many from each, in the order of ranks, which is that of a step's records."""
     if not dist.is_initialized():
         return rows
@@ -87,28 +87,28 @@ def of_all(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-ALONE = Team(torch.device("cpu"))
+SINGLE = World(torch.device("cpu"))
 """A process by itself, where nothing says otherwise."""
 
 
 @contextmanager
-def join(name: str, patience: float) -> Iterator[Team]:
+def join(name: str, patience: float) -> Iterator[World]:
     """The team that this process was started in, by torchrun or alone.
 
-    name: a device's, as `device.pick` takes it; each process of a team has the accelerator of its place on the machine.
+    name: a device's, as `choose_device` takes it; of several processes each has the accelerator of its own index.
     patience: seconds after which a process that waits for another one gives up.
     A process group that is there already is used, and left as it is.
     """
     rank, size = processes()
     if size == 1:
-        yield Team(device.pick(name))
+        yield World(device.choose_device(name))
         return
     on = device.of_process(name, int(os.environ["LOCAL_RANK"]))
     if dist.is_initialized():
-        yield Team(on, rank, size)
+        yield World(on, rank, size)
         return
     backend = "gloo" if on.type == "cpu" else f"cpu:gloo,{on.type}:{dist.get_default_backend_for_device(on)}"
     dist.init_process_group(backend, timeout=timedelta(seconds=patience))
-    yield Team(on, rank, size)
+    yield World(on, rank, size)
     # Only at a good end: after a failure the others may be waiting for this one, and torchrun ends them.
     dist.destroy_process_group()

@@ -18,14 +18,14 @@ from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
 from muse_studio.training import checkpoint, mirror
-from muse_studio.training.distributed import Team
+from muse_studio.training.distributed import World
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
 from muse_studio.training.health import verdict
 from muse_studio.training.log import Row
 from muse_studio.training.monitor import CHECKPOINTS, Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
-from muse_studio.training.stopping import deaf, stopping
+from muse_studio.training.stopping import ignore_signals, stopping
 
 __all__ = ["Fit", "History", "Learner", "first", "train"]
 
@@ -37,7 +37,7 @@ class Learner(Protocol):
     is no measure of success by `watched` which of its numbers must not run away.
     """
 
-    team: Team
+    world: World
     model: nn.Module
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
@@ -88,36 +88,36 @@ def train(
     as it is.
     Every process of the learner's team calls it; the first one writes and speaks.
     """
-    team, out = learner.team, fit.folder()
-    team.check_batch(fit.batch, fit.accumulate, len(dataset))
+    world, out = learner.world, fit.folder()
+    world.check_batch(fit.batch, fit.accumulate, len(dataset))
     keep_freed_memory()
-    team.lead(lambda: _prepare(fit, out))
+    world.on_main(lambda: _prepare(fit, out))
     modules: dict[str, checkpoint.Stateful] = dict(learner.modules)
     average, found = None, checkpoint.newest(out / CHECKPOINTS)
     if fit.ema is not None:
         modules["average"] = average = RunningAverage(learner.model, fit.ema, begun=found is not None)
     start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
-    if team.differ(start):
+    if world.differ(start):
         raise UserError(f"processes find other checkpoints in {out}; fit.out must be a folder that all of them share")
     stop = max(start, fit.steps)
     _check_memory(learner)
-    order = Order(len(dataset), fit.batch, fit.seed, start, stop, team.rows(fit.batch), repeated=fit.overfit)
+    order = Order(len(dataset), fit.batch, fit.seed, start, stop, world.rows(fit.batch), repeated=fit.overfit)
     loader: DataLoader[Any] = DataLoader(
         dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
         batch_sampler=order,
         num_workers=fit.workers,
         collate_fn=collate,
-        worker_init_fn=deaf,
+        worker_init_fn=ignore_signals,
         timeout=fit.patience if fit.workers else 0,
     )
     monitor = Monitor(name, fit, learner, out, start, hook)
-    with stopping(team) as stop_asked, monitor:
+    with stopping(world) as stop_asked, monitor:
         for step, batch in enumerate(loader, start):
             torch.manual_seed(key_of(fit.seed, step, "global") >> 1)
             _set_rates(learner.optimizers, fit.rate(step))
             with monitor.step():
                 numbers = learner.step(batch, step)
-                finish_step(team.device)
+                finish_step(world.device)
             if average is not None:
                 average.update()
             done, asked = step + 1, stop_asked()
@@ -131,17 +131,17 @@ def train(
                 with monitor.paused(), nullcontext() if average is None else average.applied():
                     after(done)
             if saves:
-                checkpoint.save(out / CHECKPOINTS, done, modules, learner.optimizers, fit.keep, team, monitor.good)
-                if fit.upload is not None and team.leads:
+                checkpoint.save(out / CHECKPOINTS, done, modules, learner.optimizers, fit.keep, world, monitor.good)
+                if fit.upload is not None and world.is_main:
                     mirror.send(out, fit.upload, fit.keep)
             if asked:
                 asked.end(name, done)
     path = out / f"{name}.safetensors"
-    state = checkpoint.gathered((learner.model if average is None else average).state_dict(), team)
+    state = checkpoint.gathered((learner.model if average is None else average).state_dict(), world)
     dtype = getattr(torch, fit.dtype)
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-    team.lead(lambda: weights.save(state | dict(frozen or {}), path, settings))
-    if fit.upload is not None and team.leads:
+    world.on_main(lambda: weights.save(state | dict(frozen or {}), path, settings))
+    if fit.upload is not None and world.is_main:
         mirror.send(out, fit.upload, fit.keep, path)
     rows = monitor.log.rows
     return History(path, stop, rows, verdict(rows) if fit.overfit else "")
@@ -153,7 +153,7 @@ def _check_memory(learner: Learner) -> None:
     shares = [each.to_local() if hasattr(each, "to_local") else each for each in trained]
     need = sum(each.numel() * each.element_size() for each in shares)
     cure = "choose smaller sizes, another device, or parallel: {use: fsdp} over several"
-    memory.check(need, "beside the weights, their gradients take", cure, learner.team.device)
+    memory.check(need, "beside the weights, their gradients take", cure, learner.world.device)
 
 
 def _prepare(fit: Fit, out: Path) -> None:

@@ -32,13 +32,13 @@ class Monitor:
     def __init__(self, name: str, fit: Fit, learner: Any, out: Path, start: int, hook: Any) -> None:
         self.name, self.fit, self.out, self.hook = name, fit, out, hook
         self.checkpoints = out / CHECKPOINTS
-        self.team = learner.team
-        self.log = Log(out / LOG, start, self.team.leads)
+        self.world = learner.world
+        self.log = Log(out / LOG, start, self.world.is_main)
         factor = None if fit.overfit else fit.diverged  # near zero, a loss is soon three times what it was
         self.trend = Trend(getattr(learner, "watched", None), factor, fit.warmup)
         for row in self.log.rows:
             self.trend.follow(row)
-        self.meter = Meter(fit.batch, getattr(learner, "tokens_per_record", None), self.team.device)
+        self.meter = Meter(fit.batch, getattr(learner, "tokens_per_record", None), self.world.device)
 
     def __enter__(self) -> Monitor:
         return self
@@ -46,7 +46,7 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.team.leads and (error is None or isinstance(error, KeyboardInterrupt | UserError)):
+        if self.world.is_main and (error is None or isinstance(error, KeyboardInterrupt | UserError)):
             draw_curves(self.log.rows, self.out / CURVES, self.name)
 
     def step(self) -> AbstractContextManager[None]:
@@ -62,9 +62,9 @@ class Monitor:
         """The step up to which checkpoints are known to be good; None where nothing is held against any."""
         return None if math.isinf(self.trend.factor) else self.trend.calm
 
-    def numbers(self, done: int, told: Mapping[str, Tensor]) -> Row:
+    def numbers(self, done: int, reported: Mapping[str, Tensor]) -> Row:
         """What a step told, as means over the processes; UserError where the loss or the norm is not finite."""
-        row = self.team.mean(told)
+        row = self.world.mean(reported)
         checked = (next(iter(row)), "norm")
         wrong = next((key for key in checked if not math.isfinite(row.get(key, 0.0))), None)
         if wrong is not None:
@@ -79,7 +79,7 @@ class Monitor:
         seconds = self.meter.lap()
         row = {"step": done, **row, "seconds": seconds}
         self.log.append(row)
-        if self.team.leads:
+        if self.world.is_main:
             numbers = {key: value for key, value in (row | self.meter.speed(seconds)).items() if key != "step"}
             self.hook.muse_step(
                 stage=self.name,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from muse_studio.errors import UserError
-from muse_studio.training.distributed import Team
+from muse_studio.training.distributed import World
 
 T = TypeVar("T")
 
@@ -40,18 +40,18 @@ class Parallel:
             raise ValueError("replicas and gather belong to strategy fsdp; with ddp each process has a replica already")
 
 
-def spread(module: nn.Module, team: Team, parallel: Parallel) -> nn.Module:
+def distribute(module: nn.Module, world: World, parallel: Parallel) -> nn.Module:
     """What to call in the place of `module`, so that its gradients are the means of all processes'.
 
     With fsdp the module's children are changed in place, so optimizers must be made afterwards. Each layer, that is
     each of `layers_of`, is gathered for itself; a layer or a child whose methods other than `forward` compute
     with weights names them as `entrances`.
     """
-    if team.size == 1:
+    if world.size == 1:
         return module
     if parallel.strategy == "ddp":
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
-    shard(module, team.size, team.device.type, parallel)
+    shard(module, world.size, world.device.type, parallel)
     return module
 
 
@@ -83,7 +83,7 @@ def layers_of(module: nn.Module) -> list[nn.Module]:
     return [layer for each in module.modules() if isinstance(each, nn.ModuleList) for layer in each]
 
 
-def descend(
+def optimizer_step(
     optimizer: torch.optim.Optimizer,
     parts: Sequence[T],
     loss_of: Callable[[T], Tensor],
@@ -92,8 +92,8 @@ def descend(
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step down the sum of the parts' losses; each part's graph is freed before the next is made.
 
-    module: what `spread` gave. clip: what the norm of the gradient is cut to. Returns the sum, and the norm before it
-    was cut.
+    module: what `distribute` gave. clip: what the norm of the gradient is cut to. Returns the sum, and the norm
+    before it was cut.
     """
     optimizer.zero_grad(set_to_none=True)
     losses = []
@@ -105,7 +105,7 @@ def descend(
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.clip_grad_norm_(parameters, torch.inf if clip is None else clip)
     optimizer.step()
-    return torch.stack(losses).sum(), whole(norm)
+    return torch.stack(losses).sum(), full_tensor(norm)
 
 
 @contextmanager
@@ -119,12 +119,12 @@ def _exchange(module: nn.Module, now: bool) -> Iterator[None]:
         yield
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor of which each process may have a share, put together; every process must ask for it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def share_like(value: Tensor, tensor: Tensor) -> Tensor:
+def local_share(value: Tensor, tensor: Tensor) -> Tensor:
     """This process's share of a whole value, as it has one of `tensor`."""
     if not hasattr(tensor, "full_tensor"):
         return value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.errors import Terminated
-from muse_studio.training.distributed import Team
+from muse_studio.training.distributed import World
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Stop:
 
 
 @contextmanager
-def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
+def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
     """Asks, after each step, whether to stop: yes in every process of the team, where any of them was signalled.
 
     A second Ctrl-C stops a process that is alone at once. In a team it does not: a terminal signals every process, and
@@ -38,8 +38,8 @@ def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
     heard: list[int] = []
 
     def ask() -> Stop | None:
-        interrupted, terminated = team.any(signal.SIGINT in heard), team.any(signal.SIGTERM in heard)
-        return Stop(terminated, team.leads) if interrupted or terminated else None
+        interrupted, terminated = world.any(signal.SIGINT in heard), world.any(signal.SIGTERM in heard)
+        return Stop(terminated, world.is_main) if interrupted or terminated else None
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may hear signals
         yield ask
@@ -48,7 +48,7 @@ def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
 
     def hear(number: int, frame: Any) -> None:
         heard.append(number)
-        if team.size == 1:
+        if world.size == 1:
             signal.signal(number, before[number])
 
     for number in before:
@@ -60,6 +60,6 @@ def stopping(team: Team) -> Iterator[Callable[[], Stop | None]]:
             signal.signal(number, handler)
 
 
-def deaf(worker: int) -> None:
+def ignore_signals(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the loader's keep reading, so that the step can be finished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

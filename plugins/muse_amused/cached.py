@@ -8,7 +8,7 @@ from itertools import islice
 from torch import Tensor
 
 from muse_amused.blocks import Block
-from muse_studio.sampling.feature_cache import Kept, Visit, moved, pick, put
+from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, moved, scatter_places
 
 
 def revisit(
@@ -33,12 +33,12 @@ def revisit(
         return x, [*kept, x]
     first, *seen, last = visit.kept
     places = visit.choose(moved(x, first).unflatten(1, grid))
-    x = pick(x, places)
-    put(first, places, x)
+    x = gather_places(x, places)
+    scatter_places(first, places, x)
     for (block, memory), keys, values in zip(later, seen[::2], seen[1::2], strict=True):
         query, *new = block.divide(x, memory[0])
         for old, part in zip((keys, values), new, strict=True):
-            put(old.transpose(1, 2), places, part.transpose(1, 2))
+            scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
         x = block.after(x, block.self_attention.attend(query, keys, values), mask, *memory)
-    put(last, places, x)
+    scatter_places(last, places, x)
     return last, visit.kept

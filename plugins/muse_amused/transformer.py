@@ -15,8 +15,8 @@ from muse_amused.cached import revisit
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.layers import layer_list, run_layer
-from muse_studio.nn.lora import Adapter, fill
-from muse_studio.sampling.feature_cache import Kept, Visit, pick, put
+from muse_studio.nn.lora import Adapter, load_or_start
+from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, scatter_places
 
 KEYS = 16
 """The text is filled up, unseen, to a multiple of so many positions: on a CPU, attention to CLIP's 77 takes twice as
@@ -114,7 +114,7 @@ class Amused(nn.Module):
         )
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
         self.register_buffer("empty_pooled", torch.zeros(pooled_width))
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """Random weights: normal ones of 0.02."""
@@ -188,7 +188,7 @@ class Amused(nn.Module):
         if visit.wanted is None:
             return logits, kept
         whole = logits.new_zeros(len(tokens), tokens[0].numel(), logits.shape[-1])
-        put(whole, visit.wanted, logits)
+        scatter_places(whole, visit.wanted, logits)
         return whole.unflatten(1, self.grid), kept
 
     def _enter(self, tokens: Tensor, mask: Tensor, rest: Iterator[Tensor]) -> Tensor:
@@ -209,7 +209,7 @@ class Amused(nn.Module):
         if self.grow is not None and self.norm_grow is not None:
             x = channels_last(self.grow(channels_first(self.norm_grow(x))))
         if places is not None:
-            x = pick(x.flatten(1, 2), places)
+            x = gather_places(x.flatten(1, 2), places)
         return self.head(x)
 
     def _all(self) -> Iterator[Block | ConvBlock]:

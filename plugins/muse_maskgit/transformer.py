@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from muse_maskgit.blocks import GELU, Block, Norm
-from muse_maskgit.naming import class_weights
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import run_layer
-from muse_studio.nn.lora import Adapter, fill
-from muse_studio.sampling.feature_cache import pick
+from muse_studio.nn.lora import Adapter, load_or_start
+from muse_studio.sampling.feature_cache import gather_places
 
 
 class MaskGIT(nn.Module):
@@ -20,7 +20,7 @@ class MaskGIT(nn.Module):
     One table has a row for each code, then one for each class, then one for MASK. A class is a token in front of the
     grid; the head compares each place with the table's rows and adds a bias a row. Of its logits those of codes count.
 
-    The text is a class, as the text encoder `class` gives it: states float[B, T, classes] (`muse_maskgit.naming`).
+    The text is a class, as the text encoder `class` gives it: states float[B, T, classes] (`muse_studio.nn.classes`).
     The published models were always told of a class, and their paper has neither guidance nor a picture of anything.
     Here a text whose mask is all False has MASK in the class's place, which stands for "not known" everywhere else.
     The published weights have never seen it there, so draw with guidance `none`; a model that is trained here with
@@ -64,7 +64,7 @@ class MaskGIT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
         self.head = nn.Sequential(nn.Linear(width, width), GELU(), Norm(width))
         self.bias = nn.Parameter(torch.zeros(codebook_size + classes + 1))
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """Random weights as theirs."""
@@ -94,6 +94,6 @@ class MaskGIT(nn.Module):
         for block in self.blocks:
             x = run_layer(block, x, checkpointing=self.checkpointing)
         x, codes = x[:, 1:], self.codebook_size
-        x = x if places is None else pick(x, places)
+        x = x if places is None else gather_places(x, places)
         logits = nn.functional.linear(self.head(x), self.embed.weight[:codes], self.bias[:codes])
         return logits.unflatten(1, self.grid) if places is None else logits

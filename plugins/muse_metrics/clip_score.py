@@ -63,7 +63,7 @@ class CLIPScore:
             raise ValueError(f"{len(generated)} pictures have {len(prompts)} captions; give each its own")
         module, tokenizer = self._loaded
         module.to(self.device)
-        said = tokenizer(
+        texts = tokenizer(
             prompts,
             padding=True,
             truncation=True,
@@ -72,8 +72,8 @@ class CLIPScore:
         )
         pixels = prepare(generated.to(self.device), module.config.vision_config.image_size)
         answer = module(
-            input_ids=said["input_ids"].to(self.device),
-            attention_mask=said["attention_mask"].to(self.device),
+            input_ids=texts["input_ids"].to(self.device),
+            attention_mask=texts["attention_mask"].to(self.device),
             pixel_values=pixels,
         )
         cosine = F.cosine_similarity(answer.image_embeds.double().cpu(), answer.text_embeds.double().cpu())

@@ -193,8 +193,8 @@ def _fill(module: nn.Module, path: Path, network: str) -> None:
 
 def _from_transformers(network: str, side: int | None) -> Network:
     module: Any = load_vision(network, "features.network")
-    said = getattr(module.config, "image_size", None)
-    scaled = side or (said if isinstance(said, int) else SIDE)
+    size_in_config = getattr(module.config, "image_size", None)
+    scaled = side or (size_in_config if isinstance(size_in_config, int) else SIDE)
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (MEAN, STD))
 
     def prepare(pixels: Tensor) -> Tensor:

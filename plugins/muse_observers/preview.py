@@ -65,8 +65,10 @@ class Preview:
         if tokens is None or stage not in stages:
             return
         if time.monotonic() >= self._next:
-            said = Provenance(getattr(task, "recipe", None), getattr(task, "plugins", None), hasattr(task, "picture"))
-            self._write(self._shown(stages, stage, tokens), said)
+            provenance = Provenance(
+                getattr(task, "recipe", None), getattr(task, "plugins", None), hasattr(task, "picture")
+            )
+            self._write(self._shown(stages, stage, tokens), provenance)
             self._next = time.monotonic() + self.seconds
         if step == steps:
             self._finished[stage] = tokens[:SHOWN].clone()
@@ -91,12 +93,12 @@ class Preview:
         shown = next(previews(stages[name], [tokens, tokens.clamp(min=0)], before))
         return to_images(torch.cat(list(shown), -1)[None])[0]
 
-    def _write(self, image: Image.Image, said: Provenance) -> None:
+    def _write(self, image: Image.Image, provenance: Provenance) -> None:
         """A disk that refuses ends the previews, not the run."""
         if self._path is None:
             return
         try:
-            write_png(image, self._path, said)
+            write_png(image, self._path, provenance)
         except UserError as error:
             warnings.warn(f"no more previews: {error}", stacklevel=2)
             self._path = None

@@ -52,14 +52,16 @@ class Display:
 
     def training(self, name: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """A row of a training's log."""
-        said, rest = told(numbers), left(numbers, steps - step)
+        message, rest = number_texts(numbers), left(numbers, steps - step)
         if not _console().is_terminal:
-            print("  ".join([f"{name} {step}/{steps}", *said, *rest]), file=sys.stderr, flush=True)
+            print("  ".join([f"{name} {step}/{steps}", *message, *rest]), file=sys.stderr, flush=True)
             return
         bars = self._start()
         if self._training is None:
             self._training = bars.add_task(name, total=steps, numbers="")
-        bars.update(self._training, completed=step, numbers="  ".join([*rest, *said]))  # a narrow one cuts the end off
+        bars.update(
+            self._training, completed=step, numbers="  ".join([*rest, *message])
+        )  # a narrow one cuts the end off
 
     def close(self) -> None:
         """A run is over: a training's bar is left standing, unless that was part of work that goes on."""
@@ -82,7 +84,7 @@ class Display:
             self._bars = None
 
 
-def told(numbers: Mapping[str, float]) -> list[str]:
+def number_texts(numbers: Mapping[str, float]) -> list[str]:
     """A row's numbers with their names."""
     return [f"{key} {value:.1%}" if key == "mfu" else f"{key} {value:.4g}" for key, value in numbers.items()]
 

@@ -99,8 +99,8 @@ class Steps(Schedule):
                 raise ValueError(f"ratios: entry {number} of {count} is {ratio}; give a masked share from 0 to 1")
         for number, (before, ratio) in enumerate(pairwise(self.ratios), start=2):
             if ratio > before:
-                said = f"ratios: entry {number} of {count} is {ratio}, after {before}"
-                raise ValueError(f"{said}; a masked share never rises")
+                message = f"ratios: entry {number} of {count} is {ratio}, after {before}"
+                raise ValueError(f"{message}; a masked share never rises")
         if self.ratios[-1] != 0:
             last = self.ratios[-1]
             raise ValueError(f"ratios: entry {count} of {count} is {last}; the last step leaves nothing masked, give 0")

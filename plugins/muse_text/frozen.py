@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
 from muse_studio.images.naming import check_prompts
-from muse_studio.runtime.device import place
+from muse_studio.runtime.device import move_to_device
 
 
 class FrozenEncoder(ABC):
@@ -65,7 +65,7 @@ class FrozenEncoder(ABC):
             # not draw from the caller's random numbers.
             with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
                 module = self.load().requires_grad_(False).eval()
-                place(module, self.device)
+                move_to_device(module, self.device)
                 self._module = module
         return self._module
 
@@ -78,10 +78,10 @@ class FrozenEncoder(ABC):
         with one warning. TypeError for a single string, ValueError for no prompt at all.
         """
         states, mask, pooled = self.embed(prompts)
-        said = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
-        mask = mask & said[:, None]
+        prompted = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
+        mask = mask & prompted[:, None]
         if pooled is not None:
-            pooled = pooled.masked_fill(~said[:, None], 0.0)
+            pooled = pooled.masked_fill(~prompted[:, None], 0.0)
         return TextEmbedding(states.masked_fill(~mask[..., None], 0.0), mask, pooled)
 
     def embed(self, prompts: list[str]) -> TextEmbedding:

@@ -90,8 +90,8 @@ class Average:
         metadata = _check(files)
         average = self._narrowed(self._average(files))
         note = {"average of": f"{len(files)} checkpoints, {files[0]} to {files[-1]}", "decay": self.decay}
-        said = metadata.get(weights.SETTINGS, "{}")  # a run's checkpoints say nothing: {}
-        kept = {} if said == "{}" else {weights.SETTINGS: said}
+        settings = metadata.get(weights.SETTINGS, "{}")  # a run's checkpoints say nothing: {}
+        kept = {} if settings == "{}" else {weights.SETTINGS: settings}
         weights.save(average, out, note, muse_average=json.dumps(note), **kept)
         return Averaged(out, files, self.decay)
 

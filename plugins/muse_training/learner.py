@@ -13,8 +13,8 @@ from muse_studio.contracts import TextEmbedding, Transformer
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
-from muse_studio.training.distributed import Team
-from muse_studio.training.parallel import descend, layers_of, spread
+from muse_studio.training.distributed import World
+from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.data.records import Encoder, Seen
 from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 
@@ -48,16 +48,16 @@ class TransformerLearner:
     work through it, changes nothing.
     """
 
-    def __init__(self, task: Train, encoder: Encoder, team: Team) -> None:
-        self.task, self.fit, self.encoder, self.team = task, task.fit, encoder, team
+    def __init__(self, task: Train, encoder: Encoder, world: World) -> None:
+        self.task, self.fit, self.encoder, self.world = task, task.fit, encoder, world
         self.tokens_per_record = math.prod(task.stage.grid)
         self.modules, objective = self.prepare()
         (self.model,) = self.modules.values()
-        settings = device.compile_settings(team.device)
+        settings = device.compile_settings(world.device)
         if self.fit.compile == "blocks":
             for layer in layers_of(objective):
                 layer.compile(**settings)
-        self.objective = spread(objective, team, self.fit.parallel)
+        self.objective = distribute(objective, world, self.fit.parallel)
         self.optimizers = {"transformer": task.optimizer(self.model)}
         self.score = torch.compile(self.objective, **settings) if self.fit.compile is True else self.objective
 
@@ -80,7 +80,7 @@ class TransformerLearner:
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """This process's rows: pictures and captions, or tokens and text states."""
         seen = self.encoder(batch)
-        rows, count, on = self.team.rows(self.fit.batch), self.fit.batch, self.team.device
+        rows, count, on = self.world.rows(self.fit.batch), self.fit.batch, self.world.device
         masks = mask_tokens(count, seen.tokens.shape[1:], self.task.stage.schedule, self.fit.generator(step, "mask"))
         kept = keep_text(count, self.task.text_dropout, self.fit.generator(step, "text"))
         low, before = seen.low, self.task.before
@@ -90,7 +90,7 @@ class TransformerLearner:
             low = corrupt(low, put_rows(by[rows], on))
         seen = Seen(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
         counted = self.counted(masks)
-        scale = self.team.size / counted.sum().to(on)
+        scale = self.world.size / counted.sum().to(on)
         right: list[Tensor] = []
 
         def loss_of(part: tuple[Seen, Tensor, tuple[Tensor, ...]]) -> Tensor:
@@ -101,7 +101,7 @@ class TransformerLearner:
             return summed * scale
 
         parts = self._parts(seen, *(put_rows(each[rows], on) for each in (masks, *self.noise(count, step))))
-        loss, norm = descend(self.optimizers["transformer"], parts, loss_of, self.objective, self.fit.clip)
+        loss, norm = optimizer_step(self.optimizers["transformer"], parts, loss_of, self.objective, self.fit.clip)
         shares = self._by_share(right, masks, counted)
         return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | shares
 
@@ -119,8 +119,8 @@ class TransformerLearner:
         """Accuracy where few tokens are hidden, and where many are; NaN for a range that no row of the step is in."""
         bucket = (masks.flatten(1).sum(-1) / masks[0].numel() * BUCKETS).ceil().long() - 1
         member = torch.arange(BUCKETS).unsqueeze(-1) == bucket
-        totals = (member * counted.flatten(1).sum(-1)).sum(-1).to(self.team.device)
-        mine = put_rows(member[:, self.team.rows(len(masks))].t().contiguous(), self.team.device)
-        shares = (torch.cat(right).unsqueeze(-1) * mine).sum(0) * self.team.size / totals
+        totals = (member * counted.flatten(1).sum(-1)).sum(-1).to(self.world.device)
+        mine = put_rows(member[:, self.world.rows(len(masks))].t().contiguous(), self.world.device)
+        shares = (torch.cat(right).unsqueeze(-1) * mine).sum(0) * self.world.size / totals
         names = [f"accuracy {100 * n // BUCKETS}-{100 * (n + 1) // BUCKETS}%" for n in range(BUCKETS)]
         return dict(zip(names, shares.unbind(), strict=True))

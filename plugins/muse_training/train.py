@@ -14,7 +14,7 @@ from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_studio.training import loop
-from muse_studio.training.distributed import Team, join
+from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History
 from muse_training.adapters import LoRA
 from muse_training.critic import CRITIC, CriticLearner
@@ -108,15 +108,15 @@ class Train:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        with join(self.fit.device, self.fit.patience) as team:
-            return self.train(hook, team)
+        with join(self.fit.device, self.fit.patience) as world:
+            return self.train(hook, world)
 
-    def train(self, hook: Any, team: Team) -> History:
+    def train(self, hook: Any, world: World) -> History:
         """One process's share of it."""
         folder = self.fit.folder()
         pair = dict(list(self.upto.items())[-2:])
-        encoder = encoder_of(pair, self.text_encoder, team.device)
-        device.place([self.stage.transformer, self.stage.sampler], team.device)
+        encoder = encoder_of(pair, self.text_encoder, world.device)
+        device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
         data: Any = self.dataset
         if isinstance(data, Tokens):
             data.check(encoder, self.recipe)
@@ -124,23 +124,23 @@ class Train:
         else:
             self._try_out(encoder(blank(self.stage)))
             if self.cache is not None:
-                data = self._cached(Store(self.cache), team)
+                data = self._cached(Store(self.cache), world)
             else:
                 check_size(loop.first(data)["image"], self.name, self.stage)
         after = None
         if self.samples is not None:
-            after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, team.leads, hook)
+            after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, world.is_main, hook)
         name, settings = self.name, self.recipe
         if self.adapter is not None:
             name, settings = KEY, settings | {KEY: self.adapter.settings(self.transformer)}
         if self.critic:
             name = CRITIC
-        learner = (CriticLearner if self.critic else TransformerLearner)(self, encoder, team)
+        learner = (CriticLearner if self.critic else TransformerLearner)(self, encoder, world)
         return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
 
-    def _cached(self, folder: Store, team: Team) -> Tokens:
+    def _cached(self, folder: Store, world: World) -> Tokens:
         """The data set's tokens, of this stage and all before it, made where they are not in the folder yet."""
-        encoder = encoder_of(self.upto, self.text_encoder, team.device)
+        encoder = encoder_of(self.upto, self.text_encoder, world.device)
         builder = Builder(self.dataset, encoder, self.recipe.get("dataset"))
         store = Store(folder.join(builder.made_of))
 
@@ -148,10 +148,10 @@ class Train:
             folder.prove_writable("cache")
             index, left_out = builder.build(store, self.fit.workers, self.recipe)
             if left_out:
-                said = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
-                warnings.warn(said, stacklevel=2)
+                message = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
+                warnings.warn(message, stacklevel=2)
 
-        team.lead(build)
+        world.on_main(build)
         return Tokens(store.address)
 
     def _try_out(self, seen: Seen) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from muse_studio.nn.layers import merge_heads
-from muse_studio.sampling.feature_cache import Kept, Visit, moved, pick, put
+from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, moved, scatter_places
 
 if TYPE_CHECKING:
     from muse_transformer.trunk import Trunk
@@ -33,19 +33,19 @@ def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit
         if visit.wanted is None:
             logits = trunk.head(trunk.norm(x))
         else:
-            part = trunk.head(trunk.norm(pick(x, visit.wanted)))
+            part = trunk.head(trunk.norm(gather_places(x, visit.wanted)))
             logits = part.new_zeros(*x.shape[:2], part.shape[-1])
-            put(logits, visit.wanted, part)
+            scatter_places(logits, visit.wanted, part)
         return logits, [*kept, logits]
     first, *seen, logits = visit.kept
     places = visit.choose(moved(x, first).unflatten(1, trunk.grid))
-    x = pick(x, places)
-    put(first, places, x)
+    x = gather_places(x, places)
+    scatter_places(first, places, x)
     for (block, key, value), keys, values in zip(later, seen[::2], seen[1::2], strict=True):
         attention = block.self_attention
         query, *new = attention.divide(block.norm1(x))
         for old, part in zip((keys, values), new, strict=True):
-            put(old.transpose(1, 2), places, part.transpose(1, 2))
+            scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
         x = block.after(x, attention.out(merge_heads(attention.mix_at(query, keys, values, places))), key, value, mask)
-    put(logits, places, trunk.head(trunk.norm(x)))
+    scatter_places(logits, places, trunk.head(trunk.norm(x)))
     return logits, visit.kept

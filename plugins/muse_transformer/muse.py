@@ -6,7 +6,7 @@ from torch import Tensor
 
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import refuse_low
-from muse_studio.nn.lora import Adapter, fill
+from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes
 
@@ -48,7 +48,7 @@ class MuseTransformer(Trunk):
             return SelfAttention(width, heads)
 
         super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention)
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""

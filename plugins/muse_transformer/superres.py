@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.layers import layer_list
-from muse_studio.nn.lora import Adapter, fill
+from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes, look_up, mlp
 
@@ -98,7 +98,7 @@ class SuperResolution(Trunk):
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
         self.low_blocks = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
-        fill(self, weights, adapters, self.start)
+        load_or_start(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """As any trunk; the encoder's writers scaled by its own depth, both grids' positions as the same waves."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import Conditioning
 from muse_studio.nn.checks import check_grid, check_heads
 from muse_studio.nn.layers import layer_list, run_layer
-from muse_studio.sampling.feature_cache import Kept, Visit, pick
+from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
 from muse_transformer.former import FORMER
@@ -132,7 +132,7 @@ class Trunk(nn.Module):
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
             x = self.run(block, x, key, value, mask)
         if places is not None:
-            return self.head(self.norm(pick(x, places)))
+            return self.head(self.norm(gather_places(x, places)))
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:

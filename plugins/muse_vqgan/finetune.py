@@ -13,7 +13,7 @@ from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.training import loop
-from muse_studio.training.distributed import ALONE, Team, join
+from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
@@ -75,13 +75,13 @@ class FinetuneDecoder:
         if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
         self._check_settings()
-        with join(self.fit.device, self.fit.patience) as team:
-            learner = self.learner(team)
+        with join(self.fit.device, self.fit.patience) as world:
+            learner = self.learner(world)
             learner.try_out(loop.first(self.dataset)["image"])
             frozen = weights.read(self.source, FROZEN)
             return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
 
-    def learner(self, team: Team = ALONE) -> TokenizerLearner:
+    def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
         tokenizer = self.tokenizer.eval().requires_grad_(False)
         weights.load(tokenizer, self.source, (*FROZEN, "post."))
@@ -90,7 +90,7 @@ class FinetuneDecoder:
         if start is not None:
             tokenizer.decoder.load_state_dict(start)
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
-        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), team)
+        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), world)
 
     def _check_settings(self) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""

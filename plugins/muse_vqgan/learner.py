@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
-from muse_studio.training.distributed import Team, of_all
+from muse_studio.training.distributed import World, gather_rows
 from muse_studio.training.loop import Fit
-from muse_studio.training.parallel import descend, spread
+from muse_studio.training.parallel import distribute, optimizer_step
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
 from muse_vqgan.quantizers import VQ
@@ -60,16 +60,16 @@ class TokenizerLearner:
         optimizer: Optimizer,
         losses: Losses,
         rebuild: nn.Module,
-        team: Team,
+        world: World,
     ) -> None:
-        if team.size > 1 and fit.parallel.strategy != "ddp":
+        if world.size > 1 and fit.parallel.strategy != "ddp":
             raise UserError(
                 "fit.parallel.strategy is fsdp, but every process needs a tokenizer's whole codebook; set it to ddp"
             )
-        self.fit, self.losses, self.team, self.device = fit, losses, team, team.device
+        self.fit, self.losses, self.world, self.device = fit, losses, world, world.device
         self.tokenizer = tokenizer.to(self.device)
         self.model = model
-        self.rebuild = spread(rebuild.to(self.device), team, fit.parallel)
+        self.rebuild = distribute(rebuild.to(self.device), world, fit.parallel)
         self.modules: dict[str, nn.Module] = {"tokenizer": model}
         self.optimizers = {"tokenizer": optimizer(model)}
         perceptual, adversarial = losses.perceptual, losses.adversarial
@@ -77,7 +77,7 @@ class TokenizerLearner:
         if adversarial is not None:
             torch.manual_seed(fit.seed)
             critic = Discriminator(adversarial.channels, adversarial.levels).to(self.device)
-            self.criticise = spread(critic, team, fit.parallel)
+            self.criticise = distribute(critic, world, fit.parallel)
             self.modules["discriminator"] = critic
             self.optimizers["discriminator"] = torch.optim.Adam(critic.parameters(), adversarial.rate, (0.0, 0.99))
 
@@ -103,7 +103,7 @@ class TokenizerLearner:
         adversarial = losses.adversarial if losses.adversarial and step >= losses.adversarial.start else None
         parts = real.chunk(self.fit.accumulate)
         rebuilt: list[Rebuilt] = []
-        told: list[Tensor] = []
+        reported: list[Tensor] = []
 
         def loss_of(part: Tensor) -> Tensor:
             with self.fit.autocast(self.device):
@@ -117,17 +117,17 @@ class TokenizerLearner:
                     critic = self.modules["discriminator"].requires_grad_(False)
                     loss = loss + adversarial.weight * adversarial.generator_loss(critic(made))
             rebuilt.append(Rebuilt(made.detach(), tokens, 0.0))
-            told.append(pixels.detach())
+            reported.append(pixels.detach())
             return loss / len(parts)
 
-        loss, norm = descend(self.optimizers["tokenizer"], parts, loss_of, self.rebuild, self.fit.clip)
+        loss, norm = optimizer_step(self.optimizers["tokenizer"], parts, loss_of, self.rebuild, self.fit.clip)
         if isinstance(self.tokenizer.quantizer, VQ):
             self.tokenizer.quantizer.follow()
         made, tokens = torch.cat([each.images for each in rebuilt]), torch.cat([each.tokens for each in rebuilt])
-        numbers = {"loss": loss, "pixels": torch.stack(told).mean(), "psnr": psnr(made, real), "norm": norm}
+        numbers = {"loss": loss, "pixels": torch.stack(reported).mean(), "psnr": psnr(made, real), "norm": norm}
         if adversarial is not None:
             numbers["critic"] = self._criticise(adversarial, real, made)
-        return numbers | usage(of_all(tokens), self.tokenizer.codebook_size)
+        return numbers | usage(gather_rows(tokens), self.tokenizer.codebook_size)
 
     def _criticise(self, adversarial: Adversarial, real: Tensor, made: Tensor) -> Tensor:
         critic = self.modules["discriminator"].requires_grad_(True)
@@ -146,7 +146,7 @@ class TokenizerLearner:
                     loss = loss + adversarial.strength * r1(yes, genuine)
             return loss / len(parts)
 
-        loss, _ = descend(self.optimizers["discriminator"], parts, loss_of, self.criticise, self.fit.clip)
+        loss, _ = optimizer_step(self.optimizers["discriminator"], parts, loss_of, self.criticise, self.fit.clip)
         return loss
 
 

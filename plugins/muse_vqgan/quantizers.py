@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.training.distributed import of_all
+from muse_studio.training.distributed import gather_rows
 
 ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""
@@ -83,7 +83,7 @@ class VQ(nn.Module):
         """The codebook's own step, towards all latents since the last one, those of other processes among them."""
         if not self._seen:
             return
-        flat, tokens = (of_all(torch.cat(each)) for each in zip(*self._seen, strict=True))
+        flat, tokens = (gather_rows(torch.cat(each)) for each in zip(*self._seen, strict=True))
         self._seen.clear()
         counts = torch.zeros_like(self.idle).index_add_(0, tokens, torch.ones_like(tokens, dtype=self.idle.dtype))
         self.idle.copy_(torch.where(counts > 0, 0.0, self.idle + 1))

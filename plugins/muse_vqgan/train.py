@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Dataset, Optimizer, Tokenizer
 from muse_studio.training import loop
-from muse_studio.training.distributed import ALONE, Team, join
+from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
@@ -50,17 +50,17 @@ class TrainTokenizer:
 
     def __call__(self, hook: Any) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        with join(self.fit.device, self.fit.patience) as team:
+        with join(self.fit.device, self.fit.patience) as world:
             self.fit.folder()
-            learner = self.learner(team)
+            learner = self.learner(world)
             learner.try_out(loop.first(self.dataset)["image"])
             return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
 
-    def learner(self, team: Team = ALONE) -> TokenizerLearner:
+    def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: all of the tokenizer learns."""
         model = self.tokenizer.train()
         return TokenizerLearner(
-            self.fit, model, model, self.optimizer, self.losses, Rebuild(model, self.weighted), team
+            self.fit, model, model, self.optimizer, self.losses, Rebuild(model, self.weighted), world
         )
 
 

@@ -102,8 +102,8 @@ def test_every_recipe_is_on_their_page_with_its_command(pages: dict[str, str]) -
     page = pages["shipped-recipes"]
     assert len(re.findall(r"^### ", page, re.MULTILINE)) == len(shipped()) > 40
     for name in shipped():
-        said = section(page, f"### {name}")
-        assert "models/" in name or re.search(rf"^(muse|torchrun) .*{name}", said, re.MULTILINE), name
+        message = section(page, f"### {name}")
+        assert "models/" in name or re.search(rf"^(muse|torchrun) .*{name}", message, re.MULTILINE), name
 
 
 def test_the_page_of_errors_has_every_case(pages: dict[str, str]) -> None:

@@ -103,7 +103,7 @@ def test_the_same_index_gives_the_same_record_and_seeds_differ(packages):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"size": 7}, "size is 7; give the pixels of a side, from 8 to 1024"),
         ({"size": 1_000_000}, "size is 1000000; give the pixels of a side, from 8 to 1024"),
@@ -113,8 +113,8 @@ def test_the_same_index_gives_the_same_record_and_seeds_differ(packages):
         ({"background": 1.1}, "shares from 0 to 1"),
     ],
 )
-def test_settings_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Emoji(**wrong)
 
 

@@ -1,19 +1,33 @@
-"""Dependencies point one way: plugins to the core, the core to itself, and never in a circle."""
+"""Dependencies point one way: plugins to the core, a room to those below it, and never in a circle."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "muse_studio").rglob("*.py"))
 FOLDERS = sorted(folder for folder in (ROOT / "plugins").iterdir() if folder.name.startswith("muse_"))
 PLUGINS = {folder.name for folder in FOLDERS}
-FOR_PLUGINS_NEVER = {"cli", "build", "plan", "registry", "testing"}
+
+FLOORS = (
+    ("errors", "contracts"),
+    ("hookspecs",),
+    ("runtime",),
+    ("registry",),
+    ("recipe",),
+    ("nn", "images"),
+    ("sampling",),
+    ("training", "stage", "testing"),
+    ("cli", ""),
+    ("__main__",),
+)
+"""The rooms of the core from the ground up ("" is `muse_studio` itself); each rests on those below it alone."""
+
+FOR_PLUGINS_NEVER = {"cli", "registry.plugins", "recipe.build", "recipe.plan", "testing"}
 """What makes parts out of recipes: a part is handed what it needs, so none of them has to reach for these."""
 
 
@@ -22,74 +36,97 @@ def named(path: Path, root: Path) -> str:
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(path: Path, root: Path) -> Iterator[tuple[str, bool]]:
-    """All that a module imports, anywhere in it, by dotted name, and whether it does so when it is itself imported."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    later = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _for_type_checkers(node)
-        for inner in ast.walk(node)
-    }
+@cache
+def imported(path: Path, root: Path) -> frozenset[str]:
+    """All that a module imports, anywhere in it, in functions and for type checkers too, by dotted name."""
+    return frozenset(_imported(path, root))
+
+
+def _imported(path: Path, root: Path) -> Iterator[str]:
     package = named(path, root) if path.name == "__init__.py" else named(path, root).rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) not in later) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield f"{base}.{alias.name}", id(node) not in later
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _for_type_checkers(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+def graph(paths: list[Path], root: Path) -> dict[str, set[str]]:
+    """The modules of a tree, and which of them each imports."""
+    modules = {named(path, root) for path in paths}
+    found = {}
+    for path in paths:
+        nearest = {name if name in modules else name.rpartition(".")[0] for name in imported(path, root)}
+        found[named(path, root)] = (nearest & modules) - {named(path, root)}
+    return found
 
 
-def test_there_is_something_to_walk():
-    assert len(CORE) > 10
-    assert len(FOLDERS) > 5
+def room(module: str) -> str:
+    """The room of the core that a module is in; a module at its top is one by itself."""
+    return module.removeprefix("muse_studio").lstrip(".").partition(".")[0]
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: named(path, ROOT))
-def test_the_core_never_imports_a_plugin(path):
-    plugins = {name for name, _ in imported(path, ROOT) if name.split(".")[0] in PLUGINS}
-    assert not plugins, f"{named(path, ROOT)} imports {plugins}; parts come to the core by name"
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_plugin_imports_no_other_plugin(folder):
-    for path in sorted(folder.rglob("*.py")):
-        others = {name for name, _ in imported(path, ROOT / "plugins") if name.split(".")[0] in PLUGINS - {folder.name}}
-        assert not others, f"{path.relative_to(ROOT)} imports {others}; plugins get each other from the recipe"
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_plugin_uses_the_core_as_a_third_party_may(folder):
-    for path in sorted(folder.rglob("*.py")):
-        for name, _ in imported(path, ROOT / "plugins"):
-            core, _, rest = name.partition(".")
-            assert core != "muse_studio" or rest.split(".")[0] not in FOR_PLUGINS_NEVER, (
-                f"{path.relative_to(ROOT)} imports {name}; take what the part needs as a setting"
-            )
-
-
-def test_the_core_has_no_circle_and_a_foundation():
-    modules = {named(path, ROOT) for path in CORE}
-    graph: dict[str, set[str]] = {}
-    for path in CORE:
-        wanted = [name for name, _ in imported(path, ROOT)]
-        nearest = {name if name in modules else name.rpartition(".")[0] for name in wanted}
-        graph[named(path, ROOT)] = (nearest & modules) - {"muse_studio"}
+def circle(imports: dict[str, set[str]]) -> str:
+    """A circle of modules in words, empty where there is none."""
     try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as circle:
-        pytest.fail(f"modules of the core import each other in a circle: {' -> '.join(circle.args[1])}")
-    assert not graph["muse_studio.contracts"], "contracts stands on nothing"
-    assert not graph["muse_studio.errors"], "errors stands on nothing"
-    assert graph["muse_studio.hookspecs"] <= {"muse_studio.contracts"}, "hookspecs stands on contracts alone"
-    for name, below in graph.items():
-        if name != "muse_studio.__main__":
-            assert "muse_studio.cli.commands" not in below, f"{name} imports the command line, which stands on top"
-        if not name.startswith("muse_studio.testing"):
-            assert not any(each.startswith("muse_studio.testing") for each in below), f"{name} imports testing"
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return " -> ".join(error.args[1])
+    return ""
+
+
+def test_the_core_never_imports_a_plugin():
+    wrong = {
+        (named(path, ROOT), name) for path in CORE for name in imported(path, ROOT) if name.split(".")[0] in PLUGINS
+    }
+    assert not wrong, f"parts come to the core by name: {wrong}"
+
+
+def test_no_arrow_goes_up():
+    height = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    imports = graph(CORE, ROOT)
+    assert {room(module) for module in imports} == set(height), "each room has its floor, and each floor is there"
+    wrong = [
+        f"{module} -> {below}"
+        for module, belows in imports.items()
+        for below in belows
+        if room(module) != room(below) and height[room(module)] <= height[room(below)]
+    ]
+    assert not wrong
+
+
+def test_there_is_no_circle():
+    assert not circle(graph(CORE, ROOT))
+    plugins = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))]
+    assert not circle(graph(plugins, ROOT / "plugins"))
+
+
+def test_contracts_and_errors_stand_on_nothing():
+    imports = graph(CORE, ROOT)
+    assert not imports["muse_studio.contracts"] | imports["muse_studio.errors"]
+    assert imports["muse_studio.hookspecs"] <= {"muse_studio.contracts"}
+
+
+def test_a_plugin_imports_no_other_plugin():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for folder in FOLDERS
+        for path in sorted(folder.rglob("*.py"))
+        for name in imported(path, ROOT / "plugins")
+        if name.split(".")[0] in PLUGINS - {folder.name}
+    ]
+    assert len(FOLDERS) > 5
+    assert not wrong, f"plugins get each other from the recipe: {wrong}"
+
+
+def test_a_plugin_uses_the_core_as_a_third_party_may():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for folder in FOLDERS
+        for path in sorted(folder.rglob("*.py"))
+        for name in imported(path, ROOT / "plugins")
+        if any(f"{name}.".startswith(f"muse_studio.{each}.") for each in FOR_PLUGINS_NEVER)
+    ]
+    assert not wrong, f"take what the part needs as a setting: {wrong}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,17 @@ def test_a_recipe_has_no_problem(name):
         assert problems == []
 
 
-@pytest.mark.parametrize(("name", "file"), list(zip(NAMES, FILES, strict=True)))
-def test_a_recipe_opens_with_what_it_gives_and_its_command(name, file):
-    head = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        head.append(line)
-    assert head, "no comment at the top"
-    assert head[0].startswith(f"# recipes/{name}.yaml -- "), (
-        f"its first line is `# recipes/{name}.yaml -- what it gives`"
-    )
-    if not name.startswith("models/"):
-        commands = [line.lstrip("# ") for line in head if line.lstrip("# ").startswith(("muse ", "torchrun "))]
-        assert any(name in command for command in commands), f"its head lacks the command that runs {name}"
+def test_a_recipe_opens_with_what_it_gives_and_its_command():
+    assert [wrong for name, file in zip(NAMES, FILES, strict=True) if (wrong := wrong_head(name, file))] == []
+
+
+def wrong_head(name: str, file: Path) -> str:
+    """What is wrong with the comment that a recipe opens with; nothing where all is well."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    first, *head = [*lines, ""]
+    if not first.startswith(f"# recipes/{name}.yaml -- "):
+        return f"{name}: its first line is `# recipes/{name}.yaml -- what it gives`"
+    commands = [line.lstrip("# ") for line in head if line.lstrip("# ").startswith(("muse ", "torchrun "))]
+    if not name.startswith("models/") and not any(name in command for command in commands):
+        return f"{name}: its head lacks the command that runs it"
+    return ""

@@ -171,15 +171,15 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_recipe_says_the_paper_s_figures(name):
     recipe, figures = TABLES[name]
-    said = table(recipe)
-    assert {key: _narrowed(said[key], figures[key]) for key in figures} == figures
+    message = table(recipe)
+    assert {key: _narrowed(message[key], figures[key]) for key in figures} == figures
 
 
-def _narrowed(said: Any, figures: Any) -> Any:
+def _narrowed(message: Any, figures: Any) -> Any:
     """Of a table, what the paper's has too."""
     if not isinstance(figures, dict):
-        return said
-    return {key: _narrowed(said[key], figures[key]) for key in figures}
+        return message
+    return {key: _narrowed(message[key], figures[key]) for key in figures}
 
 
 def test_the_averaged_run_is_the_trained_one_and_keeps_its_checkpoints():

@@ -73,11 +73,11 @@ def test_what_is_written_is_clean_whatever_the_name(name, tmp_path):
 def test_it_says_what_it_wrote_and_what_comes_next(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["new", "spiral_in", "--kind", "sampler"]) == 0
-    said = capsys.readouterr().out.splitlines()
+    message = capsys.readouterr().out.splitlines()
     files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(said[: said.index("")]) == sorted(files)
+    assert sorted(message[: message.index("")]) == sorted(files)
     assert "spiral_in/spiral_in/sampler.py" in files
-    assert said[-4:] == ["  cd spiral_in", "  pip install -e '.[test]'", "  pytest", "  muse run recipe.yaml"]
+    assert message[-4:] == ["  cd spiral_in", "  pip install -e '.[test]'", "  pytest", "  muse run recipe.yaml"]
     assert "class SpiralIn:" in Path("spiral_in/spiral_in/sampler.py").read_text()
     assert '"spiral-in": "spiral_in.sampler:SpiralIn"' in Path("spiral_in/spiral_in/plugin.py").read_text()
 
@@ -92,11 +92,12 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path, monkeypatch, capsys
         ("", "sampler", "'' is no name for a part"),
         ("class", "sampler", "'class' is a word of Python's own"),
         ("none", "sampler", "'none' is a word of Python's own"),
-        ("halton", "sampler", "plugin muse_sampling offers a sampler 'halton' already; give another name"),
+        ("halton", "sampler", "plugin muse_halton offers a sampler 'halton' already; give another name"),
         ("torch", "sampler", "'torch' is the name of a Python module that is there already"),
         ("muse_vqgan", "sampler", "'muse_vqgan' is the name of a Python module"),
         ("tests", "sampler", "'tests' is the name of a Python module"),
         ("tensor", "sampler", "'tensor' makes a class Tensor, a name that a sampler needs; give another"),
+        ("sizes", "dialect", "'sizes' makes a function sizes, a name that a dialect needs; give another"),
         ("mine", "smapler", "no kind of part is called 'smapler'; did you mean 'sampler'? kinds: tokenizer, "),
         ("there", "editor", "there is there already, and nothing is overwritten; move it, or give another --out"),
     ],
@@ -105,9 +106,9 @@ def test_what_can_t_be_is_refused_with_the_cure(name, kind, message, tmp_path, m
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
     assert main(["new", name, "--kind", kind]) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and said.out == ""
-    assert re.search(message.replace("?", r"\?").replace("(", r"\("), said.err.strip())
+    text = capsys.readouterr()
+    assert text.err.count("\n") == 1 and text.out == ""
+    assert re.search(message.replace("?", r"\?").replace("(", r"\("), text.err.strip())
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 

@@ -53,11 +53,11 @@ def test_they_are_small_enough_to_be_shipped():
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_has_aims_steps_remarks_exercises_and_readings(name):
-    said = text(LESSONS[name])
-    assert said.startswith(f"# {name[0]} · ")
+    message = text(LESSONS[name])
+    assert message.startswith(f"# {name[0]} · ")
     for part in ("**Aims.**", "**You need**", "**What to notice.**", "## Exercises", "## Read on", "section"):
-        assert part in said, f"it lacks {part}"
-    exercises = said.split("## Exercises")[1].split("## Read on")[0]
+        assert part in message, f"it lacks {part}"
+    exercises = message.split("## Exercises")[1].split("## Read on")[0]
     asked = re.findall(r"^\*\*\d\.\*\*", exercises, re.MULTILINE)
     answers = re.findall(
         r"^<details><summary>Answer</summary>\n\n.+?\n</details>$", exercises, re.MULTILINE | re.DOTALL
@@ -96,8 +96,10 @@ def test_a_lesson_keeps_nothing_of_the_place_where_it_ran(name):
     again = nbformat.from_dict(LESSONS[name])
     EXECUTE["settle"](again)
     assert again == LESSONS[name]
-    said = "\n".join(str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs(again))
-    assert not re.search(r"site-packages|/tmp|/home|at 0x[0-9a-f]{6}", said)
+    message = "\n".join(
+        str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs(again)
+    )
+    assert not re.search(r"site-packages|/tmp|/home|at 0x[0-9a-f]{6}", message)
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_it_is_symmetric_zero_of_the_same_and_bounded(seed, count, side):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "said"),
+    ("tensors", "message"),
     [
         ({"lin0.model.1.weight": torch.ones(1, 3, 1, 1)}, r"layers of \[3\] channels, and the network has \[3, 6\]"),
         ({"lin0.model.1.weight": -torch.ones(1, 3, 1, 1)}, "weights below 0"),
@@ -81,9 +81,9 @@ def test_it_is_symmetric_zero_of_the_same_and_bounded(seed, count, side):
         ({"lin1.model.1.weight": torch.ones(1, 3, 1, 1)}, "but lin1.model.1.weight"),
     ],
 )
-def test_other_weights_are_refused(tmp_path, tensors, said):
+def test_other_weights_are_refused(tmp_path, tensors, message):
     save_file(tensors, tmp_path / "lin.safetensors")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         distance(ONE, OTHER, linear=str(tmp_path / "lin.safetensors"))
 
 

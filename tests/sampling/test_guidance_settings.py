@@ -194,7 +194,7 @@ def test_weight_0_draws_as_if_there_were_no_negative_prompt():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"schedule": "power-cosine"}, "schedule is 'power-cosine', which needs a power; give one, such as power: 3"),
         ({"power": 3.0}, "power is 3.0, which schedule 'power-cosine' alone has; leave it out, or null"),
@@ -209,6 +209,6 @@ def test_weight_0_draws_as_if_there_were_no_negative_prompt():
         ({"rescale": 1.5}, "rescale is 1.5; give a share from 0 to 1"),
     ],
 )
-def test_settings_that_can_not_be(given, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_settings_that_can_not_be(given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         CFG(**given)

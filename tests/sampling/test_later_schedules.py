@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
-from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, Square, masked_counts
+from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, Square
 
 from muse_studio.recipe.merging import load
+from muse_studio.sampling.settings import masked_counts
 
 GRID = torch.linspace(0, 1, 101, dtype=torch.float64)
 AUTONAT = load("autonat").plain()["stages"]["base"]["schedule"]["ratios"]
@@ -97,7 +98,7 @@ def test_the_recipes_ratios_leave_what_autonats_own_code_leaves():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Sigmoid(tau=0.0), "tau is 0.0; give more than 0"),
         (lambda: Sigmoid(tau=math.nan), "tau is nan; give more than 0"),
@@ -114,6 +115,6 @@ def test_the_recipes_ratios_leave_what_autonats_own_code_leaves():
         (lambda: Steps([0.5, 0.4, 0.41, 0.0]), "ratios: entry 3 of 4 is 0.41, after 0.4; a masked share never rises"),
     ],
 )
-def test_settings_that_can_not_be(make, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_settings_that_can_not_be(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         make()

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_sampling.schedules import Cosine, Linear, masked_counts
+from muse_sampling.schedules import Cosine, Linear
 from muse_sampling.token_critic import TokenCritic
 
 from muse_studio import testing
 from muse_studio.contracts import MASK
+from muse_studio.sampling.settings import masked_counts
 from muse_studio.testing import FakePredict, FakeTransformer
 
 
@@ -45,8 +46,8 @@ class Suspicious:
         return (text.mask,)
 
     def __call__(self, tokens, conditioning):
-        said = self.code[tokens.flatten(1)]
-        return (said * 2 + said.mean(1, keepdim=True) + self.place).view(*tokens.shape, 1)
+        message = self.code[tokens.flatten(1)]
+        return (message * 2 + message.mean(1, keepdim=True) + self.place).view(*tokens.shape, 1)
 
 
 def ask(logits, **more):

@@ -150,9 +150,9 @@ except UserError as error:
 
 
 def test_a_hub_that_refuses_is_no_traceback(tmp_path):
-    said, _ = in_a_fresh_process("http://127.0.0.1:9", tmp_path)
-    assert "the model 'someone/t5' is neither a folder here nor to be had from the hub: no answer from http" in said
-    assert "Traceback" not in said
+    message, _ = in_a_fresh_process("http://127.0.0.1:9", tmp_path)
+    assert "the model 'someone/t5' is neither a folder here nor to be had from the hub: no answer from http" in message
+    assert "Traceback" not in message
 
 
 def test_a_hub_that_never_answers_is_given_up():

@@ -10,9 +10,9 @@ from torch import nn
 
 from muse_studio.testing import RecordingObserver
 from muse_studio.training import loop
-from muse_studio.training.distributed import ALONE
+from muse_studio.training.distributed import SINGLE
 from muse_studio.training.fit import Fit
-from muse_studio.training.parallel import descend
+from muse_studio.training.parallel import optimizer_step
 
 
 class Broken(torch.utils.data.Dataset):
@@ -31,7 +31,7 @@ class Broken(torch.utils.data.Dataset):
 
 
 class Linear:
-    team = ALONE
+    world = SINGLE
 
     def __init__(self):
         self.model = nn.Linear(1, 1)
@@ -39,7 +39,7 @@ class Linear:
         self.optimizers = {"net": torch.optim.SGD(self.model.parameters(), 0.1)}
 
     def step(self, batch, step):
-        loss, norm = descend(
+        loss, norm = optimizer_step(
             self.optimizers["net"], [batch], lambda rows: self.model(rows).square().mean(), self.model, 1
         )
         return {"loss": loss, "norm": norm}

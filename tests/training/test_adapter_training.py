@@ -82,8 +82,8 @@ def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, 
     assert (logits(merged) - logits(MuseTransformer(**SIZES, weights=str(base)))).abs().max() > 1e-3
     torch.testing.assert_close(logits(merged), logits(trained), atol=1e-5, rtol=0)
     shapes, metadata = weights.header(history.weights)
-    said = json.loads(metadata["muse_settings"])
-    assert said["use"] == "train" and said["adapter"] == {
+    message = json.loads(metadata["muse_settings"])
+    assert message["use"] == "train" and message["adapter"] == {
         "rank": 4, "alpha": 6, "targets": ["blocks.*"], "dropout": 0.1, "base": lora.fingerprint(merged_base(base))
     }  # fmt: skip
     wanted = {f"blocks.{block}.{name}.lora_{each}.weight" for block in (0, 1) for name in PER_BLOCK for each in "AB"}
@@ -174,7 +174,7 @@ def test_dropout_is_of_the_adapter_s_way_alone():
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"rank": 0}, "rank is 0; give 1 or more"),
         ({"alpha": 0.0}, r"alpha is 0\.0; give a number above 0"),
@@ -183,13 +183,13 @@ def test_dropout_is_of_the_adapter_s_way_alone():
         ({"dropout": 1.0}, r"dropout is 1\.0; it lies in 0\.\.1 without 1"),
     ],
 )
-def test_settings_that_can_not_be(more, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(more, message):
+    with pytest.raises(ValueError, match=message):
         LoRA(**more)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (
             {"targets": ["blocks.*", "layers.*"]},
@@ -198,7 +198,7 @@ def test_settings_that_can_not_be(more, said):
         ({"rank": 17}, r"adapter\.rank is 17, and blocks\.0\.self_attention\.project has rank 16 at most; give less"),
     ],
 )
-def test_what_does_not_fit_the_model_is_told_before(tmp_path, base, more, said):
-    with pytest.raises(UserError, match=said):
+def test_what_does_not_fit_the_model_is_told_before(tmp_path, base, more, message):
+    with pytest.raises(UserError, match=message):
         task(tmp_path / "run", base, LoRA(**more))(testing.RecordingObserver())
     assert not (tmp_path / "run" / "checkpoints").exists()

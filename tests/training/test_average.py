@@ -184,7 +184,7 @@ def test_the_recipe_averages_what_a_training_run_left(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"decay": 1.0}, r"decay is 1\.0; it lies in 0\.\.1 without 1, and 0 takes the newest alone"),
         ({"decay": -0.1}, r"decay is -0\.1; it lies in 0\.\.1"),
@@ -196,8 +196,8 @@ def test_the_recipe_averages_what_a_training_run_left(tmp_path):
         ({"out": "average"}, r"out is 'average'; name a file that ends in \.safetensors"),
     ],
 )
-def test_settings_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Average(**{"checkpoints": "run", "out": "average.safetensors"} | wrong)
 
 
@@ -223,8 +223,8 @@ def test_a_module_that_must_be_named_or_is_not_there(tmp_path):
     one, two = (tmp_path / "checkpoints" / f"step-000000{step}" for step in (1, 2))
     holds = "holds discriminator, net, other; say by module which one to average"
     assert refused(tmp_path, run) == f"{two} {holds}"
-    said = "holds no nets, but discriminator, net, other; set module to another one, or move that checkpoint away"
-    assert f"{one} {said}" in refused(tmp_path, run, module="nets")
+    message = "holds no nets, but discriminator, net, other; set module to another one, or move that checkpoint away"
+    assert f"{one} {message}" in refused(tmp_path, run, module="nets")
     (one / "net.safetensors").unlink()
     assert f"{one} holds no net, but discriminator, other; " in refused(tmp_path, run, module="net")
     for file in two.iterdir():
@@ -258,8 +258,8 @@ def test_numbers_that_are_not_finite(tmp_path):
     cure = "move that checkpoint away, or list the others as checkpoints"
     assert refused(tmp_path, files) == f"w in {files[1]} has numbers that are not finite; {cure}"
     large = written(tmp_path, [1e6, 1e6])
-    said = "w has numbers too large for float16; set dtype to bfloat16 or float32"
-    assert refused(tmp_path, large, dtype="float16") == said
+    message = "w has numbers too large for float16; set dtype to bfloat16 or float32"
+    assert refused(tmp_path, large, dtype="float16") == message
 
 
 def test_a_checkpoint_is_not_written_over(tmp_path):
@@ -271,5 +271,7 @@ def test_a_checkpoint_is_not_written_over(tmp_path):
 
 def test_a_folder_that_can_not_be_written(tmp_path):
     files = written(tmp_path, [1, 2])
-    said = refused(tmp_path, files, out=str(tmp_path / "0.safetensors" / "average.safetensors"))
-    assert said.startswith(f"{tmp_path / '0.safetensors'} can't be written") and said.endswith("another folder as out")
+    message = refused(tmp_path, files, out=str(tmp_path / "0.safetensors" / "average.safetensors"))
+    assert message.startswith(f"{tmp_path / '0.safetensors'} can't be written") and message.endswith(
+        "another folder as out"
+    )

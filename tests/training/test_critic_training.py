@@ -193,14 +193,14 @@ def test_sheets_show_what_is_drawn_with_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"adapter": LoRA()}, "adapter and smoothing are for training the transformer; leave them out, or critic"),
         ({"smoothing": 0.1}, "adapter and smoothing are for training the transformer"),
     ],
 )
-def test_settings_that_can_not_be(tmp_path, more, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
         task(tmp_path, **more)
 
 

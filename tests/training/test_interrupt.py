@@ -31,13 +31,13 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, monkeypa
         if line.startswith("tokenizer 3/"):
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the process that reads records too
             break
-    rest, said = process.communicate(timeout=300)
-    assert process.returncode == 130, "".join(told) + said
+    rest, message = process.communicate(timeout=300)
+    assert process.returncode == 130, "".join(told) + message
     assert rest == ""
     kept = checkpoint.newest(recipe / "run" / "checkpoints")
     step = int(kept.name.removeprefix("step-"))
     assert step >= 3
-    assert said.endswith(f"tokenizer: stopped at step {step}; the same command goes on from there\ninterrupted\n")
+    assert message.endswith(f"tokenizer: stopped at step {step}; the same command goes on from there\ninterrupted\n")
     assert not (recipe / "run" / "tokenizer.safetensors").exists()
 
     assert main(["run", "train.yaml", "fit.workers=1", f"fit.steps={step + 2}"]) == 0

@@ -36,20 +36,20 @@ def start(processes, *command, folder):
 
 def wait_for_steps(process, count):
     """Reads what a run tells until it told of so many steps; returns what else it said."""
-    said = []
+    message = []
     for line in process.stderr:
-        said.append(line)
+        message.append(line)
         count -= "  loss " in line
         if count == 0:
             break
-    return "".join(said)
+    return "".join(message)
 
 
 def test_a_mistake_is_told_once_by_all_processes(recipe):
     run = start(2, "-m", "muse_studio", "run", "train.yaml", "fit.batch=3", folder=recipe)
-    said = run.communicate(timeout=300)[1]
+    message = run.communicate(timeout=300)[1]
     assert run.returncode != 0
-    told = [line for line in said.splitlines() if line.startswith("error")]
+    told = [line for line in message.splitlines() if line.startswith("error")]
     assert told == ["error: fit.batch is 3, which 2 processes with fit.accumulate 1 don't divide; give a multiple of 2"]
 
 
@@ -57,11 +57,11 @@ def test_a_machine_that_is_taken_away(recipe):
     run = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
     before = wait_for_steps(run, 3)
     os.kill(run.pid, signal.SIGTERM)  # as a cluster does, to the one process that it knows
-    said = before + run.communicate(timeout=300)[1]
+    message = before + run.communicate(timeout=300)[1]
     kept = checkpoint.newest(recipe / "run" / "checkpoints")
-    assert kept is not None, said
+    assert kept is not None, message
     step = int(kept.name.removeprefix("step-"))
-    assert said.count(f"tokenizer: stopped at step {step}; the same command goes on from there") == 1
+    assert message.count(f"tokenizer: stopped at step {step}; the same command goes on from there") == 1
     alone = start(1, "-m", "muse_studio", "run", "train.yaml", f"fit.steps={step + 2}", folder=recipe)
     assert f"tokenizer {step + 1}/{step + 2}" in alone.communicate(timeout=300)[1]
     assert alone.returncode == 0
@@ -99,17 +99,17 @@ def test_killed_twenty_times(tmp_path, processes):
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "message"),
     [
         ("die", r"RuntimeError: DataLoader worker \(pid\S* \d+\) .*(killed by signal|exited unexpectedly)"),
         ("hang", "RuntimeError: DataLoader timed out after 3 seconds"),
         ("fail", "LookupError: the tape is torn"),
     ],
 )
-def test_a_worker_that_is_no_help_ends_the_run(tmp_path, act, said):
+def test_a_worker_that_is_no_help_ends_the_run(tmp_path, act, message):
     run = start(1, str(SCRIPT.with_name("broken_worker.py")), act, str(tmp_path), folder=tmp_path)
     told = run.communicate(timeout=60)[1]
     assert run.returncode == 1
-    assert re.search(said, told.strip().splitlines()[-1]), told
+    assert re.search(message, told.strip().splitlines()[-1]), told
     # What led to the end may be chained to it, but the run itself is told of once.
     assert told.count("in <module>") == 1, told

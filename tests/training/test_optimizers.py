@@ -282,7 +282,7 @@ def test_muon_needs_hidden_matrices():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: AdamW(rate=0), r"rate 0 must be above 0, weight_decay 0\.045 0 or more"),
         (lambda: AdamW(weight_decay=-1), "weight_decay -1 0 or more"),
@@ -296,6 +296,6 @@ def test_muon_needs_hidden_matrices():
         (lambda: Adafactor(clip=0), "clip is 0; give a root mean square above 0"),
     ],
 )
-def test_settings_that_can_not_be(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

@@ -181,15 +181,15 @@ def test_a_stage_behind_another_refines_the_first_records_tokens(tmp_path, promp
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"every": 0}, "every is 0; give a number of steps, 1 or more"),
         ({"seed": -1}, "seed is -1; give one from 0 to"),
         ({"prompts": ["\ud800"]}, "is not valid Unicode"),
     ],
 )
-def test_settings_that_can_not_be(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(settings, message):
+    with pytest.raises(ValueError, match=message):
         Samples(**settings)
 
 

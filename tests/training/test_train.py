@@ -153,7 +153,7 @@ def test_a_stage_is_chosen_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"dataset": Colours(16)}, "the data set's pictures have 16x16 pixels, the stage 'base' has 8x8; set both to"),
         ({"dataset": Colours(count=0)}, "no record to train on"),
@@ -161,8 +161,8 @@ def test_a_stage_is_chosen_by_name(tmp_path):
         ({"fit": {"device": "abacus"}}, "device 'abacus' is not there"),
     ],
 )
-def test_what_can_not_be_trained_is_told_before(tmp_path, more, said):
-    with pytest.raises(UserError, match=said):
+def test_what_can_not_be_trained_is_told_before(tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
         task(tmp_path, **more)(testing.RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 
@@ -174,7 +174,7 @@ def test_the_run_of_another_model_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"text_dropout": 1.5}, r"text_dropout is 1\.5; it is a share, from 0 to 1"),
         ({"corruption": -0.1}, r"corruption is -0\.1; it is a share, from 0 to 1"),
@@ -188,8 +188,8 @@ def test_the_run_of_another_model_is_told(tmp_path):
         ),
     ],
 )
-def test_settings_that_can_not_be(tmp_path, more, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
         task(tmp_path, **more)
 
 

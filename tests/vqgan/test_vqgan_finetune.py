@@ -288,12 +288,12 @@ def test_decoder_and_discriminator_keep_to_their_own_weights(sources, crops, reg
     ],
 )
 def test_a_source_of_other_sizes(sources, crops, sizes, differs):
-    said = (
+    message = (
         rf"^source: {sources()} makes other tokens than tokenizer: .*{differs}.*\. It was written for "
         r'{"use": "train-tokenizer", .*; give tokenizer the settings that the source was written for, '
         r"all but decoder_channels and decoder_blocks$"
     )
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         task("unused", sources(), crops, vqgan(**sizes))
 
 
@@ -323,7 +323,7 @@ def test_a_tokenizer_that_is_no_vqgan(sources, crops):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"dataset": Crops(18)}, r"18x18 pixels don't divide into tokens of 4x4; .*change its size"),
         ({"dataset": Crops(count=0)}, "no record to train on"),
@@ -331,8 +331,8 @@ def test_a_tokenizer_that_is_no_vqgan(sources, crops):
         ({"fit": {"device": "abacus"}}, "device 'abacus' is not there"),
     ],
 )
-def test_what_can_not_be_trained_on_is_told_before(tmp_path, sources, crops, more, said):
-    with pytest.raises(UserError, match=said):
+def test_what_can_not_be_trained_on_is_told_before(tmp_path, sources, crops, more, message):
+    with pytest.raises(UserError, match=message):
         task(tmp_path, sources(), **{"dataset": crops} | more)(RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 
@@ -389,7 +389,7 @@ def test_a_check_places_the_problem_at_the_source(table):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "said"),
+    ("theirs", "ours", "message"),
     [
         ({}, ["tokenizer.cosine=false"], "cosine True, tokenizer has cosine False"),
         (
@@ -404,22 +404,24 @@ def test_a_check_places_the_problem_at_the_source(table):
         ),
     ],
 )
-def test_settings_that_no_shape_tells_of(table, tmp_path, sources, theirs, ours, said):
+def test_settings_that_no_shape_tells_of(table, tmp_path, sources, theirs, ours, message):
     overrides = [*ours, f"source={sources(**theirs)}"]
     assert muse_studio.check(table, overrides) == []
-    with pytest.raises(UserError, match=rf"^source: .* was written for {said}, which makes other tokens .*; set token"):
+    with pytest.raises(
+        UserError, match=rf"^source: .* was written for {message}, which makes other tokens .*; set token"
+    ):
         muse_studio.run(table, overrides)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("name", ["finetune-emoji-decoder", "finetune-emoji-decoder-gpu"])
 def test_the_emoji_recipe_writes_less_than_20_mb_and_a_larger_decoder(name):
-    said = merging.load(name).plain()
-    settings = {key: value for key, value in said["tokenizer"].items() if key != "use"}
-    assert settings["weights"] is None and said["fit"]["dtype"] == "float16"
+    message = merging.load(name).plain()
+    settings = {key: value for key, value in message["tokenizer"].items() if key != "use"}
+    assert settings["weights"] is None and message["fit"]["dtype"] == "float16"
     with torch.device("meta"):
         model = VQGAN(**settings)
-    assert weights.difference(model, said["source"], FROZEN) == ""
+    assert weights.difference(model, message["source"], FROZEN) == ""
     sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
     assert sum(sizes.values()) * 2 < 20e6
     with torch.device("meta"):
@@ -430,15 +432,15 @@ def test_the_emoji_recipe_writes_less_than_20_mb_and_a_larger_decoder(name):
 
 @pytest.mark.slow
 def test_not_one_token_of_the_embedded_tokenizer_changes(tmp_path):
-    said = merging.load("models/emoji-tokenizer").plain()
-    said.pop("use")
-    source, data = VQGAN(**said), Crops(64)
+    message = merging.load("models/emoji-tokenizer").plain()
+    message.pop("use")
+    source, data = VQGAN(**message), Crops(64)
     images = data.images.float() / 255
-    model = VQGAN(**said | {"decoder_channels": 32, "weights": None})
+    model = VQGAN(**message | {"decoder_channels": 32, "weights": None})
     fit = {"steps": 2, "precision": "bfloat16", "dtype": "float16"}
-    history = task(tmp_path, said["weights"], data, model, fit=fit)(RecordingObserver())
-    again = VQGAN(**said | {"decoder_channels": 32, "weights": str(history.weights)})
+    history = task(tmp_path, message["weights"], data, model, fit=fit)(RecordingObserver())
+    again = VQGAN(**message | {"decoder_channels": 32, "weights": str(history.weights)})
     tokens = source.encode(images)
     assert len(tokens.unique()) > 100
     assert torch.equal(again.encode(images), tokens)
-    assert same_tensors(frozen(load_file(history.weights)), frozen(load_file(weights.local(said["weights"]))))
+    assert same_tensors(frozen(load_file(history.weights)), frozen(load_file(weights.local(message["weights"]))))

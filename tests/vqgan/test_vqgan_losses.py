@@ -170,7 +170,7 @@ def test_a_discriminator_judges_patches(levels, side):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Reconstruction(0, 0, 0), "0 or more, and not all 0"),
         (lambda: Reconstruction(-1), "0 or more, and not all 0"),
@@ -181,6 +181,6 @@ def test_a_discriminator_judges_patches(levels, side):
         (lambda: Adversarial(levels=0), "channels and levels 1 or more"),
     ],
 )
-def test_settings_that_can_not_be(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

@@ -30,19 +30,19 @@ def test_every_stride_and_quantizer_there_and_back(more, stride, quantizer):
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "message"),
     [
         ((30, 16), "30x16 pixels don't divide into tokens of 16x16; the nearest that do: 32x16"),
         ((3, 100), "3x100 pixels don't divide into tokens of 16x16; the nearest that do: 16x96"),
         ((0, 16), "0x16 pixels don't divide into tokens of 16x16; the nearest that do: 16x16"),
     ],
 )
-def test_sizes_that_do_not_divide(size, said):
+def test_sizes_that_do_not_divide(size, message):
     model = VQGAN(**SMALL | {"multipliers": [1, 1], "patch": 8})
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         model.grid_shape(*size)
     if min(size):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             model.encode(torch.rand(1, 3, *size))
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_code_is_not_drawn(wrong):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"codebook_size": 0}, "must be 1 or more"),
         ({"multipliers": [1, 0]}, "must be 1 or more"),
@@ -70,8 +70,8 @@ def test_what_is_no_code_is_not_drawn(wrong):
         ({"quantizer": "lfq", "codebook_size": 1}, "codebook_size is 1; lfq takes a power of two, such as 2"),
     ],
 )
-def test_settings_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         VQGAN(**SMALL | wrong)
 
 

@@ -154,7 +154,7 @@ def test_the_generator_s_loss_is_weighed_sum():
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (
             {"dataset": Pictures(18)},
@@ -169,8 +169,8 @@ def test_the_generator_s_loss_is_weighed_sum():
         ({"fit": {"device": "abacus"}}, "device 'abacus' is not there"),
     ],
 )
-def test_what_can_not_be_trained_is_told_before(tmp_path, more, said):
-    with pytest.raises(UserError, match=said):
+def test_what_can_not_be_trained_is_told_before(tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
         task(tmp_path, **more)(RecordingObserver())
     assert not (tmp_path / "checkpoints").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from muse_studio.contracts import MASK, Conditioning, TextEmbedding
-from muse_studio.runtime import weights as files
+from muse_studio.runtime.weights import load
 from torch import Tensor, nn
 
 from muse_pixel_art.palette import COLOURS, LEVELS, split
@@ -49,7 +49,7 @@ class ColourHeads(nn.Module):
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * LEVELS))
         if weights is not None:
-            files.load(self, weights)
+            load(self, weights)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The prompt's vector float[B, width], once a picture; ValueError where low-resolution tokens are given."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.sampling.cascade import Watch, tell
-from muse_studio.sampling.session import Retouch
-from muse_studio.sampling.windows import Plane
+from muse_studio.sampling.session import EditSession
+from muse_studio.sampling.windows import Layout
 from muse_tasks.edit.task import Edit
 from muse_tasks.generate.batching import batched, encode
 
@@ -43,7 +43,7 @@ class Reworking:
 
     @contextmanager
     def bar(self, batches: int, label: str) -> Iterator[Watch]:
-        """A progress bar over so many batches, and what `rework` is to tell each step to: the bar and the observers."""
+        """A progress bar over so many batches, and what `edit_batch` reports each step to: bar and observers."""
         first, *later = (stage.sampler.steps for stage in self.task.stages.values())
         steps = first * getattr(self.task.editor, "iterations", 1) + sum(later)
         with ProgressBar(batches * steps) as bar:
@@ -69,14 +69,14 @@ class Reworking:
         Pictures are of the last stage's size, so that each is one window. One generator serves all B, in order.
         """
         task = self.task
-        plane = Plane.of(task.stages, (pictures.shape[2], pictures.shape[3]))
+        layout = Layout.of(task.stages, (pictures.shape[2], pictures.shape[3]))
         each = [
-            Retouch(task.stages, plane, picture, region, self.device, dilate=task.dilate, redraw=task.redraw)
+            EditSession(task.stages, layout, picture, region, self.device, dilate=task.dilate, redraw=task.redraw)
             for picture, region in zip(pictures, regions, strict=True)
         ]
         text = encode(task.text_encoder, prompts, self.device)
         negative = None if negatives is None else encode(task.text_encoder, negatives, self.device)
-        whole = Retouch.joined(each)
+        whole = EditSession.joined(each)
         *_, first = whole.edit(task.editor, text, generator, negative=negative, watch=watch)
         finished = whole.finish(first, text, generator, negative=negative, watch=watch)
         rows = [{name: tokens[row : row + 1] for name, tokens in finished.items()} for row in range(len(each))]

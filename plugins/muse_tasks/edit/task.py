@@ -21,13 +21,13 @@ from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
 from muse_studio.registry.filtering import ask_picture, ask_prompts
 from muse_studio.registry.progress import ProgressBar
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.cascade import make_ready, tell
 from muse_studio.sampling.region import read_region
-from muse_studio.sampling.session import Retouch
+from muse_studio.sampling.session import EditSession
 from muse_studio.sampling.stage import Stage, check_fit
-from muse_studio.sampling.windows import Plane
+from muse_studio.sampling.windows import Layout
 from muse_tasks.generate.batching import encode
 from muse_tasks.generate.drawn import Pictures
 from muse_tasks.generate.files import beside, save_new
@@ -130,12 +130,12 @@ class Edit:
         picture = open_picture(self.picture)
         pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
         region = self._region(picture)
-        plane = Plane.of(self.stages, self._size(picture), (picture.height, picture.width))
-        out, device = open_out(self.out), pick(self.device)
+        layout = Layout.of(self.stages, self._size(picture), (picture.height, picture.width))
+        out, device = open_out(self.out), choose_device(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        retouch = Retouch(
+        session = EditSession(
             self.stages,
-            plane,
+            layout,
             *self._extend(pixels, region),
             device,
             dilate=self.dilate,
@@ -147,7 +147,7 @@ class Edit:
         result = Pictures([], [], [], [], before=picture)
         iterations = getattr(self.editor, "iterations", 0)
         path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
-        with ProgressBar(retouch.count(self.editor) * self.count) as bar:
+        with ProgressBar(session.count(self.editor) * self.count) as bar:
 
             def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
                 tell(hook, stage, step, steps, tokens)
@@ -157,14 +157,14 @@ class Edit:
                 generator = torch.Generator().manual_seed(seed)
                 between: list[tuple[int, Image.Image]] = []
                 for step, tokens in enumerate(
-                    retouch.edit(self.editor, text, generator, negative=negative, watch=watch), 1
+                    session.edit(self.editor, text, generator, negative=negative, watch=watch), 1
                 ):
                     if self.every and step % self.every == 0 and step < iterations:
                         aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
-                        told = retouch.finish(tokens, text, aside, negative=negative, watch=lambda *told: None)
-                        between.append((step, _image(retouch.paste(told))))
-                finished = retouch.finish(tokens, text, generator, negative=negative, watch=watch)
-                image = _image(retouch.paste(finished))
+                        finished = session.finish(tokens, text, aside, negative=negative, watch=lambda *step: None)
+                        between.append((step, _image(session.paste(finished))))
+                finished = session.finish(tokens, text, generator, negative=negative, watch=watch)
+                image = _image(session.paste(finished))
                 for shown in (image, *(each for _, each in between)):
                     ask_picture(hook, shown, self.prompt, seed)
                 self._write(image, between, path, seed, result)

@@ -11,7 +11,7 @@ from muse_studio.contracts import Dataset, Task
 from muse_studio.errors import UserError
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import contact_sheet
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.sampling.cascade import make_ready
 from muse_tasks.edit.batch import Reworking
@@ -75,7 +75,7 @@ class EvaluateEdits:
         Raises UserError where `out` can't be written, the device is missing, or the data set has no edits, before any
         picture is read.
         """
-        out, device = open_folder(path_of(self.out), "out"), pick(self.device)
+        out, device = open_folder(path_of(self.out), "out"), choose_device(self.device)
         if self.mask_free is not None and not isinstance(self.dataset, Editable):
             raise UserError(
                 "dataset: it has no edits with known results; give one that has, such as dataset.use=emoji, "

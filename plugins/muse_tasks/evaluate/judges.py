@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muse_studio.contracts import Metric
 from muse_studio.errors import UserError
-from muse_studio.runtime.device import place
+from muse_studio.runtime.device import move_to_device
 from muse_studio.stage import Stage
 from muse_tasks.evaluate.records import Record
 
@@ -29,9 +29,9 @@ class Judges:
 
     def __init__(self, drawn: dict[str, Metric], reconstructed: dict[str, Metric], device: torch.device) -> None:
         self.metrics = {which: each for which, each in ((DRAWN, drawn), (RECONSTRUCTED, reconstructed)) if each}
-        place(self.metrics, device)
+        move_to_device(self.metrics, device)
         self.found: dict[str, Any] = {which: defaultdict(dict) for which in self.metrics}
-        self.meanings = {number: said for _, _, metric in self._all() for number, said in metric.meanings.items()}
+        self.meanings = {number: message for _, _, metric in self._all() for number, message in metric.meanings.items()}
         self.split = ""
 
     def check(self, counts: Mapping[str, int]) -> None:

@@ -71,7 +71,7 @@ class Evaluation:
         return json.dumps({**self.metrics, "definitions": self._definitions()}, indent=2, ensure_ascii=False) + "\n"
 
     def _definitions(self) -> dict[str, str]:
-        added = {which: said for which, said in MEASURED.items() if which in self.metrics}
+        added = {which: message for which, message in MEASURED.items() if which in self.metrics}
         return DEFINITIONS | added | self.meanings
 
     def scores(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
 from muse_studio.registry.progress import ProgressBar
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
 from muse_studio.sampling.stage import Stage, check_fit
@@ -96,7 +96,7 @@ class Evaluate:
         a metric lacks its network or needs more pictures, before any is drawn.
         """
         out = open_folder(path_of(self.out), "out")
-        device, last = pick(self.device), list(self.stages.values())[-1]
+        device, last = choose_device(self.device), list(self.stages.values())[-1]
         make_ready(self.stages, self.text_encoder, device)
         if self.collection is None:
             self.collection = read(self.dataset)

@@ -26,10 +26,10 @@ class Measured(Protocol):
         """Its numbers and their definitions."""
 
 
-def write(result: Measured, out: Path, said: Provenance) -> list[Path]:
+def write(result: Measured, out: Path, provenance: Provenance) -> list[Path]:
     """Write metrics.json and sheet.png into a folder, each whole or not at all, and return both."""
     metrics, sheet = out / "metrics.json", out / "sheet.png"
-    write_png(result.sheet, sheet, said)
+    write_png(result.sheet, sheet, provenance)
     with replacing(metrics) as aside:
         aside.write_text(result.to_json(), encoding="utf-8")
     return [metrics, sheet]

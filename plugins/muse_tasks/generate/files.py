@@ -13,16 +13,18 @@ from muse_studio.images.provenance import Provenance
 from muse_studio.runtime.files import unwritable
 
 
-def save_new(image: Image.Image, path: Path, said: Provenance, *, endings: Sequence[str] = ()) -> Path:
+def save_new(image: Image.Image, path: Path, provenance: Provenance, *, endings: Sequence[str] = ()) -> Path:
     """Write a PNG to `path`, or to `path` numbered from 2 where that exists: apple.png, apple-2.png.
 
     endings: of the files that are to stand `beside` it; a number at which one of them exists is passed over.
     Returns the path that it took. Raises UserError where the disk refuses.
     """
-    return _save_new(path, endings, lambda aside: image.save(aside, "PNG", pnginfo=said.png()))
+    return _save_new(path, endings, lambda aside: image.save(aside, "PNG", pnginfo=provenance.png()))
 
 
-def save_animation(images: Sequence[Image.Image], milliseconds: Sequence[int], path: Path, said: Provenance) -> Path:
+def save_animation(
+    images: Sequence[Image.Image], milliseconds: Sequence[int], path: Path, provenance: Provenance
+) -> Path:
     """Write pictures of one size, each to be seen for so long, to a WebP that loops for ever and loses no pixel.
 
     Numbered, returned and refused as in `save_new`.
@@ -42,7 +44,7 @@ def save_animation(images: Sequence[Image.Image], milliseconds: Sequence[int], p
             # 747 KiB, pillow's default of 80 and 4 takes 5 s for 652 KiB.
             quality=0,
             method=0,
-            **said.webp(),
+            **provenance.webp(),
         ),
     )
 

@@ -69,10 +69,10 @@ class Film:
             before = shown
 
 
-def animate(frames: Sequence[Frame], path: Path, said: Provenance) -> Path:
+def animate(frames: Sequence[Frame], path: Path, provenance: Provenance) -> Path:
     """Write the frames as an animation that rests on the last one; see `save_animation`."""
     milliseconds = [STEP] * (len(frames) - 1) + [REST]
-    return save_animation([frame.image for frame in frames], milliseconds, path, said)
+    return save_animation([frame.image for frame in frames], milliseconds, path, provenance)
 
 
 def strip(frames: Sequence[Frame], prompt: str) -> Image.Image:

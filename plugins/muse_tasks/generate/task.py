@@ -15,7 +15,7 @@ from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.registry.filtering import ask_picture, ask_prompts
 from muse_studio.registry.progress import ProgressBar
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.generate.batching import check_batch, encode, fitting, generator, in_batches, together
@@ -81,7 +81,7 @@ class Generate:
         """
         ask_prompts(hook, self.prompts)
         out = open_out(self.out)
-        device = pick(self.device)
+        device = choose_device(self.device)
         make_ready(self.stages, self.text_encoder, device)
         negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
         result = Pictures([], [], [], [])
@@ -121,29 +121,29 @@ class Generate:
                     ask_picture(hook, image, prompt, seed)
                     path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
-                    said = self._provenance(prompt, seed, 1)
-                    path = save_new(image, path, said, endings=endings)
+                    provenance = self._provenance(prompt, seed, 1)
+                    path = save_new(image, path, provenance, endings=endings)
                     if endings:
                         frames = []
                         for frame in film.frames(image):
                             frames.append(frame)
                             bar.advance(label("its steps"))
-                        self._show(frames, path, prompt, said, result)
+                        self._show(frames, path, prompt, provenance, result)
                     result.paths.append(path)
                     result.images.append(image)
                     result.prompts.append(prompt)
                     result.seeds.append(seed)
         if total > 1:
-            said = self._provenance(self.prompts, self.seed, self.count)
-            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", said)
+            provenance = self._provenance(self.prompts, self.seed, self.count)
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", provenance)
         return result
 
-    def _show(self, frames: list[Frame], path: Path, prompt: str, said: Provenance, result: Pictures) -> None:
+    def _show(self, frames: list[Frame], path: Path, prompt: str, provenance: Provenance, result: Pictures) -> None:
         """Write what is asked for beside the picture at `path`."""
         if self.animate:
-            result.animations.append(animate(frames, beside(path, ANIMATION), said))
+            result.animations.append(animate(frames, beside(path, ANIMATION), provenance))
         if self.previews:
-            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), said))
+            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), provenance))
 
     def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
         """Of just these pictures; where they were written, and how they were computed, is not in it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from muse_studio.recipe import running
 from muse_studio.recipe.tree import to_yaml
-from muse_studio.runtime.device import pick
+from muse_studio.runtime.device import choose_device
 from muse_tasks.evaluate.task import Evaluate
 from muse_tasks.generate.timing import machine
 
@@ -53,8 +53,8 @@ class Kept:
     def find(self, recipe: dict[str, Any]) -> Outcome | None:
         """What a run of this recipe found, where it is finished."""
         try:
-            said = json.loads((self.folder / identity(recipe) / RESULT).read_text(encoding="utf-8"))
-            return Outcome(**said | {"pictures": [tuple(each) for each in said["pictures"]]})
+            kept = json.loads((self.folder / identity(recipe) / RESULT).read_text(encoding="utf-8"))
+            return Outcome(**kept | {"pictures": [tuple(each) for each in kept["pictures"]]})
         except (OSError, ValueError, KeyError, TypeError):  # not there, or not written by this version
             return None
 
@@ -79,7 +79,7 @@ class Kept:
             folder=name,
             seconds=median(drawn) if drawn else whole,
             at_once=getattr(task, "batch", 1) if drawn else 0,
-            machine=machine(pick(getattr(task, "device", "auto"))),
+            machine=machine(choose_device(getattr(task, "device", "auto"))),
             scores=result.scores() if hasattr(result, "scores") else {},
             pictures=[
                 (path.name, prompt, seed)

@@ -38,8 +38,8 @@ def draw_plot(table: Table, path: Path) -> None:
             colour = COLOURS[number % len(COLOURS)]
             panel.plot(*zip(*points, strict=True), label=first, color=colour, marker=MARKERS[number % len(MARKERS)])
             for (_, row), point in zip(found, points, strict=True):
-                said = ", ".join(list(row.labels.values())[1:])
-                note = panel.annotate(said, point, (4, 4), textcoords="offset points", fontsize=8, color=colour)
+                message = ", ".join(list(row.labels.values())[1:])
+                note = panel.annotate(message, point, (4, 4), textcoords="offset points", fontsize=8, color=colour)
                 note.set_in_layout(False)  # or the panels would shrink until the longest one fits
         panel.set_ylabel(score)
         panel.set_xlabel(table.seconds)

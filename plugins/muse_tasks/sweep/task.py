@@ -126,7 +126,7 @@ class Sweep:
             seen = kept.find(drawing)
             drawn = seen or kept.run(drawing)
         row.outcome = outcome
-        row.pictures = [(kept.folder / drawn.folder / file, said, seed) for file, said, seed in drawn.pictures]
+        row.pictures = [(kept.folder / drawn.folder / file, message, seed) for file, message, seed in drawn.pictures]
         return found is None or seen is None
 
     def _write(self, table: Table, out: Path) -> list[Path]:
@@ -175,10 +175,10 @@ def blocks(table: Table, most: int) -> list[Block]:
 
 def _title(same: list[tuple[Path, str, int]], number: int) -> str:
     """What all these pictures were drawn of; only their number where that differs."""
-    said = {(prompt, seed) for _, prompt, seed in same}
-    if len(said) > 1:
+    asked = {(prompt, seed) for _, prompt, seed in same}
+    if len(asked) > 1:
         return f"picture {number + 1}"
-    ((prompt, seed),) = said
+    ((prompt, seed),) = asked
     return f"{prompt or '(no prompt)'}, seed {seed}"
 
 

@@ -27,8 +27,8 @@ def of_part(part: Any) -> str:
     weights are large and load late), or by `encodes_by`, what the names of those weights begin with that make tokens,
     so that a tokenizer stays the same one when its decoder is trained further.
     """
-    if isinstance(told := getattr(part, "identity", None), str):
-        return fingerprint(told)
+    if isinstance(reported := getattr(part, "identity", None), str):
+        return fingerprint(reported)
     digest = hashlib.sha256(type(part).__qualname__.encode())
     modules = dict(part.named_modules()) if isinstance(part, nn.Module) else {"": part}
     only = tuple(getattr(part, "encodes_by", ("",)))

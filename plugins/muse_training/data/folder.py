@@ -61,9 +61,9 @@ class Folder(Pictures):
         beside = file.with_suffix(".txt")
         if not beside.is_file():
             return self._captions.get(file, file.stem.replace("_", " ").replace("-", " "))
-        if not (said := _text(beside).strip()):
+        if not (message := _text(beside).strip()):
             raise ValueError(f"{beside.name} is empty; write the caption, or delete it to have the picture's name")
-        return said
+        return message
 
     @cached_property
     def _captions(self) -> dict[Path, str]:

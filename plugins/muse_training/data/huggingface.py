@@ -33,7 +33,7 @@ class HuggingFace(Pictures):
         smallest: int = 1,
     ) -> None:
         super().__init__(size, smallest)
-        self.where, self.split, self.image, self.said = path, split, image, caption
+        self.where, self.split, self.image, self.caption_column = path, split, image, caption
 
     @cached_property
     def _rows(self) -> Any:
@@ -49,7 +49,7 @@ class HuggingFace(Pictures):
                 f"the data set {self.where} can't be loaded: {_line(error)}; give as dataset.path a hub name, or a "
                 "folder of save_to_disk or of parquet files, and a split that it has"
             ) from error
-        for setting, column in (("image", self.image), ("caption", self.said)):
+        for setting, column in (("image", self.image), ("caption", self.caption_column)):
             if column not in rows.column_names:
                 raise UserError(
                     f"{self.where} has no column {column!r}, but {', '.join(rows.column_names)}; "
@@ -70,8 +70,8 @@ class HuggingFace(Pictures):
     def name(self, index: int) -> str:
         """The row's number, and its file's name where it has one."""
         held = self._columns[self.image][index]
-        told = held.get("path") if isinstance(held, dict) else None
-        return f"row {index}" + (f" ({told})" if told else "")
+        path = held.get("path") if isinstance(held, dict) else None
+        return f"row {index}" + (f" ({path})" if path else "")
 
     def file(self, index: int) -> BinaryIO | Path:
         """The picture's bytes, or its file on this machine; ValueError where the row has neither."""
@@ -86,16 +86,16 @@ class HuggingFace(Pictures):
 
     def caption(self, index: int) -> str:
         """What is said of the picture; ValueError where nothing is."""
-        said = self._columns[self.said][index]
-        said = next(iter(said), None) if isinstance(said, list) else said
-        if said is None or not str(said).strip():
-            raise ValueError(f"its {self.said} is empty")
-        return str(said).strip()
+        caption = self._columns[self.caption_column][index]
+        caption = next(iter(caption), None) if isinstance(caption, list) else caption
+        if caption is None or not str(caption).strip():
+            raise ValueError(f"its {self.caption_column} is empty")
+        return str(caption).strip()
 
     @cached_property
     def _columns(self) -> dict[str, _Column]:
         """Each column alone, so that reading a caption reads no picture."""
-        return {name: _Column(self._rows.select_columns([name]), name) for name in {self.image, self.said}}
+        return {name: _Column(self._rows.select_columns([name]), name) for name in {self.image, self.caption_column}}
 
 
 class _Column:

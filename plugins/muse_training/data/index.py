@@ -90,15 +90,15 @@ class Index:
                 )
             raise UserError(f"there are no tokens at {store}; make them by: muse run prepare-tokens out={store}")
         try:
-            said = json.loads(store.read(INDEX))
-            if said["format"] != FORMAT:
-                raise ValueError(f"format {said['format']}, where {FORMAT} is read")
+            table = json.loads(store.read(INDEX))
+            if table["format"] != FORMAT:
+                raise ValueError(f"format {table['format']}, where {FORMAT} is read")
             parts = {
-                "fields": {name: Field(**each) for name, each in said["fields"].items()},
-                "stages": {name: Spoken(**each) for name, each in said["stages"].items()},
-                "shards": [Shard(**each) for each in said["shards"]],
+                "fields": {name: Field(**each) for name, each in table["fields"].items()},
+                "stages": {name: Spoken(**each) for name, each in table["stages"].items()},
+                "shards": [Shard(**each) for each in table["shards"]],
             }
-            return cls(**said | parts)
+            return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{store.join(INDEX)} is damaged or another version's ({error}); delete it, and the command that made "
@@ -107,24 +107,26 @@ class Index:
 
     def check(self, store: Store, encoder: Encoder, recipe: dict[str, Any]) -> None:
         """UserError, saying what differs and how to make the right ones, where an encoder would give other tokens."""
-        told: list[str] = []
+        reported: list[str] = []
         settings: dict[str, Any] = {}
         stages = recipe.get("stages", {})
         for name, wanted in spoken(encoder).items():
             if (found := self.stages.get(name)) is None:
-                told.append(f"they have no stage {name!r}, but {', '.join(self.stages)}")
+                reported.append(f"they have no stage {name!r}, but {', '.join(self.stages)}")
                 settings[f"stages.{name}"] = stages.get(name)
             elif differing := _differing(found, wanted):
-                told.append(f"stage {name!r}: {differing}")
+                reported.append(f"stage {name!r}: {differing}")
                 settings |= {f"stages.{name}.{key}": stages.get(name, {}).get(key) for key in ("tokenizer", "size")}
         if self.text != of_part(encoder.text_encoder):
-            told.append("they are of another text encoder")
+            reported.append("they are of another text encoder")
             settings["text_encoder"] = recipe.get("text_encoder")
-        if told:
+        if reported:
             settings["dataset"] = self.recipe.get("dataset")
             words = [f"{key}={_flow(value)}" for key, value in settings.items() if value is not None]
             line = shlex.join(["muse", "run", "prepare-tokens", f"out={store}-2", *words])
-            raise UserError(f"the tokens at {store} are not this recipe's: {'; '.join(told)}. To make those: {line}")
+            raise UserError(
+                f"the tokens at {store} are not this recipe's: {'; '.join(reported)}. To make those: {line}"
+            )
 
 
 def spoken(encoder: Encoder) -> dict[str, Spoken]:

@@ -91,7 +91,7 @@ class PrepareTokens:
         """Make what is missing; UserError where `out` can't be written or holds something else."""
         store = Store(self.out)
         store.prove_writable("out")
-        encoder = encoder_of(self.stages, self.text_encoder, devices.pick(self.device))
+        encoder = encoder_of(self.stages, self.text_encoder, devices.choose_device(self.device))
         builder = Builder(self.dataset, encoder, self.recipe.get("dataset"), self.states, self.shard, self.batch)
         index, left_out = builder.build(store, self.workers, self.recipe)
         costs: dict[States, dict[str, Field]] = {states: builder.fields(states) for states in ("bfloat16", "int8")}
@@ -100,7 +100,7 @@ class PrepareTokens:
 
 def encoder_of(stages: dict[str, Stage], text_encoder: TextEncoder, on: torch.device) -> Encoder:
     """The stages' tokenizers and the text encoder, on a device, as what encodes."""
-    devices.place([*(stage.tokenizer for stage in stages.values()), text_encoder], on)
+    devices.move_to_device([*(stage.tokenizer for stage in stages.values()), text_encoder], on)
     return Encoder(stages, text_encoder, on)
 
 

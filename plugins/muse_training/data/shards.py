@@ -15,7 +15,7 @@ from muse_studio.errors import UserError
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.stage import Stage
 from muse_studio.training.order import NO_RECORD
-from muse_studio.training.stopping import deaf
+from muse_studio.training.stopping import ignore_signals
 from muse_training.data.fingerprint import fingerprint, of_part
 from muse_training.data.index import INDEX, SHARDS, Field, Index, Shard, spoken
 from muse_training.data.pictures import BrokenPicture, attempt, candidates
@@ -94,8 +94,8 @@ class Builder:
         made = {start: each for start, each in there.items() if each is not None}
         missing = [start for start in starts if start not in made]
         for start, tensors, broken in self._made(missing, workers):
-            said = {"made_of": self.made_of, "left_out": [(each.name, each.reason) for each in broken]}
-            content = save(tensors, {SAID: json.dumps(said)})
+            header = {"made_of": self.made_of, "left_out": [(each.name, each.reason) for each in broken]}
+            content = save(tensors, {SAID: json.dumps(header)})
             store.write(_file(start), content)
             made[start] = Shard(_file(start), len(tensors["mask"]) if tensors else 0, len(content)), broken
         shards = [made[start][0] for start in starts]
@@ -120,13 +120,13 @@ class Builder:
             return None
         try:
             shapes, metadata = store.header(name)
-            said = json.loads(metadata[SAID])
+            header = json.loads(metadata[SAID])
         except (UserError, ValueError, KeyError):  # torn, as no run of ours leaves one
             return None
-        if said["made_of"] != self.made_of:
+        if header["made_of"] != self.made_of:
             raise self._other(store)
         records = shapes["mask"][0] if shapes else 0
-        return Shard(name, records, store.size(name)), [BrokenPicture(*each) for each in said["left_out"]]
+        return Shard(name, records, store.size(name)), [BrokenPicture(*each) for each in header["left_out"]]
 
     def _other(self, store: Store) -> UserError:
         return UserError(
@@ -149,7 +149,7 @@ class Builder:
             for first in firsts
         ]
         loader = DataLoader(
-            self.attempts, batch_sampler=batches, num_workers=workers, collate_fn=_sorted, worker_init_fn=deaf
+            self.attempts, batch_sampler=batches, num_workers=workers, collate_fn=_sorted, worker_init_fn=ignore_signals
         )
         loaded = iter(loader)
         with ProgressBar(sum(map(len, batches))) as bar:

@@ -90,13 +90,13 @@ class WebDataset(Pictures):
         sample = self._samples[index]
         if sample.caption is None:
             raise ValueError("no caption: neither .txt nor .json is beside it")
-        said = self._read(sample.tar, *sample.caption).decode("utf-8-sig")
+        text = self._read(sample.tar, *sample.caption).decode("utf-8-sig")
         if sample.kind == "json":
-            entry = json.loads(said)
-            said = next((str(entry[key]) for key in KEYS if entry.get(key)), "")
-        if not said.strip():
+            entry = json.loads(text)
+            text = next((str(entry[key]) for key in KEYS if entry.get(key)), "")
+        if not text.strip():
             raise ValueError(f"its .{sample.kind} holds no caption")
-        return said.strip()
+        return text.strip()
 
     def _read(self, tar: int, start: int, length: int) -> bytes:
         return _reading(self.tars[tar], lambda files, path: files.cat_file(path, start, start + length))

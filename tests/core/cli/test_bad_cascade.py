@@ -9,10 +9,10 @@ def test_a_super_resolution_stage_without_a_base(refused, here):
         "width: 32, layers: 1, low_layers: 1, heads: 2}\n"
         "    schedule: cosine\n    sampler: confidence\n    guidance: none\n"
     )
-    said = refused("check", "alone.yaml")
+    message = refused("check", "alone.yaml")
     assert (
         "stages.superres: its transformer refines a grid of 8x8 tokens, and no stage comes before it; put a base"
-        in said
+        in message
     )
 
 

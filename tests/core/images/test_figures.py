@@ -74,13 +74,13 @@ def test_a_map_has_a_scale_and_what_is_not_known_is_grey():
 
 
 @pytest.mark.parametrize(
-    ("draw", "said"),
+    ("draw", "message"),
     [
         (lambda: figures.pictures(filled((1, 0, 0)), ["one", "two"]), "2 titles for 1 panels"),
         (lambda: figures.pictures([]), "nothing to show"),
         (lambda: figures.maps(torch.full((1, 2, 2), math.nan)), "only NaN"),
     ],
 )
-def test_what_cannot_be_shown_is_said(draw, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_shown_is_said(draw, message):
+    with pytest.raises(ValueError, match=message):
         draw()

@@ -34,10 +34,10 @@ def red():
 )
 def test_a_png_and_a_webp_say_that_they_were_generated(tmp_path, edited, source):
     recipe = {"use": "generate", "prompt": ["a <cat> & a dog", "a pear"], "negative": "blur", "seed": 3}
-    said = Provenance(recipe, {"b": "2", "a": "1"}, edited)
-    write_png(red(), tmp_path / "a.png", said)
+    message = Provenance(recipe, {"b": "2", "a": "1"}, edited)
+    write_png(red(), tmp_path / "a.png", message)
     frames = [red(), Image.new("RGB", (4, 4), "blue")]
-    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], **said.webp())
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], **message.webp())
     for path in (tmp_path / "a.png", tmp_path / "a.webp"):
         with Image.open(path) as picture:
             told = properties(picture.info["xmp"])
@@ -78,8 +78,8 @@ def test_large_weights_are_not_hashed_for_every_picture(tmp_path, monkeypatch):
     assert dict(_chunks(Provenance({"weights": str(path)}), tmp_path))["muse_weights"] == f" {path}"
 
 
-def _chunks(said, folder):
-    write_png(red(), folder / "chunks.png", said)
+def _chunks(message, folder):
+    write_png(red(), folder / "chunks.png", message)
     with Image.open(folder / "chunks.png") as picture:
         return picture.text.items()
 

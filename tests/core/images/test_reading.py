@@ -53,8 +53,8 @@ def test_every_mode_has_the_colours_that_it_shows(name, here):
         read = open_picture(name)
     assert read.mode == "RGB"
     assert np.asarray(read).reshape(-1, 3).tolist() == [list(colour) for colour in expected]
-    said = f"picture: {name} is transparent in places, which are taken as white"
-    assert [str(each.message) for each in told] == [said] * transparent
+    text = f"picture: {name} is transparent in places, which are taken as white"
+    assert [str(each.message) for each in told] == [text] * transparent
 
 
 def test_a_cmyk_jpeg_is_converted(here):

@@ -102,8 +102,8 @@ def ears(write, monkeypatch):
 
 
 def test_a_recipe_s_observers_hear_of_its_run_and_are_no_part_of_it(ears):
-    said = {"use": "steps", "observers": ["ear", {"use": "ear", "name": "other"}]}
-    heard = ears(said)
+    message = {"use": "steps", "observers": ["ear", {"use": "ear", "name": "other"}]}
+    heard = ears(message)
     for name in ("ear", "other"):
         assert [each[1:] for each in heard if each[0] == name] == [
             ("started",),

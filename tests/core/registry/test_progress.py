@@ -4,7 +4,7 @@ import pytest
 
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import ProgressBar, progress, told_to
+from muse_studio.registry.progress import ProgressBar, progress, reporting_to
 from muse_studio.testing import RecordingObserver
 
 
@@ -20,7 +20,7 @@ def heard():
 
     registry = Registry(entries=[])
     registry.observe([("listener", Listener())])
-    with told_to(registry.hook):
+    with reporting_to(registry.hook):
         yield calls
 
 

@@ -8,7 +8,7 @@ import torch
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import xla
-from muse_studio.runtime.device import available, has_fast_bfloat16, of_process, pick, place
+from muse_studio.runtime.device import available, choose_device, has_fast_bfloat16, move_to_device, of_process
 
 META = torch.device("meta")
 
@@ -24,21 +24,27 @@ def with_two_gpus(monkeypatch):
 
 def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch):
     without_accelerator(monkeypatch)
-    assert (available(), pick("auto"), pick("cpu")) == (["cpu"], torch.device("cpu"), torch.device("cpu"))
+    assert (available(), choose_device("auto"), choose_device("cpu")) == (
+        ["cpu"],
+        torch.device("cpu"),
+        torch.device("cpu"),
+    )
 
 
 def test_auto_is_the_first_accelerator(monkeypatch):
     with_two_gpus(monkeypatch)
     assert available() == ["cuda:0", "cuda:1", "cpu"]
-    assert pick() == torch.device("cuda:0")
-    assert [pick(name) for name in ("cuda", "cuda:1", "cpu")] == list(map(torch.device, ("cuda", "cuda:1", "cpu")))
+    assert choose_device() == torch.device("cuda:0")
+    assert [choose_device(name) for name in ("cuda", "cuda:1", "cpu")] == list(
+        map(torch.device, ("cuda", "cuda:1", "cpu"))
+    )
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "tpu", "", "abacus", "meta"])
 def test_a_missing_device_lists_what_there_is(monkeypatch, name):
     with_two_gpus(monkeypatch)
     with pytest.raises(UserError) as caught:
-        pick(name)
+        choose_device(name)
     assert str(caught.value) == f"device {name!r} is not there; there is: auto, cuda:0, cuda:1, cpu"
 
 
@@ -70,7 +76,10 @@ def test_each_process_has_its_device(monkeypatch):
     with_two_gpus(monkeypatch)
     chosen = []
     monkeypatch.setattr(torch.accelerator, "set_device_index", chosen.append)
-    assert [of_process("auto", place) for place in (0, 1)] == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert [of_process("auto", index) for index in (0, 1)] == [
+        torch.device("cuda:0"),
+        torch.device("cuda:1"),
+    ]
     assert chosen == [0, 1]
     assert of_process("cpu", 5) == torch.device("cpu")
     with pytest.raises(UserError, match=r"process 2 .* there are 2 of the kind cuda; start 2 .* --nproc-per-node=2"):
@@ -81,14 +90,14 @@ def test_torch_xla_is_not_taken_because_it_is_installed(monkeypatch):
     without_accelerator(monkeypatch)
     monkeypatch.setitem(sys.modules, "torch_xla", types.ModuleType("torch_xla"))
     monkeypatch.setenv("PJRT_DEVICE", "CPU")
-    assert pick() == torch.device("cpu")
+    assert choose_device() == torch.device("cpu")
 
 
 def test_torch_xla_that_is_missing(monkeypatch):
     xla.start.cache_clear()
     monkeypatch.setitem(sys.modules, "torch_xla", None)
     with pytest.raises(UserError, match=r"device xla needs torch_xla .*pip install 'torch==2.9.\*' 'torch_xla==2.9.0'"):
-        pick("xla")
+        choose_device("xla")
 
 
 def test_torch_xla_asked_for(monkeypatch):
@@ -99,7 +108,7 @@ def test_torch_xla_asked_for(monkeypatch):
     package.device, package.runtime = lambda: META, runtime
     monkeypatch.setitem(sys.modules, "torch_xla", package)
     monkeypatch.setitem(sys.modules, "torch_xla.runtime", runtime)
-    assert pick("xla") is META
+    assert choose_device("xla") is META
     xla.start.cache_clear()
 
 
@@ -112,8 +121,8 @@ torch.accelerator.current_device_index = lambda: 0
 def refuse():
     raise RuntimeError("use torch.accelerator")
 torch.tpu = type("tpu", (), dict(is_available=refuse, device_count=refuse))
-from muse_studio.runtime.device import compile_settings, of_process, pick
-print(pick(), of_process("auto", 3), compile_settings(pick()))
+from muse_studio.runtime.device import choose_device, compile_settings, of_process
+print(choose_device(), of_process("auto", 3), compile_settings(choose_device()))
 """
 
 
@@ -141,6 +150,8 @@ def test_modules_move_wherever_they_are_held():
 
     modules = [torch.nn.Linear(1, 1) for _ in range(3)]
     encoder = Encoder()
-    place({"a": modules[0], "b": [modules[1], Sampler(modules[2])], "c": encoder, "d": "text", "e": None}, META)
+    move_to_device(
+        {"a": modules[0], "b": [modules[1], Sampler(modules[2])], "c": encoder, "d": "text", "e": None}, META
+    )
     assert all(module.weight.device == META for module in modules)
     assert encoder.device == META

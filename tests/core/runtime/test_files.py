@@ -59,7 +59,7 @@ class TestReplacing:
 
 class TestMachine:
     @pytest.mark.parametrize(
-        ("error", "said"),
+        ("error", "message"),
         [
             (
                 OSError(errno.ENOSPC, "No space left", "x.bin"),
@@ -85,9 +85,9 @@ class TestMachine:
             (TypeError("no such argument"), None),
         ],
     )
-    def test_what_it_refuses(self, error, said):
+    def test_what_it_refuses(self, error, message):
         told = memory.refusal(error)
-        assert told is None if said is None else said in told
+        assert told is None if message is None else message in told
 
     @pytest.mark.parametrize("shape", [(10**15,), (2**40, 2**40), (10**19, 2)])
     def test_what_torch_says_of_sizes_that_no_machine_holds(self, shape):

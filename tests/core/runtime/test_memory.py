@@ -86,16 +86,16 @@ def test_control_groups_of_the_first_version(linux):
 def test_the_refusal_says_both_figures_and_the_cure(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda device=None: 3 * GIB)
     memory.check(3 * GIB, "the weights take", "choose less")
-    said = r"not enough memory: the weights take 11\.8 GiB, and this machine has 3\.0 GiB free; choose less"
-    with pytest.raises(UserError, match=said):
+    message = r"not enough memory: the weights take 11\.8 GiB, and this machine has 3\.0 GiB free; choose less"
+    with pytest.raises(UserError, match=message):
         memory.check(int(11.8 * GIB), "the weights take", "choose less")
     with pytest.raises(UserError, match="and cuda:1 has"):
         memory.check(4 * GIB, "the weights take", "choose less", torch.device("cuda", 1))
 
 
-@pytest.mark.parametrize(("count", "said"), [(3 * GIB, "3.0 GiB"), (5 << 20, "5.0 MiB"), (512, "0.5 KiB")])
-def test_sizes_are_for_people(count, said):
-    assert memory.size(count) == said
+@pytest.mark.parametrize(("count", "message"), [(3 * GIB, "3.0 GiB"), (5 << 20, "5.0 MiB"), (512, "0.5 KiB")])
+def test_sizes_are_for_people(count, message):
+    assert memory.size(count) == message
 
 
 def test_weighing_counts_each_tensor_once_buffers_and_halves_too():
@@ -127,9 +127,9 @@ def test_what_moves_to_a_device_is_weighed_before(monkeypatch):
     moved = []
     monkeypatch.setattr(nn.Linear, "to", lambda self, on: moved.append(on))
     with pytest.raises(UserError, match=r"the weights take 4\.0 MiB, and meta has 1\.0 MiB free"):
-        device.place([net], torch.device("meta"))
+        device.move_to_device([net], torch.device("meta"))
     assert moved == []
-    device.place([net], torch.device("cpu"))
+    device.move_to_device([net], torch.device("cpu"))
     assert moved == [torch.device("cpu")]
 
 

@@ -92,11 +92,11 @@ def test_a_share_of_a_file_is_filled_strictly(file):
     assert weights.difference(wide, str(file), ("1.bias",)) == ""
     weights.load(wide, str(file), ("1.bias",))
     assert torch.equal(wide[1].bias, load_file(file)["1.bias"])
-    said = '0.bias is [3], not [4] (1 differences of 1 tensors). It was written for {"use": "net", "wide": 3}'
-    assert weights.difference(wide, str(file), ("0.bias",)) == said
+    message = '0.bias is [3], not [4] (1 differences of 1 tensors). It was written for {"use": "net", "wide": 3}'
+    assert weights.difference(wide, str(file), ("0.bias",)) == message
     with pytest.raises(UserError) as caught:
         weights.load(wide, str(file), ("0.bias",))
-    assert str(caught.value) == f"{file} does not fit here: {said}"
+    assert str(caught.value) == f"{file} does not fit here: {message}"
 
 
 def test_what_is_read_keeps_its_type(file):
@@ -104,10 +104,10 @@ def test_what_is_read_keeps_its_type(file):
     assert {tensor.dtype for tensor in weights.read(str(file)).values()} == {torch.float16}
 
 
-@pytest.mark.parametrize("said", [None, "no json", "[1, 2]"])
-def test_settings_that_a_file_does_not_tell(file, said):
+@pytest.mark.parametrize("message", [None, "no json", "[1, 2]"])
+def test_settings_that_a_file_does_not_tell(file, message):
     assert weights.settings(str(file)) == {"use": "net", "wide": 3}
-    save_file({"a": torch.zeros(1)}, file, None if said is None else {weights.SETTINGS: said})
+    save_file({"a": torch.zeros(1)}, file, None if message is None else {weights.SETTINGS: message})
     assert weights.settings(str(file)) == {}
 
 
@@ -165,7 +165,7 @@ def test_a_checksum(file):
 
 
 def test_addresses_that_lead_nowhere(tmp_path):
-    for address, said in [
+    for address, message in [
         (str(tmp_path / "none.safetensors"), "no weights at .*none.safetensors is not a file"),
         (str(tmp_path), "is not a file"),
         ("package://no_such_package/a.safetensors", "no package 'no_such_package' is installed, which package://"),
@@ -174,7 +174,7 @@ def test_addresses_that_lead_nowhere(tmp_path):
         ("memory://nothing/here.safetensors", "memory://nothing/here.safetensors could not be fetched: .*check the ad"),
         ("strangefs://a/b.safetensors", "strangefs://a/b.safetensors could not be fetched: .*strangefs"),
     ]:
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             weights.local(address)
 
 

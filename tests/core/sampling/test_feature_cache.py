@@ -234,7 +234,7 @@ def test_a_transformer_without_the_method_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"by": "luck"}, "by is 'luck'; give one of 'context', 'changed', 'max-logit'"),
         ({"every": 0}, "every is 0; give 1 or more"),
@@ -244,6 +244,6 @@ def test_a_transformer_without_the_method_is_refused():
         ({"full": -1}, "full is -1; give 0 or more"),
     ],
 )
-def test_settings_that_can_not_be(given, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(given, message):
+    with pytest.raises(ValueError, match=message):
         Cache(**given)

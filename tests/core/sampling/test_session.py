@@ -12,8 +12,8 @@ from muse_studio.contracts import MASK
 from muse_studio.registry.parts import REQUIRED
 from muse_studio.registry.parts import settings as settings_of
 from muse_studio.registry.plugins import Registry
-from muse_studio.sampling.session import Retouch
-from muse_studio.sampling.windows import Plane
+from muse_studio.sampling.session import EditSession
+from muse_studio.sampling.windows import Layout
 from muse_studio.testing import fakes, tiny_stage
 
 SAMPLERS = [part for part in Registry().parts() if part.kind == "sampler"]
@@ -52,17 +52,17 @@ def picture(height, width, seed=0):
 
 
 def retouch_of(stages, pixels, region, anchor=None, **settings):
-    plane = Plane.of(stages, tuple(pixels.shape[1:]), anchor)
-    return Retouch(stages, plane, pixels, region, CPU, **settings)
+    layout = Layout.of(stages, tuple(pixels.shape[1:]), anchor)
+    return EditSession(stages, layout, pixels, region, CPU, **settings)
 
 
-def edited(retouch, editor=None, seed=0, text=None, watch=lambda *told: None):
+def edited(session, editor=None, seed=0, text=None, watch=lambda *told: None):
     """All grids of the first stage, each stage's finished tokens, and the pixels."""
     generator = torch.Generator().manual_seed(seed)
     text = fakes.embedding(1) if text is None else text
-    grids = list(retouch.edit(editor or Inpaint(), text, generator, watch=watch))
-    finished = retouch.finish(grids[-1], text, generator, watch=watch)
-    return grids, finished, retouch.paste(finished)
+    grids = list(session.edit(editor or Inpaint(), text, generator, watch=watch))
+    finished = session.finish(grids[-1], text, generator, watch=watch)
+    return grids, finished, session.paste(finished)
 
 
 @pytest.mark.parametrize("part", SAMPLERS, ids=lambda part: part.name)
@@ -75,15 +75,15 @@ def test_nothing_outside_the_region_changes(part, data):
     feather, dilate = data.draw(st.sampled_from([0, 1, 4, 7])), data.draw(st.integers(0, 2))
     region = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) < share
     pixels = picture(height, width, seed)
-    retouch = retouch_of(
+    session = retouch_of(
         stages_of(sampler_of(part)), pixels, region, feather=feather, dilate=dilate, redraw=data.draw(REDRAWS)
     )
-    grids, finished, result = edited(retouch, seed=seed)
-    before, outside = retouch.tokens["base"], ~retouch.regions["base"]
+    grids, finished, result = edited(session, seed=seed)
+    before, outside = session.tokens["base"], ~session.regions["base"]
     assert all(torch.equal(grid[outside], before[outside]) for grid in grids)
     for name, tokens in finished.items():
-        outside = ~retouch.regions[name]
-        assert torch.equal(tokens[outside], retouch.tokens[name][outside])
+        outside = ~session.regions[name]
+        assert torch.equal(tokens[outside], session.tokens[name][outside])
         assert (tokens != MASK).all()
     assert result.shape == pixels.shape and result.dtype == torch.uint8
     far = ~torch.nn.functional.max_pool2d(region[None].float(), 2 * feather + 1, 1, feather)[0].bool()
@@ -101,13 +101,13 @@ def test_an_extended_picture_keeps_its_pixels(part, data):
     pad = torch.nn.functional.pad
     larger = pad(pixels[None].float(), (left, right, top, bottom), mode="replicate")[0].byte()
     region = pad(torch.zeros(height, width, dtype=torch.bool), (left, right, top, bottom), value=True)
-    retouch = retouch_of(stages_of(sampler_of(part)), larger, region, (height, width), feather=0)
-    _, finished, result = edited(retouch)
+    session = retouch_of(stages_of(sampler_of(part)), larger, region, (height, width), feather=0)
+    _, finished, result = edited(session)
     assert result.shape == (3, height + top + bottom, width + left + right)
     assert torch.equal(result[:, top : top + height, left : left + width], pixels)
     for name, tokens in finished.items():
-        outside = ~retouch.regions[name]
-        assert torch.equal(tokens[outside], retouch.tokens[name][outside])
+        outside = ~session.regions[name]
+        assert torch.equal(tokens[outside], session.tokens[name][outside])
 
 
 def test_inside_the_region_are_the_drawn_pixels_alone():
@@ -116,9 +116,9 @@ def test_inside_the_region_are_the_drawn_pixels_alone():
     region = torch.zeros(32, 32, dtype=torch.bool)
     region[5:20, 7:30] = True
     for feather in (0, 6):
-        retouch = retouch_of(stages_of(fakes.FakeSampler()), pixels, region, feather=feather)
-        _, finished, result = edited(retouch)
-        drawn = (retouch.stages["large"].tokenizer.decode(finished["large"]) * 255).round().byte()[0]
+        session = retouch_of(stages_of(fakes.FakeSampler()), pixels, region, feather=feather)
+        _, finished, result = edited(session)
+        drawn = (session.stages["large"].tokenizer.decode(finished["large"]) * 255).round().byte()[0]
         assert torch.equal(result[:, region], drawn[:, region])
         assert set(result[:, region].unique().tolist()) <= {0, 85, 170, 255}
     assert set(result[:, 4, 7:30].unique().tolist()) - {0, 85, 100, 170, 255}  # the feather's mixtures
@@ -128,9 +128,9 @@ def test_a_ring_of_tokens_is_drawn_with_the_region():
     region = torch.zeros(32, 32, dtype=torch.bool)
     region[16, 16] = True  # in row 2 of the first stage's 4, from 0: two rings cover them all
     for dilate, base, large in ((0, 1, 1), (1, 9, 9), (2, 16, 25)):
-        retouch = retouch_of(stages_of(fakes.FakeSampler()), picture(32, 32), region, dilate=dilate)
-        assert int(retouch.regions["base"].sum()) == base
-        assert int(retouch.regions["large"].sum()) == large
+        session = retouch_of(stages_of(fakes.FakeSampler()), picture(32, 32), region, dilate=dilate)
+        assert int(session.regions["base"].sum()) == base
+        assert int(session.regions["large"].sum()) == large
 
 
 @pytest.mark.parametrize("sizes", [(16, 32), (20, 40), (16, 24), ([16, 24], [32, 48]), (16, [32, 24]), (16, 32, 64)])
@@ -140,31 +140,31 @@ def test_stages_of_any_sizes(sizes):
     region[10:30, 40:80] = True
     pixels = picture(50, 90)
     for redraw in ("touched", "changed"):
-        retouch = retouch_of(stages_of(fakes.FakeSampler(), sizes), pixels, region, redraw=redraw)
-        _, finished, result = edited(retouch)
+        session = retouch_of(stages_of(fakes.FakeSampler(), sizes), pixels, region, redraw=redraw)
+        _, finished, result = edited(session)
         assert torch.equal(result[:, ~region], pixels[:, ~region])
         for name, tokens in finished.items():
-            outside = ~retouch.regions[name]
-            assert torch.equal(tokens[outside], retouch.tokens[name][outside])
+            outside = ~session.regions[name]
+            assert torch.equal(tokens[outside], session.tokens[name][outside])
         assert not torch.equal(result[:, region], pixels[:, region])
 
 
 def test_every_step_of_every_window_is_told_by_its_number():
     told = []
-    retouch = retouch_of(stages_of(fakes.FakeSampler(steps=3)), picture(32, 96), torch.ones(32, 96, dtype=torch.bool))
-    edited(retouch, watch=lambda stage, step, steps, tokens: told.append((stage, step, steps, tuple(tokens.shape))))
+    session = retouch_of(stages_of(fakes.FakeSampler(steps=3)), picture(32, 96), torch.ones(32, 96, dtype=torch.bool))
+    edited(session, watch=lambda stage, step, steps, tokens: told.append((stage, step, steps, tuple(tokens.shape))))
     # 12 columns of tokens, windows of 4 which overlap by 2: five of them
     assert told == [("base", step, 15, (1, 4, 12)) for step in range(1, 16)] + [
         ("large", step, 15, (1, 8, 24)) for step in range(1, 16)
     ]
-    assert retouch.count(Inpaint()) == 30
-    assert retouch.count(MaskFree(iterations=4)) == 4 * 15 + 15
+    assert session.count(Inpaint()) == 30
+    assert session.count(MaskFree(iterations=4)) == 4 * 15 + 15
 
 
 def test_strength_0_is_the_picture_through_the_tokenizer():
     pixels = picture(32, 32)
-    retouch = retouch_of(stages_of(fakes.FakeSampler()), pixels, torch.ones(32, 32, dtype=torch.bool))
-    _, _, result = edited(retouch, Variations(0))
+    session = retouch_of(stages_of(fakes.FakeSampler()), pixels, torch.ones(32, 32, dtype=torch.bool))
+    _, _, result = edited(session, Variations(0))
     tokenizer = fakes.FakeTokenizer()
     through = tokenizer.decode(tokenizer.encode(pixels[None].float() / 255))
     assert torch.equal(result, (through[0] * 255).round().byte())
@@ -182,9 +182,9 @@ def test_strength_1_knows_nothing_of_the_picture(shape):
 
 
 def test_the_seed_decides():
-    retouch = retouch_of(stages_of(fakes.FakeSampler()), picture(32, 60), torch.ones(32, 60, dtype=torch.bool))
+    session = retouch_of(stages_of(fakes.FakeSampler()), picture(32, 60), torch.ones(32, 60, dtype=torch.bool))
     for editor in (Inpaint(), MaskFree(iterations=3), Variations()):
-        first, again, other = (edited(retouch, editor, seed)[2] for seed in (5, 5, 6))
+        first, again, other = (edited(session, editor, seed)[2] for seed in (5, 5, 6))
         assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -250,7 +250,7 @@ def test_pictures_of_a_batch_are_drawn_in_their_own_regions(redraw):
         retouch_of(stages, picture(32, 32, seed), region, dilate=0, redraw=redraw)
         for seed, region in enumerate(regions)
     ]
-    whole, text = Retouch.joined(each), fakes.embedding(3)
+    whole, text = EditSession.joined(each), fakes.embedding(3)
     watch, generator = (lambda *told: None), torch.Generator().manual_seed(0)
     *_, first = whole.edit(Inpaint(), text, generator, watch=watch)
     finished = whole.finish(first, text, generator, watch=watch)

@@ -250,7 +250,7 @@ def test_stages_that_fit_each_other_pass():
 
 
 @pytest.mark.parametrize(
-    ("stages", "said"),
+    ("stages", "message"),
     [
         ([], "stages is empty; name at least one"),
         ([(16, Refines)], "stages.0: its transformer refines a grid of 4x4 tokens, and no stage comes before it; put"),
@@ -258,9 +258,9 @@ def test_stages_that_fit_each_other_pass():
         ([(24, Base), (32, Refines)], "stages.1: .* a grid of 4x4 tokens, the stage before it gives 6x6; set low_grid"),
     ],
 )
-def test_stages_that_do_not_fit_are_named(stages, said):
+def test_stages_that_do_not_fit_are_named(stages, message):
     made = {str(place): stage(size, transformer=kind()) for place, (size, kind) in enumerate(stages)}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         check_fit(made, FakeTextEncoder())
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.sampling.windows import Plane, fill, windows
+from muse_studio.sampling.windows import Layout, sample_windows, windows
 from muse_studio.stage import Stage
 from muse_studio.testing import fakes, tiny_stage
 
@@ -23,42 +23,42 @@ TWO = {"base": stage(32), "large": stage(64)}  # 8x8 and 16x16 tokens: cells of 
 
 def test_a_square_is_one_window():
     for side in (1, 63, 64, 500):
-        plane = Plane.of(TWO, (side, side))
-        assert (plane.cells, plane.window, plane.share) == ((8, 8), (8, 8), (1, 1))
-        assert [plane.grid(each) for each in TWO.values()] == [(8, 8), (16, 16)]
-        assert [plane.size(each) for each in TWO.values()] == [(32, 32), (64, 64)]
+        layout = Layout.of(TWO, (side, side))
+        assert (layout.cells, layout.window, layout.share) == ((8, 8), (8, 8), (1, 1))
+        assert [layout.grid(each) for each in TWO.values()] == [(8, 8), (16, 16)]
+        assert [layout.size(each) for each in TWO.values()] == [(32, 32), (64, 64)]
 
 
 def test_other_shapes_are_kept_by_whole_cells_filled_up():
     """100 x 130 pixels: scaled by 0.64 to 64 x 83.2, which is 10.4 cells of 8 pixels, so 11."""
-    plane = Plane.of(TWO, (100, 130))
-    assert plane.cells == (8, 11)
-    assert plane.share == pytest.approx((1, 10.4 / 11))
-    assert plane.size(TWO["large"]) == (64, 88) and plane.grid(TWO["base"]) == (8, 11)
-    assert Plane.of(TWO, (130, 100)).cells == (11, 8)
-    assert Plane.of(TWO, (100, 130), (50, 65)).cells == (16, 21)  # twice the scale: 20.8 cells
+    layout = Layout.of(TWO, (100, 130))
+    assert layout.cells == (8, 11)
+    assert layout.share == pytest.approx((1, 10.4 / 11))
+    assert layout.size(TWO["large"]) == (64, 88) and layout.grid(TWO["base"]) == (8, 11)
+    assert Layout.of(TWO, (130, 100)).cells == (11, 8)
+    assert Layout.of(TWO, (100, 130), (50, 65)).cells == (16, 21)  # twice the scale: 20.8 cells
 
 
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_the_scaled_picture_covers_a_window_and_fits_the_plane(height, width):
-    plane = Plane.of(TWO, (height, width))
+    layout = Layout.of(TWO, (height, width))
     large = TWO["large"]
-    scaled = [share * side for share, side in zip(plane.share, plane.size(large), strict=True)]
+    scaled = [share * side for share, side in zip(layout.share, layout.size(large), strict=True)]
     assert min(scaled) == pytest.approx(64, abs=0.02)  # the shorter side is the model's
     assert scaled[0] / scaled[1] == pytest.approx(height / width, rel=0.01)
-    filled_up = [side - used for side, used in zip(plane.size(large), scaled, strict=True)]
+    filled_up = [side - used for side, used in zip(layout.size(large), scaled, strict=True)]
     assert all(-0.01 <= each < 8 for each in filled_up)  # less than one cell
 
 
 def test_what_no_machine_could_decode_is_refused():
     with pytest.raises(UserError) as caught:
-        Plane.of(TWO, (1, 20_000))
+        Layout.of(TWO, (1, 20_000))
     assert str(caught.value) == (
         "picture: scaled to the model's 64x64, 20000x1 pixels would be 81,920,000, and 16,777,216 is the most; "
         "cut out a part that is less long"
     )
-    assert Plane.of(TWO, (40, 20_000)).cells == (8, 4000)
+    assert Layout.of(TWO, (40, 20_000)).cells == (8, 4000)
 
 
 @settings(max_examples=30)
@@ -67,13 +67,13 @@ def test_a_picture_and_its_region_come_back_in_their_size(height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
     region = torch.rand(height, width, generator=generator) < 0.05
-    plane = Plane.of(TWO, (height, width))
+    layout = Layout.of(TWO, (height, width))
     for each in TWO.values():
-        laid, covered = plane.lay(pixels, each), plane.lay_region(region, each)
-        assert laid.shape == (1, 3, *plane.size(each)) and laid.dtype == torch.uint8
-        assert covered.shape == plane.size(each) and covered.dtype == torch.bool
-        assert plane.take(laid, each).shape == pixels.shape
-        back = plane.take_region(covered, each)
+        laid, covered = layout.to_stage(pixels, each), layout.region_to_stage(region, each)
+        assert laid.shape == (1, 3, *layout.size(each)) and laid.dtype == torch.uint8
+        assert covered.shape == layout.size(each) and covered.dtype == torch.bool
+        assert layout.take(laid, each).shape == pixels.shape
+        back = layout.region_to_picture(covered, each)
         assert back.shape == region.shape
         assert (back | ~region).all()  # nothing of a region is lost
 
@@ -85,17 +85,17 @@ def test_where_no_scaling_is_needed_not_a_bit_changes(length, seed, upright):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (3, *shape), generator=generator, dtype=torch.uint8)
     region = torch.rand(shape, generator=generator) < 0.1
-    plane, large = Plane.of(TWO, shape), TWO["large"]
-    laid = plane.lay(pixels, large)
+    layout, large = Layout.of(TWO, shape), TWO["large"]
+    laid = layout.to_stage(pixels, large)
     assert torch.equal(laid[0, :, : shape[0], : shape[1]], pixels)
-    assert torch.equal(plane.take(laid, large), pixels)
-    assert torch.equal(plane.lay_region(region, large)[: shape[0], : shape[1]], region)
-    assert torch.equal(plane.take_region(plane.lay_region(region, large), large), region)
+    assert torch.equal(layout.take(laid, large), pixels)
+    assert torch.equal(layout.region_to_stage(region, large)[: shape[0], : shape[1]], region)
+    assert torch.equal(layout.region_to_picture(layout.region_to_stage(region, large), large), region)
 
 
 def test_what_is_filled_up_repeats_the_border():
     pixels = torch.arange(64 * 66).remainder(251).byte().view(1, 64, 66).expand(3, -1, -1)
-    laid = Plane.of(TWO, (64, 66)).lay(pixels, TWO["large"])
+    laid = Layout.of(TWO, (64, 66)).to_stage(pixels, TWO["large"])
     assert laid.shape == (1, 3, 64, 72)
     assert torch.equal(laid[0, :, :, 66:], pixels[:, :, -1:].expand(-1, -1, 6))
 
@@ -103,10 +103,10 @@ def test_what_is_filled_up_repeats_the_border():
 def test_stages_that_are_no_squares_and_of_unlike_grids():
     """4x4 and 8x6 tokens: cells are quarters of the height and halves of the width."""
     stages = {"base": stage(16), "large": stage([32, 24])}
-    plane = Plane.of(stages, (32, 60))
-    assert plane.window == (4, 2) and plane.cells == (4, 5)
-    assert [plane.grid(each) for each in stages.values()] == [(4, 10), (8, 15)]
-    assert [plane.size(each) for each in stages.values()] == [(16, 40), (32, 60)]
+    layout = Layout.of(stages, (32, 60))
+    assert layout.window == (4, 2) and layout.cells == (4, 5)
+    assert [layout.grid(each) for each in stages.values()] == [(4, 10), (8, 15)]
+    assert [layout.size(each) for each in stages.values()] == [(16, 40), (32, 60)]
 
 
 def greedy(hidden: set[tuple[int, int]], corners: list[tuple[int, int]], window: tuple[int, int]) -> list:
@@ -178,13 +178,15 @@ def test_a_later_stage_s_window_sees_the_tokens_beneath_it(base, large, picture)
     spy = Spy()
     spy.seen = []
     stages = {"base": stage(base), "large": stage(large, transformer=spy)}
-    plane = Plane.of(stages, picture)
-    rows, columns = plane.grid(stages["base"])
+    layout = Layout.of(stages, picture)
+    rows, columns = layout.grid(stages["base"])
     low = torch.arange(rows * columns).view(1, rows, columns) % 64
-    blank = torch.full((1, *plane.grid(stages["large"])), MASK)
-    corners = plane.corners(stages["large"], blank[0] == MASK)
+    blank = torch.full((1, *layout.grid(stages["large"])), MASK)
+    corners = layout.corners(stages["large"], blank[0] == MASK)
     assert len(corners) > 1
-    grids = list(fill(plane, stages["large"], blank, fakes.embedding(1), torch.Generator().manual_seed(0), low=low))
+    grids = list(
+        sample_windows(layout, stages["large"], blank, fakes.embedding(1), torch.Generator().manual_seed(0), low=low)
+    )
     assert len(grids) == 2 * len(corners) and (grids[-1] != MASK).all()
     for (top, left), seen in zip(corners, spy.seen[::2], strict=True):  # the prompt's and the unprompted one
         y, x = top * rows / blank.shape[1], left * columns / blank.shape[2]
@@ -204,8 +206,8 @@ def test_a_window_knows_what_the_ones_before_it_filled():
             return logits
 
     only = {"base": stage(32, transformer=Copy())}
-    plane = Plane.of(only, (32, 160))
-    tokens = torch.full((1, *plane.grid(only["base"])), MASK)
+    layout = Layout.of(only, (32, 160))
+    tokens = torch.full((1, *layout.grid(only["base"])), MASK)
     tokens[0, 0, 0] = 37
-    *_, filled = fill(plane, only["base"], tokens, fakes.embedding(1), torch.Generator().manual_seed(0))
+    *_, filled = sample_windows(layout, only["base"], tokens, fakes.embedding(1), torch.Generator().manual_seed(0))
     assert (filled == 37).all()

@@ -14,9 +14,9 @@ from torch import nn
 from muse_studio.errors import Terminated, UserError
 from muse_studio.runtime import memory
 from muse_studio.training import loop
-from muse_studio.training.distributed import ALONE, Team
+from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.fit import Fit
-from muse_studio.training.parallel import descend
+from muse_studio.training.parallel import optimizer_step
 from muse_studio.training.stopping import stopping
 
 
@@ -34,7 +34,7 @@ class Records:
 class Learner:
     """A regression whose steps depend on the record, on the step's own noise and on torch's global generator."""
 
-    team = ALONE
+    world = SINGLE
 
     def __init__(self, fit, broken_at=None):
         torch.manual_seed(1)
@@ -47,7 +47,7 @@ class Learner:
     def step(self, batch, step):
         self.seen.append((step, sorted(batch[:, 0].int().tolist())))
         noise = torch.randn(batch.shape, generator=self.fit.generator(step, "noise"))
-        loss, norm = descend(
+        loss, norm = optimizer_step(
             self.optimizers["net"], [batch + noise], lambda part: self.model(part).square().mean(), self.model, 1.0
         )
         return {"loss": loss * (math.nan if step == self.broken_at else 1), "norm": norm}
@@ -123,7 +123,7 @@ def test_a_machine_that_is_taken_away_keeps_the_last_step(tmp_path, capsys):
 
 
 def test_in_a_team_every_process_stops_where_one_is_signalled():
-    class Others(Team):
+    class Others(World):
         def any(self, here):
             asked.append(here)
             return len(asked) == 4  # the fourth answer: another process heard SIGTERM
@@ -326,7 +326,7 @@ def test_noise_is_a_function_of_seed_step_and_purpose():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"steps": 0}, "steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more"),
         ({"keep": 0}, "steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more"),
@@ -337,8 +337,8 @@ def test_noise_is_a_function_of_seed_step_and_purpose():
         ({"diverged": 1.0}, "diverged is 1.0; give a multiple above 1, such as 3, or null for never"),
     ],
 )
-def test_settings_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Fit(**{"out": "x", "steps": 1, "batch": 1} | wrong)
 
 

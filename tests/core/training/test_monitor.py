@@ -12,7 +12,7 @@ from torch import nn
 from muse_studio.errors import UserError
 from muse_studio.testing import RecordingObserver
 from muse_studio.training import checkpoint, loop
-from muse_studio.training.distributed import ALONE
+from muse_studio.training.distributed import SINGLE
 from muse_studio.training.fit import Fit
 
 FALLING = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.2, 2.0, 2.0, 2.0, 2.0]
@@ -33,7 +33,7 @@ class Records:
 class Scripted:
     """Tells the loss of each step from a list; its weight counts the steps."""
 
-    team = ALONE
+    world = SINGLE
     tokens_per_record = 64
 
     def __init__(self, losses, number="loss"):
@@ -74,12 +74,12 @@ def test_a_run_that_goes_well_is_left_alone(tmp_path):
 def test_a_loss_that_runs_away_stops_the_run_and_its_last_good_weights_stay(tmp_path):
     with pytest.raises(UserError) as caught:
         run(tmp_path, FALLING + AWAY)
-    said = str(caught.value)
-    assert said.startswith(
+    message = str(caught.value)
+    assert message.startswith(
         "net: loss runs away: at step 17 the median of the last 5 logged is 9, 4.5 times the lowest, 2 at step 11; "
     )
-    assert re.search(r"checkpoints.step-0000013 holds the last good weights\. Move later ones away, and try a", said)
-    assert "lower rate" in said and said.endswith("or raise fit.diverged")
+    assert re.search(r"checkpoints.step-0000013 holds the last good weights\. Move later ones away, and try a", message)
+    assert "lower rate" in message and message.endswith("or raise fit.diverged")
     assert kept(tmp_path) == [13, 16], "one for keep, and the good one"
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + 17
 

@@ -18,7 +18,7 @@ def rows(*losses):
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
+    ("losses", "message"),
     [
         ((8.0, 3.0, 0.05, 0.04, 0.03, 9.0, 0.02), "overfit: the loss came to 0.04, near zero"),
         ((8.0, 2.0, 2.0, 2.0, 2.0, 0.01), "overfit: the loss stays at 2, and should come below 0.1"),
@@ -26,5 +26,5 @@ def rows(*losses):
         ((), "overfit: no step was logged"),
     ],
 )
-def test_the_verdict_is_of_the_last_five(losses, said):
-    assert verdict(rows(*losses)).startswith(said)
+def test_the_verdict_is_of_the_last_five(losses, message):
+    assert verdict(rows(*losses)).startswith(message)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from muse_studio.errors import UserError
-from muse_studio.training.distributed import Team
+from muse_studio.training.distributed import World
 from muse_studio.training.fit import Fit
-from muse_studio.training.parallel import Parallel, descend, shard
+from muse_studio.training.parallel import Parallel, optimizer_step, shard
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ class Weighted(nn.Module):
 def test_clipping_by_hand_whatever_the_parts(parts):
     def stepped(clip):
         module = Weighted()
-        loss, norm = descend(
+        loss, norm = optimizer_step(
             torch.optim.SGD(module.parameters(), 1.0),
             [torch.tensor([3.0, 4.0]) / parts] * parts,
             lambda part: (module.weight * part).sum() + 1 / parts,
@@ -38,17 +38,17 @@ def test_clipping_by_hand_whatever_the_parts(parts):
 
 
 def test_each_process_has_its_rows():
-    rows = [list(range(12))[Team(CPU, rank, 3).rows(12)] for rank in range(3)]
+    rows = [list(range(12))[World(CPU, rank, 3).rows(12)] for rank in range(3)]
     assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert list(range(7))[Team(CPU).rows(7)] == list(range(7))
+    assert list(range(7))[World(CPU).rows(7)] == list(range(7))
 
 
 def test_a_batch_that_can_not_be_shared():
-    Team(CPU, 0, 3).check_batch(12, 2, 3)
+    World(CPU, 0, 3).check_batch(12, 2, 3)
     with pytest.raises(UserError, match="the data set has 2 records for 3 processes; start fewer of them"):
-        Team(CPU, 0, 3).check_batch(12, 2, 2)
+        World(CPU, 0, 3).check_batch(12, 2, 2)
     with pytest.raises(UserError) as caught:
-        Team(CPU, 0, 3).check_batch(12, 8, 100)
+        World(CPU, 0, 3).check_batch(12, 8, 100)
     assert str(caught.value) == (
         "fit.batch is 12, which 3 processes with fit.accumulate 8 don't divide; give a multiple of 24"
     )
@@ -60,20 +60,20 @@ def test_replicas_that_the_processes_do_not_make():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"replicas": 0, "strategy": "fsdp"}, "replicas is 0; give 1 to shard over all processes, or more"),
         ({"replicas": 2}, "replicas and gather belong to strategy fsdp"),
         ({"gather": "bfloat16"}, "replicas and gather belong to strategy fsdp"),
     ],
 )
-def test_settings_of_parallel_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_of_parallel_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Parallel(**wrong)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"parallel": Parallel("fsdp"), "compile": True}, "give compile: blocks"),
         ({"parallel": Parallel("fsdp", gather="bfloat16")}, "in which float32 can't be computed; set precision too"),
@@ -81,6 +81,6 @@ def test_settings_of_parallel_that_can_not_be(wrong, said):
         ({"patience": 0}, "patience is 0; give seconds above 0"),
     ],
 )
-def test_settings_of_fit_that_can_not_be(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_of_fit_that_can_not_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Fit(out="x", steps=1, batch=1, **wrong)

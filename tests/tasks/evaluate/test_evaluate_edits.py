@@ -9,8 +9,8 @@ from muse_tasks.generate.task import Generate
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.sampling.session import Retouch
-from muse_studio.sampling.windows import Plane
+from muse_studio.sampling.session import EditSession
+from muse_studio.sampling.windows import Layout
 from muse_studio.testing.fakes import FakeEditor, FakeTextEncoder, FakeTokenizer
 
 CPU = torch.device("cpu")
@@ -142,7 +142,7 @@ def test_a_batch_of_one_is_what_the_task_edit_draws(stages, encoder):
 
     drawn = run.rework(picture[None], region[None], ["a hat"], torch.Generator().manual_seed(2), watch=quiet)
     alone, generator = (
-        Retouch(stages, Plane.of(stages, (32, 32)), picture, region, CPU),
+        EditSession(stages, Layout.of(stages, (32, 32)), picture, region, CPU),
         torch.Generator().manual_seed(2),
     )
     *_, first = alone.edit(task.editor, encoder(["a hat"]), generator, watch=quiet)

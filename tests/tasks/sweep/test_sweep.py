@@ -215,9 +215,9 @@ def test_an_interrupted_sweep_goes_on_and_gives_what_a_straight_one_does(sweep, 
     assert len([each for each in (tmp_path / "out/runs").iterdir() if not each.name.startswith(".")]) == 2
     monkeypatch.delenv("DIES_AT")
     calls.write_text("")
-    said = sweep(settings=settings).summary()
+    message = sweep(settings=settings).summary()
     assert calls.read_text().split() == ["5", "5", "6", "6"], "what was finished is not run again"
-    assert "2 run now, 2 before, 0 refused" in said
+    assert "2 run now, 2 before, 0 refused" in message
     assert not [each for each in (tmp_path / "out/runs").iterdir() if each.name.startswith(".")]
     sweep(settings=settings, out="straight")
     one, other = (np.asarray(Image.open(tmp_path / folder / "sheet.png")) for folder in ("out", "straight"))
@@ -247,14 +247,14 @@ def test_a_run_that_was_not_written_whole_is_run_again(sweep, tmp_path):
 
 
 def test_a_refused_combination_stands_in_the_table_and_the_others_go_on(sweep, tmp_path):
-    said = sweep(settings={"sampler": ["plain", "picky"], "steps": [2, 3, 9]}).summary()
+    message = sweep(settings={"sampler": ["plain", "picky"], "steps": [2, 3, 9]}).summary()
     errors = {(row["sampler"], row["steps"]): row["error"] for row in lines(tmp_path / "out")}
     assert errors.pop(("picky", "3")) == "steps is 3; that is an odd number"
     assert errors.pop(("picky", "9")) == "nine is too much | for me"
     assert set(errors.values()) == {""}
-    assert "| picky | 9 | refused: nine is too much \\| for me |" in said
-    assert "4 run now, 0 before, 2 refused" in said
-    assert (tmp_path / "out/sweep.md").read_text() in said
+    assert "| picky | 9 | refused: nine is too much \\| for me |" in message
+    assert "4 run now, 0 before, 2 refused" in message
+    assert (tmp_path / "out/sweep.md").read_text() in message
 
 
 def test_a_setting_that_another_part_lacks_is_refused_there_alone(sweep, tmp_path):
@@ -294,9 +294,9 @@ def test_a_mistake_in_the_settings_is_one_error_before_anything_is_run(
     table = {"use": "sweep", "recipe": GENERATE, "settings": settings, "out": "out"}
     Path("own.yaml").write_text(merging.to_yaml(table))
     assert main(["run", "own.yaml", "--plugin", str(parts)]) == 2
-    said = capsys.readouterr().err
-    assert message in said and "Traceback" not in said
-    assert len(said.splitlines()) == 1
+    text = capsys.readouterr().err
+    assert message in text and "Traceback" not in text
+    assert len(text.splitlines()) == 1
     assert not Path("out").exists() and Path("calls").read_text() == ""
 
 

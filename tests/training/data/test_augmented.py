@@ -94,7 +94,7 @@ def test_a_broken_picture_is_told_in_every_variant():
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"variants": 0}, "variants is 0; give 1 record a picture or more"),
         ({"crop": 0.0}, r"crop is 0\.0; it is a share of the area, above 0 and at most 1"),
@@ -103,8 +103,8 @@ def test_a_broken_picture_is_told_in_every_variant():
         ({"seed": -1}, "seed is -1; give 0 or more"),
     ],
 )
-def test_settings_that_can_not_be(more, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(more, message):
+    with pytest.raises(ValueError, match=message):
         Augmented(Ramps(), **more)
 
 

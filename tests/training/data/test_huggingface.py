@@ -30,8 +30,8 @@ def rows():
         "caption": ["a red picture", " blue ", "none", "small", ""],
         "captions": [["one", "two"], ["three"], ["none"], ["small"], []],
     }
-    said = datasets.Value("string")
-    features = datasets.Features({"image": datasets.Image(), "caption": said, "captions": datasets.List(said)})
+    message = datasets.Value("string")
+    features = datasets.Features({"image": datasets.Image(), "caption": message, "captions": datasets.List(message)})
     return datasets.Dataset.from_dict(held, features)
 
 

@@ -75,20 +75,20 @@ def test_its_index_says_what_it_is(tmp_path):
     made = prepare(Noise(), tmp_path)
     made.recipe = {"use": "prepare-tokens", "dataset": "noise"}
     made(None)
-    said = json.loads((tmp_path / "index.json").read_text())
-    assert said["records"] == 23 and said["left_out"] == 0 and said["recipe"] == made.recipe
-    assert [each["records"] for each in said["shards"]] == [5, 5, 5, 5, 3]
-    assert [each["bytes"] for each in said["shards"]] == [
-        (tmp_path / each["file"]).stat().st_size for each in said["shards"]
+    message = json.loads((tmp_path / "index.json").read_text())
+    assert message["records"] == 23 and message["left_out"] == 0 and message["recipe"] == made.recipe
+    assert [each["records"] for each in message["shards"]] == [5, 5, 5, 5, 3]
+    assert [each["bytes"] for each in message["shards"]] == [
+        (tmp_path / each["file"]).stat().st_size for each in message["shards"]
     ]
-    assert said["fields"] == {
+    assert message["fields"] == {
         "tokens.base": {"dtype": "int16", "shape": [2, 2]},
         "tokens.large": {"dtype": "int16", "shape": [4, 4]},
         "states": {"dtype": "bfloat16", "shape": [8, 8]},
         "mask": {"dtype": "bool", "shape": [8]},
         "pooled": {"dtype": "float32", "shape": [8]},
     }
-    assert said["stages"]["large"]["size"] == [16, 16] and said["stages"]["large"]["grid"] == [4, 4]
+    assert message["stages"]["large"]["size"] == [16, 16] and message["stages"]["large"]["grid"] == [4, 4]
 
 
 def test_the_summary_says_the_cost_of_each_kind_of_states(tmp_path):
@@ -214,22 +214,22 @@ def test_a_place_that_can_not_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("nowhere://x", "nowhere://x is no address: Protocol not known: nowhere; give a path, or s3://, gs://, hf://"),
         ("s3://bucket/x", r"s3://bucket/x needs a library that is not installed; pip install .*\[s3\]"),
         ("gs://bucket/x", r"gs://bucket/x needs a library that is not installed; pip install .*\[gcs\]"),
     ],
 )
-def test_an_address_without_its_file_system(address, said, monkeypatch):
+def test_an_address_without_its_file_system(address, message, monkeypatch):
     for name in ("s3fs", "gcsfs"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         prepare(Noise(), address)(None)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"workers": -1}, "workers is -1, batch 128, shard 5; they are 0, 1 and 1 or more"),
         ({"batch": 0}, "workers is 0, batch 0, shard 5; they are"),
@@ -237,8 +237,8 @@ def test_an_address_without_its_file_system(address, said, monkeypatch):
         ({"dataset": Tokens("anywhere")}, "dataset is of tokens already; give one of pictures"),
     ],
 )
-def test_settings_that_can_not_be(tmp_path, more, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_can_not_be(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
         prepare(more.pop("dataset", Noise()), tmp_path, **more)
 
 

@@ -99,7 +99,7 @@ def test_another_process_maps_the_shards_itself(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (lambda file, whole: file.write_bytes(whole[:-2]), r"has \d+ bytes where \d+ were written"),
         (lambda file, whole: file.write_bytes(b"\xff" * 8 + whole[8:]), r"is damaged \(.*\)"),
@@ -110,12 +110,12 @@ def test_another_process_maps_the_shards_itself(tmp_path):
         (lambda file, whole: file.unlink(), "is missing"),
     ],
 )
-def test_a_shard_that_is_torn_or_missing_is_told_and_made_again(tmp_path, harm, said):
+def test_a_shard_that_is_torn_or_missing_is_told_and_made_again(tmp_path, harm, message):
     whole = made(tmp_path)[5]["states"].clone()
     file = tmp_path / "000000004.safetensors"
     harm(file, file.read_bytes())
     cure = f"delete it, and the command that made it makes it again, such as: muse run prepare-tokens out={tmp_path}"
-    with pytest.raises(UserError, match=f"{file} {said}: {cure}$"):
+    with pytest.raises(UserError, match=f"{file} {message}: {cure}$"):
         Tokens(str(tmp_path))[0]
     file.unlink(missing_ok=True)
     assert torch.equal(made(tmp_path)[5]["states"], whole)
@@ -168,7 +168,7 @@ class Wordy(testing.FakeTextEncoder):
 
 
 @pytest.mark.parametrize(
-    ("stages", "encoder", "said", "cure"),
+    ("stages", "encoder", "message", "cure"),
     [
         (
             {"base": stage(Shifted())},
@@ -186,12 +186,12 @@ class Wordy(testing.FakeTextEncoder):
         (None, Wordy(), "they are of another text encoder", "text_encoder=wordy"),
     ],
 )
-def test_training_refuses_the_tokens_of_other_parts(tmp_path, stages, encoder, said, cure):
+def test_training_refuses_the_tokens_of_other_parts(tmp_path, stages, encoder, message, cure):
     tokens = made(tmp_path / "tokens")
     with pytest.raises(UserError) as caught:
         train(tokens, tmp_path, stages, encoder)
     told = str(caught.value)
-    start = f"the tokens at {tmp_path / 'tokens'} are not this recipe's: {said}. To make those: "
+    start = f"the tokens at {tmp_path / 'tokens'} are not this recipe's: {message}. To make those: "
     assert told.startswith(f"{start}muse run prepare-tokens out={tmp_path / 'tokens'}-2 ")
     assert cure in told
     assert not (tmp_path / "run" / "checkpoints").exists()

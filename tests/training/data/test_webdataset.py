@@ -25,10 +25,10 @@ def picture(value=7, size=(12, 8), kind="PNG"):
 def tar(address, members, mode="w"):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode=mode) as opened:
-        for name, said in members.items():
+        for name, message in members.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(said)
-            opened.addfile(entry, io.BytesIO(said))
+            entry.size = len(message)
+            opened.addfile(entry, io.BytesIO(message))
     with fsspec.open(str(address), "wb") as file:
         file.write(content.getvalue())
     return str(address)
@@ -102,14 +102,14 @@ def test_what_can_not_be_used_is_left_out_with_the_reason(tmp_path):
     with pytest.warns(UserWarning, match="7 of 8 pictures in .* left out") as caught:
         assert len(data) == 1
     told = str(caught[0].message)
-    for said in (
+    for text in (
         "/mute: no caption: neither .txt nor .json is beside it",
         "/blank: its .txt holds no caption",
         "/other: its .json holds no caption",
         "/none: no picture that pillow can read",
         "/small: 9x40 pixels, and smallest is 10",
     ):
-        assert f"{path}{said}" in told
+        assert f"{path}{text}" in told
     assert data.skipped == 7
 
 
