@@ -235,7 +235,8 @@ class Dialect(Protocol):
     name: as a recipe writes it. pieces: a `Piece` a file of weights, in the order in which they are read.
     declares: JSON files of the source, by name, and what each must say. copied: `Copied` folders of files kept as they
         are. given: parts that are not imported, their settings by name. further: what makes those tensors of a piece
-        that no file has, by its name.
+        that no file has, by its name. former: names by which files of an earlier version of muse_studio are renamed,
+        in place of pieces, or None.
     """
 
     name: str
@@ -244,6 +245,7 @@ class Dialect(Protocol):
     copied: tuple[Any, ...]
     given: Mapping[str, Mapping[str, Any]]
     further: Mapping[str, Callable[..., dict[str, Tensor]]]
+    former: Any
 
     def recipes(self, imported: Any, /) -> dict[str, dict[str, Any]]:
         """The recipes of what was imported, an `Imported`, by their files' names; the first one is the model."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
+from muse_amused.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.layers import layer_list, run_layer
@@ -47,6 +48,7 @@ class Amused(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
     empty_states: Tensor

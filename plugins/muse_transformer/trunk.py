@@ -14,7 +14,7 @@ from muse_studio.nn.layers import layer_list, run_layer
 from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
-from muse_transformer.former import FORMER
+from muse_transformer.dialect import FORMER
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:

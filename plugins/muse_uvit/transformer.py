@@ -12,6 +12,7 @@ from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import merge_heads, run_layer, split_heads
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
+from muse_uvit.former import FORMER
 
 
 class Block(nn.Module):
@@ -41,6 +42,7 @@ class Trunk(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY as ADAPTER
+from muse_studio.nn.lora import is_adapter
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import path_of
 from muse_studio.runtime.former import FormerNames
@@ -41,11 +42,11 @@ class Former:
         else:
             found = {source.address.rsplit("/", 1)[-1]: source.file("")}
         former = cls(found, names)
-        if not former.fits(source):
+        if not former.fits(str(source)):
             raise UserError(f"{source} has no tensor of a name that format {names.format!r} knows; it needs none")
         return former
 
-    def fits(self, source: Source) -> list[Fit]:
+    def fits(self, source: str) -> list[Fit]:
         """How many tensors of each file of weights are renamed; files without any are left out."""
         fits = []
         for name, path in self._weights():
@@ -54,16 +55,14 @@ class Former:
             if renamed.keys() == shapes.keys():
                 continue
             changed = len(renamed.keys() - shapes.keys())
-            twice = [] if len(renamed) == len(shapes) else [f"{len(shapes) - len(renamed)} names"]
-            fits.append(Fit(name, str(source), changed, changed, misfits={"given twice": twice}))
+            twice = [name for name in shapes if self.names.current(name) != name and self.names.current(name) in shapes]
+            fits.append(Fit(name, source, changed, changed, misfits={"given twice": twice}))
         return fits
 
-    def settings(self) -> dict[str, Any]:
-        """What a source that is one file of whole weights says of its part; empty otherwise."""
-        (path, *others) = self.files.values()
-        if others or any(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in weights.header(path)[0]):
-            return {}
-        return weights.settings(str(path))
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What a source that is one file of whole weights says of its part, by the file's name; none otherwise."""
+        ((name, path), *others) = self.files.items()
+        return {} if others or is_adapter(str(path)) else {name: weights.settings(str(path))}
 
     def write(self, out: Path) -> None:
         """All of it into the folder `out`, which is there."""

@@ -13,6 +13,9 @@ from muse_studio.runtime.fetching import cache_folder
 from muse_weights.formats import NotDone, done
 from muse_weights.task import ImportWeights, check_others
 
+LAYOUT = 2
+"""Counted up where tensors get other names: what is kept under the names before is left, and imported anew."""
+
 
 @dataclass
 class GeneratePublished:
@@ -54,7 +57,7 @@ class GeneratePublished:
         """The folder of the imported model, made where it is missing."""
         format = done(self.format)
         others = (f"{name}={address}" for name, address in sorted(self.others.items()))
-        key = " ".join(map(str, (self.source, format.name, self.variant, *others)))
+        key = " ".join(map(str, (LAYOUT, self.source, format.name, self.variant, *others)))
         folder = cache_folder() / "imported" / hashlib.sha256(key.encode()).hexdigest()[:16]
         if not folder.is_dir():
             task = ImportWeights(self.source, format, str(folder), variant=self.variant, others=self.others)

@@ -23,6 +23,7 @@ from muse_studio.runtime.matching import Match, Tensors, differences, made, matc
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import NotDone, done, refusal
+from muse_weights.former import Former
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
 from muse_weights.source import Source, opened
@@ -39,6 +40,7 @@ class ImportWeights:
     source: a local folder or file, hf://owner/name, or any address that fsspec knows; what is remote is fetched into
         the cache folder (MUSE_CACHE), once.
     format: the dialect, such as amused; those that are known but not done are refused with the reason.
+        Such as muse-0.1 rename files of an earlier version: weights, an adapter, or a whole run with its checkpoints.
     out: the folder to write, which must not be there yet; it appears when all of it is written.
     dry_run: say what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
@@ -69,6 +71,8 @@ class ImportWeights:
         out = path_of(self.out).resolve()
         if not self.dry_run:
             check_free(out)
+        if chosen.former is not None:
+            return self._rename(chosen, source, out)
         try:
             configs = _configs(chosen, source)
             opens = [self._open(piece, source, configs) for piece in chosen.pieces]
@@ -103,6 +107,21 @@ class ImportWeights:
                 each.save(aside / each.piece.written, further, where)
             names = write(aside, chosen.recipes(Imported(out, settings)), self.source, chosen.name)
         report.recipes = [out / name for name in names]
+        return report
+
+    def _rename(self, chosen: Dialect, source: Source, out: Path) -> Report:
+        """Files of an earlier version, renamed into `out`; the folder holds all that the source does."""
+        former = Former.of(source, chosen.former)
+        source.check_sums()
+        report = Report(str(source), former.fits(str(source)))
+        if self.dry_run:
+            return report
+        if not report.whole:
+            raise UserError(f"{source} does not fit format {chosen.name!r}:\n{report.summary()}")
+        with replacing_folder(out) as aside:
+            former.write(aside)
+            names = write(aside, chosen.recipes(Imported(out, former.settings())), self.source, chosen.name)
+        report.recipes, report.folder = [out / name for name in names], out
         return report
 
     def _open(self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:

@@ -1,5 +1,8 @@
-"""What the transformers' tensors were called in version 0.1."""
+"""The dialect of files that version 0.1 wrote: what the transformers' tensors were called then."""
 
+from __future__ import annotations
+
+from muse_studio.runtime.dialects import Dialect, renamed
 from muse_studio.runtime.former import FormerNames
 
 FORMER = FormerNames(
@@ -15,3 +18,8 @@ FORMER = FormerNames(
     ),
 )
 """Those of the base and the super-resolution transformer and of their critics."""
+
+
+def muse_0_1() -> Dialect:
+    """Weights, adapters and runs of the base and the super-resolution transformer and of their critics."""
+    return renamed(FORMER)
