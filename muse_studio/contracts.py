@@ -6,7 +6,7 @@ No part changes a tensor that it is given, and no shape depends on data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -224,6 +224,31 @@ class Metric(Protocol):
 
     def compute(self) -> Tensor:
         """The measure over all that was taken in, float[M]: one number for each meaning."""
+
+
+class Dialect(Protocol):
+    """A layout in which weights are published: tables by which the task `import-weights` makes them ours.
+
+    The part is a function that gives one. `muse_studio.runtime.dialects` has a dataclass for it, and those that it is
+    made of. It is data, and opens no file: what must be known of a source, the task reads.
+
+    name: as a recipe writes it. pieces: a `Piece` a file of weights, in the order in which they are read.
+    declares: JSON files of the source, by name, and what each must say. copied: `Copied` folders of files kept as they
+        are. given: parts that are not imported, their settings by name. further: what makes those tensors of a piece
+        that no file has, by its name. former: names by which files of an earlier version of muse_studio are renamed,
+        in place of pieces, or None.
+    """
+
+    name: str
+    pieces: tuple[Any, ...]
+    declares: Mapping[str, Mapping[str, Any]]
+    copied: tuple[Any, ...]
+    given: Mapping[str, Mapping[str, Any]]
+    further: Mapping[str, Callable[..., dict[str, Tensor]]]
+    former: Any
+
+    def recipes(self, imported: Any, /) -> dict[str, dict[str, Any]]:
+        """The recipes of what was imported, an `Imported`, by their files' names; the first one is the model."""
 
 
 class Observer(Protocol):

@@ -16,6 +16,7 @@ import pluggy
 
 from muse_studio.contracts import (
     Dataset,
+    Dialect,
     Editor,
     Guidance,
     MaskSchedule,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-API = "1.1"
+API = "1.2"
 """The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
 
 PROJECT = "muse_studio"
@@ -92,6 +93,11 @@ def muse_optimizers() -> Parts[Optimizer]:
 @hookspec
 def muse_metrics() -> Parts[Metric]:
     """Metrics: what evaluation measures (`contracts.Metric`)."""
+
+
+@hookspec
+def muse_dialects() -> Parts[Dialect]:
+    """Dialects: how published weights become parts (`contracts.Dialect`)."""
 
 
 @hookspec

@@ -22,6 +22,10 @@ FILLED = ".tmpl"
 LONGEST = 30
 """Letters of a name: the lines of the templates, in which it stands up to three times, then stay below 120."""
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+FUNCTIONS = {"dialect"}
+"""Kinds whose part is a function; it has the package's name."""
+SINCE = {"dialect": "1.2"}
+"""The plugin API that a kind came with, where that is later than 1.0."""
 TAKEN = {"tests", "muse_studio"}
 """Names that the package's own folders have."""
 
@@ -65,6 +69,8 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         "name": part,
         "package": package,
         "class_name": class_name,
+        "attribute": package if kind.name in FUNCTIONS else class_name,
+        "api": SINCE.get(kind.name, "1.0"),
         "kind": kind.name,
         "a_kind": kind.with_article.capitalize(),
         "a_kind_low": kind.with_article,
@@ -72,8 +78,11 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
         "hook": kind.hook,
     }
     sources = "".join(path.read_text(encoding="utf-8") for path in (TEMPLATES / kind.name).rglob(f"*.py{FILLED}"))
-    if re.search(rf"(?<!\$)\b{class_name}\b", sources):
-        raise UserError(f"{name!r} makes a class {class_name}, a name that {words['a_kind_low']} needs; give another")
+    if re.search(rf"(?<!\$)\b{words['attribute']}\b", sources):
+        what = "function" if kind.name in FUNCTIONS else "class"
+        raise UserError(
+            f"{name!r} makes a {what} {words['attribute']}, a name that {words['a_kind_low']} needs; give another"
+        )
     return words
 
 

@@ -12,6 +12,7 @@ pytest.
 """
 
 from muse_studio.testing.contract import Contract, check_settings
+from muse_studio.testing.dialect import DialectContract
 from muse_studio.testing.encoding import TextEncoderContract, TokenizerContract
 from muse_studio.testing.fakes import (
     FakeDataset,
@@ -29,9 +30,8 @@ from muse_studio.testing.filling import EditorContract, SamplerContract
 from muse_studio.testing.light import HEAVY, check_light
 from muse_studio.testing.observing import ObserverContract
 from muse_studio.testing.plugin import PluginContract
-from muse_studio.testing.promise import BrokenPromise, promise, promises
+from muse_studio.testing.promise import BrokenPromise, promise, promises, refuses
 from muse_studio.testing.recording import Heard, RecordingObserver
-from muse_studio.testing.refusal import refuses
 from muse_studio.testing.running import DatasetContract, MetricContract, OptimizerContract, TaskContract
 from muse_studio.testing.steering import GuidanceContract, MaskScheduleContract
 from muse_studio.testing.tiny import TinyModel, tiny_stage
@@ -42,6 +42,7 @@ __all__ = [
     "BrokenPromise",
     "Contract",
     "DatasetContract",
+    "DialectContract",
     "EditorContract",
     "FakeDataset",
     "FakeEditor",

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import MASK, TextEmbedding, TextEncoder, Tokenizer
 from muse_studio.testing.contract import Contract
-from muse_studio.testing.promise import ALONE, REFUSED, SHAPES, UNCHANGED, promise
-from muse_studio.testing.refusal import refuses
+from muse_studio.testing.promise import ALONE, REFUSED, SHAPES, UNCHANGED, promise, refuses
 from muse_studio.testing.watching import unchanged
 
 

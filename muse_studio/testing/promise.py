@@ -1,4 +1,4 @@
-"""Makes a contract's test a promise, whose failure says what was promised, what happened, and where."""
+"""Makes a contract's test a promise, whose failure says what was promised, what happened, and where; and refusals."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def promise(what: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None
         return kept
 
     return mark
+
+
+@contextlib.contextmanager
+def refuses(error: type[Exception], what: str) -> Iterator[None]:
+    """AssertionError unless the body raises `error` with a message that says something."""
+    try:
+        yield
+    except error as refusal:
+        assert str(refusal).strip(), f"{what}: {error.__name__} has no message; say what was expected and what was got"
+    else:
+        raise AssertionError(f"{what} went through; it must raise {error.__name__}")
 
 
 def promises(contract: type) -> dict[str, str]:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Dataset, Metric, Optimizer, Task
 from muse_studio.testing.contract import Contract
-from muse_studio.testing.promise import REFUSED, SHAPES, UNCHANGED, promise
-from muse_studio.testing.refusal import refuses
+from muse_studio.testing.promise import REFUSED, SHAPES, UNCHANGED, promise, refuses
 from muse_studio.testing.watching import unchanged
 
 

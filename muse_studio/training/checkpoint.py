@@ -15,6 +15,7 @@ from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
 
@@ -128,6 +129,8 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
     for name, module in modules.items():
         file = str(path / f"{name}.safetensors")
         if message := weights.difference(module, file):
+            run = path.parent.parent  # as a whole: its other checkpoints and its log are needed to go on
+            refuse_former(module, file, *weights.compared(module, file), run, "then go on with fit.out=converted")
             raise UserError(f"{file} does not fit here: {message}; {CURE}")
         _fill(module.state_dict(), weights.read(file))
     for name, optimizer in optimizers.items():

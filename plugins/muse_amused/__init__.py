@@ -1,1 +1,1 @@
-"""aMUSEd's transformer, the open reproduction of Muse."""
+"""aMUSEd, the open reproduction of Muse: its transformer, its sampler, and its published weights."""

@@ -28,7 +28,7 @@ def revisit(
         kept = [x]
         for block, memory in later:
             query, *seen = block.divide(x, memory[0])
-            x = block.after(x, block.look.look(query, *seen), mask, *memory)
+            x = block.after(x, block.self_attention.attend(query, *seen), mask, *memory)
             kept += seen
         return x, [*kept, x]
     first, *seen, last = visit.kept
@@ -39,6 +39,6 @@ def revisit(
         query, *new = block.divide(x, memory[0])
         for old, part in zip((keys, values), new, strict=True):
             scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
-        x = block.after(x, block.look.look(query, keys, values), mask, *memory)
+        x = block.after(x, block.self_attention.attend(query, keys, values), mask, *memory)
     scatter_places(last, places, x)
     return last, visit.kept

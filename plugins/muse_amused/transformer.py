@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
+from muse_amused.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.layers import layer_list, run_layer
@@ -47,6 +48,7 @@ class Amused(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
     empty_states: Tensor
@@ -94,8 +96,8 @@ class Amused(nn.Module):
         self.embed = nn.Embedding(vocabulary, token_width)
         self.norm_embed = Norm(token_width)
         self.into_channels = nn.Linear(token_width, channels, bias=False)
-        self.read_text, self.norm_text = nn.Linear(text_width, width, bias=False), Norm(width)
-        self.read_picture = nn.Sequential(
+        self.text_projection, self.norm_text = nn.Linear(text_width, width, bias=False), Norm(width)
+        self.condition_embedding = nn.Sequential(
             nn.Linear(pooled_width + 5 * frequencies, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
         )
         self.norm_shrink = Norm(channels) if halved else None
@@ -126,9 +128,9 @@ class Amused(nn.Module):
         """The text's mask bool[B, T], then what each block remembers; `low` is not for a base model."""
         refuse_low(low, "amused")
         states, mask, pooled = self.spoken(text)
-        seen = self.norm_text(self.read_text(states))
+        seen = self.norm_text(self.text_projection(states))
         numbers = waves(self.numbers(pooled.device), self.frequencies).flatten().expand(len(pooled), -1)
-        vector = self.read_picture(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
+        vector = self.condition_embedding(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
         return (mask, *(tensor for block in self._all() for tensor in block.remember(seen, vector)))
 
     def spoken(self, text: TextEmbedding) -> tuple[Tensor, Tensor, Tensor]:

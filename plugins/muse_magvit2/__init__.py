@@ -1,1 +1,1 @@
-"""Open-MAGVIT2's tokenizer, as a plugin."""
+"""Open-MAGVIT2: its tokenizer and its published weights."""

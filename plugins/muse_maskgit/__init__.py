@@ -1,1 +1,1 @@
-"""MaskGIT's masked transformer and those of later models, most of them class-conditional, as a plugin."""
+"""MaskGIT: its class-conditional transformer, its classes, and its published weights."""

@@ -1,4 +1,4 @@
-"""Offers MaskGIT's transformer and later ones, and the text encoder `class` for them; imports no torch."""
+"""Offers MaskGIT's transformer, the text encoder `class` and MaskGIT's published weights; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -11,10 +11,17 @@ def muse_text_encoders():
 
 @hookimpl
 def muse_transformers():
-    """`maskgit` and `uvit-class` are told of a class by a token, `halton-maskgit` in each layer; `uvit` reads text."""
+    """`maskgit` is given a class by a token."""
+    return {"maskgit": "muse_maskgit.transformer:MaskGIT"}
+
+
+@hookimpl
+def muse_dialects():
+    """Its authors' flax checkpoints, their conversion maskgit-torch, and files of version 0.1."""
     return {
-        "halton-maskgit": "muse_maskgit.halton:HaltonMaskGIT",
-        "maskgit": "muse_maskgit.transformer:MaskGIT",
-        "uvit": "muse_maskgit.uvit:UViT",
-        "uvit-class": "muse_maskgit.uvit:ClassUViT",
+        "maskgit-0.1": "muse_maskgit.former:maskgit_0_1",
+        "maskgit-256": "muse_maskgit.dialect:torch_256",
+        "maskgit-256-flax": "muse_maskgit.dialect:flax_256",
+        "maskgit-512": "muse_maskgit.dialect:torch_512",
+        "maskgit-512-flax": "muse_maskgit.dialect:flax_512",
     }

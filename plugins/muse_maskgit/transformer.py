@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from muse_maskgit.blocks import GELU, Block, Norm
-from muse_maskgit.naming import class_weights
+from muse_maskgit.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
+from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
@@ -20,7 +21,7 @@ class MaskGIT(nn.Module):
     One table has a row for each code, then one for each class, then one for MASK. A class is a token in front of the
     grid; the head compares each place with the table's rows and adds a bias a row. Of its logits those of codes count.
 
-    The text is a class, as the text encoder `class` gives it: states float[B, T, classes] (`muse_maskgit.naming`).
+    The text is a class, as the text encoder `class` gives it: states float[B, T, classes] (`muse_studio.nn.classes`).
     The published models were always told of a class, and their paper has neither guidance nor a picture of anything.
     Here a text whose mask is all False has MASK in the class's place, which stands for "not known" everywhere else.
     The published weights have never seen it there, so draw with guidance `none`; a model that is trained here with
@@ -35,6 +36,7 @@ class MaskGIT(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import Guess, fill, gumbel
-from muse_sampling.settings import Codes, Order
 from muse_studio.contracts import MaskSchedule, Predict
+from muse_studio.sampling.filling import Guess, confidence, fill
+from muse_studio.sampling.settings import Codes, Order
 
 
 @dataclass
@@ -46,4 +46,4 @@ class Confidence(Codes, Order):
 
     def score(self, guess: Guess) -> Tensor:
         """How sure the model is of each code, with noise: float32[B, h, w]."""
-        return guess.log_likelihood() + self.order_temperature(guess.progress) * gumbel(guess.uniform)
+        return confidence(guess, self.order_temperature(guess.progress))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import Guess, fill, gumbel
-from muse_sampling.settings import Codes, Order
 from muse_studio.contracts import MaskSchedule, Predict
+from muse_studio.sampling.filling import Guess, fill, gumbel
+from muse_studio.sampling.settings import Codes, Order
 
 
 @dataclass

@@ -25,10 +25,8 @@ def muse_schedules():
 def muse_samplers():
     """The samplers by name."""
     return {
-        "amused": "muse_sampling.amused:Amused",
         "confidence": "muse_sampling.confidence:Confidence",
         "gumbel": "muse_sampling.gumbel:Gumbel",
-        "halton": "muse_sampling.halton:Halton",
         "predictor-corrector": "muse_sampling.predictor_corrector:PredictorCorrector",
         "random": "muse_sampling.shuffled:Random",
         "remdm": "muse_sampling.remdm:ReMDM",

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from muse_sampling.filling import ask, at, least, log_likelihood, spread, uniforms, widths
-from muse_sampling.settings import Codes, Steps
 from muse_studio.contracts import MASK, MaskSchedule, Predict
+from muse_studio.sampling.filling import ask, at, least, log_likelihood, spread, uniforms, widths
+from muse_studio.sampling.settings import Codes, Steps
 
 
 @dataclass

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import MaskSchedule
-
 
 class Schedule(ABC):
     """A curve from 1 at progress 0 to 0 at progress 1 that never rises; its ends are exact in any precision.
@@ -111,29 +109,3 @@ class Exp(Schedule):
 def _at_least_two(tokens: int) -> None:
     if tokens < 2:
         raise ValueError(f"tokens is {tokens}; give the number of tokens of a grid, 2 or more")
-
-
-def masked_counts(schedule: MaskSchedule, steps: int, size: int) -> Tensor:
-    """How many tokens are masked after each step: int64[steps, size + 1], the column being how many were at first.
-
-    max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, but one stays open
-    until the last step, which fixes all. Counted on the CPU in float64, so that every device gets the same.
-    """
-    progress = torch.arange(1, steps + 1, dtype=torch.float64) / steps
-    at_first = torch.arange(size + 1)
-    # 10 x 0.7 must not become 6 by rounding (256 cos(pi/3) becomes 127 in float32): a millionth is far below what
-    # separates real counts
-    wanted = (schedule(progress)[:, None] * at_first + 1e-6).floor().to(torch.int64)
-    return each_step_fixes(wanted, at_first)
-
-
-def each_step_fixes(wanted: Tensor, at_first: Tensor) -> Tensor:
-    """How many are masked after each step, int64[T, n], of int64[n] at first, where int64[T, n] would be by the curve.
-
-    Each step fixes at least one, but one stays open until the last step, which fixes all, whatever is wanted of it.
-    """
-    rows, masked = [], at_first
-    for row in wanted[:-1]:
-        masked = torch.minimum(torch.minimum(masked - 1, row).clamp(min=1), at_first)  # 0 masked stay 0
-        rows.append(masked)
-    return torch.stack([*rows, torch.zeros_like(at_first)])

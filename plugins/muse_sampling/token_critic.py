@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_sampling.filling import Guess, fill, gumbel
-from muse_sampling.settings import Codes, Order
 from muse_studio.contracts import MaskSchedule, Predict, Transformer
+from muse_studio.sampling.filling import Guess, fill, gumbel
+from muse_studio.sampling.settings import Codes, Order
 
 
 @dataclass

@@ -26,8 +26,9 @@ def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit
     if visit.kept is None:
         kept = [x]
         for block, key, value in later:
-            query, *seen = block.look.divide(block.norm1(x))
-            x = block.after(x, block.look.out(merge_heads(block.look.mix(query, *seen))), key, value, mask)
+            attention = block.self_attention
+            query, *seen = attention.divide(block.norm1(x))
+            x = block.after(x, attention.out(merge_heads(attention.mix(query, *seen))), key, value, mask)
             kept += seen
         if visit.wanted is None:
             logits = trunk.head(trunk.norm(x))
@@ -41,10 +42,10 @@ def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit
     x = gather_places(x, places)
     scatter_places(first, places, x)
     for (block, key, value), keys, values in zip(later, seen[::2], seen[1::2], strict=True):
-        query, *new = block.look.divide(block.norm1(x))
+        attention = block.self_attention
+        query, *new = attention.divide(block.norm1(x))
         for old, part in zip((keys, values), new, strict=True):
             scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
-        looked = block.look.out(merge_heads(block.look.mix_at(query, keys, values, places)))
-        x = block.after(x, looked, key, value, mask)
+        x = block.after(x, attention.out(merge_heads(attention.mix_at(query, keys, values, places))), key, value, mask)
     scatter_places(logits, places, trunk.head(trunk.norm(x)))
     return logits, visit.kept

@@ -14,6 +14,7 @@ from muse_studio.nn.layers import layer_list, run_layer
 from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
+from muse_transformer.dialect import FORMER
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -26,43 +27,44 @@ class Block(nn.Module):
 
     entrances = ("remember",)
 
-    def __init__(self, width: int, heads: int, hidden: int, look: SelfAttention) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, self_attention: SelfAttention) -> None:
         super().__init__()
-        self.norm1, self.look = nn.LayerNorm(width), look
-        self.norm2, self.read = nn.LayerNorm(width), CrossAttention(width, heads)
+        self.norm1, self.self_attention = nn.LayerNorm(width), self_attention
+        self.norm2, self.cross_attention = nn.LayerNorm(width), CrossAttention(width, heads)
         self.norm3 = nn.LayerNorm(width)
-        self.think = mlp(width, hidden)
+        self.mlp = mlp(width, hidden)
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, M, width] to what the cross-attention looks at: keys and values float[B, heads, M, d]."""
-        return self.read.remember(memory)
+        return self.cross_attention.remember(memory)
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, N, width] with the memory's keys and values float[B, heads, M, d] and mask bool[B, M].
 
         The memory may be of the first rows alone, and M may be 0: the other rows have nothing to look at.
         """
-        return self.after(x, self.look(self.norm1(x)), key, value, mask)
+        return self.after(x, self.self_attention(self.norm1(x)), key, value, mask)
 
     def after(self, x: Tensor, seen: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, n, width], and what its places saw of the grid, to what the block makes of them; memory as above."""
         x = x + seen
         rows = len(key) if key.shape[2] else 0
         if rows == len(x):
-            x = x + self.read(self.norm2(x), key, value, mask)
+            x = x + self.cross_attention(self.norm2(x), key, value, mask)
         elif rows:
             first, rest = x[:rows], x[rows:]
-            x = torch.cat([first + self.read(self.norm2(first), key, value, mask), rest])
-        return x + self.think(self.norm3(x))
+            x = torch.cat([first + self.cross_attention(self.norm2(first), key, value, mask), rest])
+        return x + self.mlp(self.norm3(x))
 
 
 class Trunk(nn.Module):
     """A masked transformer less its memory, which `condition` of a subclass makes: learned 2-D positions, an MLP head.
 
-    look: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
+    self_attention: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     outputs: int | None = None
     placewise = True
 
@@ -76,15 +78,15 @@ class Trunk(nn.Module):
         heads: int,
         hidden: int,
         checkpointing: bool,
-        look: Callable[[], SelfAttention],
+        self_attention: Callable[[], SelfAttention],
     ) -> None:
         super().__init__()
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
         self.grid = tuple(grid)
         self.embed = nn.Embedding(codebook_size + 1, width)  # the last row stands for MASK
         self.positions = nn.Parameter(torch.empty(*self.grid, width))
-        self.read_text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
-        self.blocks = layer_list(Block(width, heads, hidden, look()) for _ in range(layers))
+        self.text_projection = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
+        self.blocks = layer_list(Block(width, heads, hidden, self_attention()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
@@ -99,7 +101,7 @@ class Trunk(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.positions, std=0.02)
         for block in self.blocks:
-            for writer in (block.look.out, block.read.out, block.think[2]):
+            for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[2]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:

@@ -1,4 +1,4 @@
-"""The VQGAN tokenizer and its training tasks, as a plugin."""
+"""Offers the VQGAN tokenizer, its training tasks, and the layouts that VQGANs are published in; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -15,4 +15,17 @@ def muse_tasks():
     return {
         "train-tokenizer": "muse_vqgan.train:TrainTokenizer",
         "finetune-decoder": "muse_vqgan.finetune:FinetuneDecoder",
+    }
+
+
+@hookimpl
+def muse_dialects():
+    """Files that hold a VQGAN alone."""
+    return {
+        "diffusers-vq": "muse_vqgan.dialects.diffusers:diffusers_vq",
+        "llamagen-vq": "muse_vqgan.dialects.llamagen:llamagen_vq",
+        "maskgit-vqgan": "muse_vqgan.dialects.taming:maskgit_vqgan",
+        "maskgit-vqgan-flax": "muse_vqgan.dialects.maskgit:maskgit_vqgan_flax",
+        "maskgit-vqgan-torch": "muse_vqgan.dialects.maskgit:maskgit_vqgan_torch",
+        "taming-vqgan": "muse_vqgan.dialects.taming:taming_vqgan",
     }

@@ -1,1 +1,1 @@
-"""The world's published weights, made ours: one table a dialect, and the task that applies it."""
+"""The world's published weights, made ours and back by their dialects: the tasks that do it."""

@@ -10,13 +10,15 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from muse_studio import parts
+from muse_studio.contracts import Dialect
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.dialects import Piece
 from muse_studio.runtime.files import path_of
 from muse_weights.folder import check_free, replacing_folder
-from muse_weights.formats import dialect
+from muse_weights.formats import NotDone, done
 from muse_weights.inverse import published
-from muse_weights.table import Piece
 
 KEPT = "published"
 """The folder of an imported model that keeps the JSON files that it was published with."""
@@ -39,27 +41,27 @@ class ExportWeights:
 
     source: a folder that import-weights wrote.
     out: the folder to write, which must not be there yet; it appears when all of it is written.
-    format: the dialect that it was imported from.
+    format: the dialect that it was imported from; null is amused.
     weights: addresses of other weights of the same shapes, by piece, such as {transformer: average.safetensors}.
     """
 
     source: str
     out: str
-    format: str = "amused"
+    format: Dialect | NotDone | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        chosen = dialect(self.format)
-        if not chosen.told:
-            raise ValueError(f"format is {self.format!r}, which is imported alone; amused can be exported too")
+        chosen = self.dialect()
+        if not chosen.declares:
+            raise ValueError(f"format is {chosen.name!r}, which is imported alone; amused can be exported too")
         names = [piece.name for piece in chosen.pieces]
         for name in self.weights:
             if name not in names:
-                raise ValueError(f"weights has {name!r}, which format {self.format!r} lacks; it has {', '.join(names)}")
+                raise ValueError(f"weights has {name!r}, which format {chosen.name!r} lacks; it has {', '.join(names)}")
 
     def __call__(self, hook: Any = None) -> Exported:
         """Write the folder. UserError, with nothing written, where the source is none or `out` is taken."""
-        chosen, source, out = dialect(self.format), path_of(self.source), path_of(self.out).resolve()
+        chosen, source, out = self.dialect(), path_of(self.source), path_of(self.out).resolve()
         if not (source / KEPT).is_dir():
             raise UserError(f"{source} has no folder {KEPT!r}; give as source a folder that import-weights wrote")
         check_free(out)
@@ -73,6 +75,10 @@ class ExportWeights:
             for piece in chosen.pieces:
                 self._write(piece, source, aside / piece.folder / piece.weights)
         return Exported(out)
+
+    def dialect(self) -> Dialect:
+        """The dialect to write; ValueError where it is one that is not done."""
+        return parts("dialect", "amused")[0].load()() if self.format is None else done(self.format)
 
     def _write(self, piece: Piece, source: Path, path: Path) -> None:
         own = str(source / piece.written)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.errors import UserError
-from muse_weights.tensors import Tensors
+from muse_studio.runtime.matching import Tensors
 
 ENDINGS = ("", ".msgpack", ".npz")
 """How such files' names end; those of MaskGIT's authors have no ending."""
@@ -68,8 +68,8 @@ def _unpacked(file: Path) -> Any:
     try:
         return msgpack.unpackb(file.read_bytes(), ext_hook=array, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{file} is no tree of flax, or is damaged or truncated ({said}); fetch it again") from error
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{file} is no tree of flax, or is damaged or truncated ({why}); fetch it again") from error
 
 
 def _leaves(tree: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Packed]]:

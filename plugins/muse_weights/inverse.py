@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
-from muse_weights.table import Change, Piece, Rule, Settings
+from muse_studio.runtime.dialects import Change, Piece, Rule, Settings
 
 GROUP = re.compile(r"\([^()]*\)")
 """A group of a rule's pattern; none lies in another."""

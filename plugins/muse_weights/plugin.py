@@ -1,4 +1,4 @@
-"""The import of published weights, as a plugin."""
+"""Offers the tasks that apply dialects to published weights; imports no torch."""
 
 from muse_studio.hookspecs import hookimpl
 

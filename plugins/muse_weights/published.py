@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio import run
+from muse_studio.contracts import Dialect
 from muse_studio.runtime.fetching import cache_folder
+from muse_weights.formats import NotDone, done
 from muse_weights.task import ImportWeights, check_others
+
+LAYOUT = 2
+"""Counted up where tensors get other names: what is kept under the names before is left, and imported anew."""
 
 
 @dataclass
@@ -22,7 +27,7 @@ class GeneratePublished:
     """
 
     source: str
-    format: str
+    format: Dialect | NotDone
     prompt: str | list[str]
     negative: str = ""
     count: int = 1
@@ -36,7 +41,7 @@ class GeneratePublished:
     changes: dict = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
     plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the task was run with, which may hold a filter; set by the runner."""
+    """Plugin files that the task was run with, which may hold a filter or a part; set by the runner."""
 
     def __post_init__(self) -> None:
         check_others(self.format, self.others)
@@ -50,9 +55,12 @@ class GeneratePublished:
 
     def model(self) -> Path:
         """The folder of the imported model, made where it is missing."""
-        apart = (f"{name}={address}" for name, address in sorted(self.others.items()))
-        told = " ".join(map(str, (self.source, self.format, self.variant, *apart)))
-        folder = cache_folder() / "imported" / hashlib.sha256(told.encode()).hexdigest()[:16]
+        format = done(self.format)
+        others = (f"{name}={address}" for name, address in sorted(self.others.items()))
+        key = " ".join(map(str, (LAYOUT, self.source, format.name, self.variant, *others)))
+        folder = cache_folder() / "imported" / hashlib.sha256(key.encode()).hexdigest()[:16]
         if not folder.is_dir():
-            ImportWeights(self.source, self.format, str(folder), variant=self.variant, others=self.others)()
+            task = ImportWeights(self.source, format, str(folder), variant=self.variant, others=self.others)
+            task.plugin_files = self.plugin_files
+            task()
         return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from muse_studio.recipe.tree import to_yaml
-from muse_weights.dialect import Recipes
+from muse_studio.runtime.dialects import Recipes
 
 
 def write(folder: Path, recipes: Recipes, source: str, format: str) -> list[str]:

@@ -32,12 +32,12 @@ class Fit:
     def lines(self) -> list[str]:
         """For people: one line, and one more for each kind of misfit."""
         dropped = f", {len(self.dropped)} dropped" if self.dropped else ""
-        said = [f"{self.piece}: {self.matched} tensors of {self.source} become {self.made}{dropped}"]
+        lines = [f"{self.piece}: {self.matched} tensors of {self.source} become {self.made}{dropped}"]
         for wrong, names in self.misfits.items():
             if names:
                 more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                said.append(f"  {len(names)} {wrong}: {'; '.join(names[:SHOWN])}{more}")
-        return said
+                lines.append(f"  {len(names)} {wrong}: {'; '.join(names[:SHOWN])}{more}")
+        return lines
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Report:
     source: str
     fits: list[Fit]
     recipes: list[Path] = field(default_factory=list)
+    folder: Path | None = None
+    """What was written, where no recipe belongs to it that draws."""
 
     @property
     def whole(self) -> bool:
@@ -55,10 +57,14 @@ class Report:
 
     def summary(self) -> str:
         """What the command line prints."""
-        said = [line for fit in self.fits for line in fit.lines()]
-        if not self.recipes:
-            said.append("all of it fits; nothing was written" if self.whole else "it does not fit and would be refused")
+        lines = [line for fit in self.fits for line in fit.lines()]
+        if self.folder is not None:
+            lines.append(f"wrote {self.folder}")
+        elif not self.recipes:
+            lines.append(
+                "all of it fits; nothing was written" if self.whole else "it does not fit and would be refused"
+            )
         else:
-            said.append("wrote " + ", ".join(map(str, self.recipes)))
-            said.append(f"muse run {self.recipes[-1]}")
-        return "\n".join(said)
+            lines.append("wrote " + ", ".join(map(str, self.recipes)))
+            lines.append(f"muse run {self.recipes[-1]}")
+        return "\n".join(lines)

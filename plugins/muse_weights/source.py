@@ -12,9 +12,9 @@ import fsspec
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import path_of
+from muse_studio.runtime.matching import Tensors
 from muse_studio.runtime.pickled import unpickled
 from muse_weights import flaxfile
-from muse_weights.tensors import Tensors
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 """How the names of pickled files end; what is none of flax's either is taken to be safetensors."""
@@ -30,9 +30,9 @@ class Source:
     """
 
     def __init__(self, address: str, variant: str | None, sha256: Mapping[str, str]) -> None:
-        address, _, told = address.partition("#sha256=")
+        address, _, digest = address.partition("#sha256=")
         self.address, self.variant = address.rstrip("/"), variant
-        self.sha256 = {**sha256, "": told} if told else dict(sha256)
+        self.sha256 = {**sha256, "": digest} if digest else dict(sha256)
         self.checked: set[str] = set()
 
     def __str__(self) -> str:
@@ -55,8 +55,8 @@ class Source:
     def file(self, name: str) -> Path:
         """A file on this machine; UserError where there is none, or where it isn't what `sha256` says."""
         if not self.has(name):
-            said = f"{self} has no {name}; give the whole model" if name else f"{self} is no file; give the file itself"
-            raise UserError(f"{said}, as it was published")
+            lack = f"{self} has no {name}; give the whole model" if name else f"{self} is no file; give the file itself"
+            raise UserError(f"{lack}, as it was published")
         wanted = self.sha256.get(name)
         self.checked.add(name)
         return weights.local(self._where(name) + (f"#sha256={wanted}" if wanted else ""))
@@ -64,12 +64,12 @@ class Source:
     def table(self, name: str) -> dict[str, Any]:
         """What a JSON file says; UserError where it is none."""
         try:
-            said = json.loads(self.file(name).read_text(encoding="utf-8"))
+            table = json.loads(self.file(name).read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{name} of {self} is no JSON ({error}); fetch it again") from error
-        if not isinstance(said, dict):
-            raise UserError(f"{name} of {self} is no table but {said!r:.40}; fetch it again")
-        return said
+        if not isinstance(table, dict):
+            raise UserError(f"{name} of {self} is no table but {table!r:.40}; fetch it again")
+        return table
 
     def weights(self, name: str) -> list[Path]:
         """The files of weights that `name` stands for: itself, its variant, or all shards that its index lists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ import torch
 from torch import Tensor
 
 from muse_studio import parts
+from muse_studio.contracts import Dialect
 from muse_studio.errors import UserError
 from muse_studio.registry.progress import progress
 from muse_studio.runtime import memory, weights
+from muse_studio.runtime.dialects import Copied, Found, Imported, Piece, Tables
 from muse_studio.runtime.files import path_of
-from muse_weights.dialect import Copied, Dialect, Imported, Tables
+from muse_studio.runtime.matching import Match, Tensors, differences, made, match, shapes_of, wanted
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free, replacing_folder
-from muse_weights.formats import dialect, refusal
+from muse_weights.formats import NotDone, done, refusal
+from muse_weights.former import Former
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
 from muse_weights.source import Source, opened
-from muse_weights.table import Found, Match, Piece, differences, made, match
-from muse_weights.tensors import Tensors
 
 
 @dataclass
@@ -32,14 +34,15 @@ class ImportWeights:
     """Read published weights by their dialect's table, strictly, and write them as ours with a recipe beside them.
 
     No name may be left over, none of ours missing, every shape equal and every number finite; else nothing is written
-    and what does not fit is told. No code of the source is ever run: pickled files are read by torch's reader of
+    and what does not fit is named. No code of the source is ever run: pickled files are read by torch's reader of
     tensors alone, and refused where they need more.
 
     source: a local folder or file, hf://owner/name, or any address that fsspec knows; what is remote is fetched into
         the cache folder (MUSE_CACHE), once.
-    format: the dialect, such as amused; a wrong one is answered with those there are.
+    format: the dialect, such as amused; those that are known but not done are refused with the reason.
+        Such as muse-0.1 rename files of an earlier version: weights, an adapter, or a whole run with its checkpoints.
     out: the folder to write, which must not be there yet; it appears when all of it is written.
-    dry_run: tell what fits and what doesn't, and write nothing.
+    dry_run: say what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
     sha256: of files of the source, by their names in it; each is checked.
     others: where that lies which is published apart from the source, by its name, such as {tokenizer: vq.pt}; by
@@ -47,12 +50,14 @@ class ImportWeights:
     """
 
     source: str
-    format: str
+    format: Dialect | NotDone
     out: str = "imported"
     dry_run: bool = False
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
+    """Plugin files that the task was run with, which may hold a part that is imported; set by the runner."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -61,30 +66,32 @@ class ImportWeights:
 
     def __call__(self, hook: Any = None) -> Report:
         """Read, compare, write. UserError, with nothing written, where the source does not fit or `out` is taken."""
-        chosen = dialect(self.format)
+        chosen = done(self.format)
         source = Source(self.source, self.variant, self.sha256)
         out = path_of(self.out).resolve()
         if not self.dry_run:
             check_free(out)
+        if chosen.former is not None:
+            return self._rename(chosen, source, out)
         try:
-            told = _told(chosen, source)
-            opens = [self._open(piece, source, told) for piece in chosen.pieces]
+            configs = _configs(chosen, source)
+            opens = [self._open(piece, source, configs) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
-            raise refusal(self.format, error) from error
+            raise refusal(chosen, error) from error
         report = Report(str(source), [each.fit for each in opens])
         if self.dry_run:
             return report
         if not report.whole:
-            raise UserError(f"{source} does not fit format {self.format!r}:\n{report.summary()}")
+            raise UserError(f"{source} does not fit format {chosen.name!r}:\n{report.summary()}")
         memory.check(
             max(each.bytes for each in opens),
             "its largest part takes",
             "take a variant of smaller numbers, such as fp16",
         )
         with replacing_folder(out) as aside:
-            for name, table in told.items():
+            for name, table in configs.items():
                 (aside / KEPT / name).parent.mkdir(parents=True, exist_ok=True)
                 (aside / KEPT / name).write_text(json.dumps(table, indent=2), encoding="utf-8")
             for name, files in copies.items():
@@ -98,43 +105,59 @@ class ImportWeights:
                 further = chosen.further.get(each.piece.name, _nothing)(aside, settings)
                 where = self.others.get(each.piece.name, each.piece.home) if each.piece.home else self.source
                 each.save(aside / each.piece.written, further, where)
-            names = write(aside, chosen.recipes(Imported(out, settings)), self.source, self.format)
+            names = write(aside, chosen.recipes(Imported(out, settings)), self.source, chosen.name)
         report.recipes = [out / name for name in names]
         return report
 
-    def _open(self, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
+    def _rename(self, chosen: Dialect, source: Source, out: Path) -> Report:
+        """Files of an earlier version, renamed into `out`; the folder holds all that the source does."""
+        former = Former.of(source, chosen.former)
+        source.check_sums()
+        report = Report(str(source), former.fits(str(source)))
+        if self.dry_run:
+            return report
+        if not report.whole:
+            raise UserError(f"{source} does not fit format {chosen.name!r}:\n{report.summary()}")
+        with replacing_folder(out) as aside:
+            former.write(aside)
+            names = write(aside, chosen.recipes(Imported(out, former.settings())), self.source, chosen.name)
+        report.recipes, report.folder = [out / name for name in names], out
+        return report
+
+    def _open(self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:
         """A piece where it lies."""
+        part = parts(piece.kind, piece.part, self.plugin_files)[0].load()
         if not piece.home:
-            return _Opened.of(piece, source, told)
+            return _Opened.of(piece, part, source, configs)
         try:
-            return _Opened.of(piece, Source(self.others.get(piece.name, piece.home), None, {}), told)
+            return _Opened.of(piece, part, Source(self.others.get(piece.name, piece.home), None, {}), configs)
         except UserError as error:
             raise UserError(f"{error}; what others.{piece.name} says is taken for it") from error
 
 
-def check_others(format: str, others: dict[str, str]) -> None:
-    """ValueError where there is no such dialect, or where `others` names what is not published apart from it."""
-    chosen = dialect(format)
-    apart = [*(piece.name for piece in chosen.pieces if piece.home), *chosen.given]
+def check_others(format: Dialect | NotDone, others: dict[str, str]) -> None:
+    """ValueError where the dialect is not done, or where `others` names what is not published separately from it."""
+    chosen = done(format)
+    separate = [*(piece.name for piece in chosen.pieces if piece.home), *chosen.given]
     for name in others:
-        if name not in apart:
-            has = f"these are: {', '.join(apart)}" if apart else "nothing is"
-            raise ValueError(f"others has {name!r}, which of format {format!r} is not published apart; {has}")
+        if name not in separate:
+            has = f"these are: {', '.join(separate)}" if separate else "nothing is"
+            raise ValueError(f"others has {name!r}, which of format {chosen.name!r} is not published apart; {has}")
 
 
 def _nothing(folder: Path, settings: Tables) -> dict[str, Tensor]:
     return {}
 
 
-def _told(chosen: Dialect, source: Source) -> dict[str, dict[str, Any]]:
+def _configs(chosen: Dialect, source: Source) -> dict[str, dict[str, Any]]:
     """The JSON files that the dialect speaks of; UserError where one says that this is another model."""
-    told = {}
-    for name, expected in chosen.told.items():
-        told[name] = source.table(name)
+    configs = {}
+    for name, expected in chosen.declares.items():
+        config = configs[name] = source.table(name)
         for key, value in expected.items():
-            if told[name].get(key) != value:
-                raise UserError(f"{source} is another model's: {name} has {key} {told[name].get(key)!r}, not {value!r}")
-    return told
+            if config.get(key) != value:
+                raise UserError(f"{source} is another model's: {name} has {key} {config.get(key)!r}, not {value!r}")
+    return configs
 
 
 def _copies(copied: Copied, source: Source) -> dict[str, Path]:
@@ -147,6 +170,7 @@ class _Opened:
     """One piece with its files open: how it fits, and how our part is set."""
 
     piece: Piece
+    part: Callable[..., Any]
     settings: dict[str, Any]
     tensors: Tensors
     found: Match
@@ -155,27 +179,31 @@ class _Opened:
     """The size of its files, which is what its tensors take."""
 
     @classmethod
-    def of(cls, piece: Piece, source: Source, told: dict[str, dict[str, Any]]) -> _Opened:
+    def of(cls, piece: Piece, part: Callable[..., Any], source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:
         """Open a piece's files, and hold every name, shape and number against the table."""
         folder = f"{piece.folder}/" if piece.folder else ""
         config = {**piece.defaults, **source.table(f"{folder}config.json")} if piece.expected else {}
         if config:
-            told[f"{folder}config.json"] = config
+            configs[f"{folder}config.json"] = config
         for key, value in piece.expected.items():
             if config.get(key) != value:
-                said = repr(config[key]) if key in config else "not said"
+                got = repr(config[key]) if key in config else "not said"
                 raise UserError(
-                    f"{source} is another model's: {folder}config.json has {key} {said}, the part {piece.part!r} "
+                    f"{source} is another model's: {folder}config.json has {key} {got}, the part {piece.part!r} "
                     f"knows {value!r} alone"
                 )
         files = source.weights(f"{folder}{piece.weights}" if piece.weights else "")
         tensors = opened(files, piece.unwrap).without(piece.prefixes).averaged(piece.averages)
         try:
-            settings = piece.settings(Found(config, tensors.shapes, told))
+            settings = piece.settings(Found(config, tensors.shapes, configs))
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(f"{source} is another model's: its {piece.name} lacks {error}") from error
         found = match(tensors.shapes, piece, settings)
-        misfits = differences(found, tensors.shapes, _wanted(piece, settings, config))
+        try:
+            shapes = wanted(piece, part, settings, config)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{piece.name}: no {piece.part!r} can be of these sizes: {error}") from error
+        misfits = differences(found, tensors.shapes, shapes)
         fit = Fit(piece.name, f"{source}/{folder}".rstrip("/"), dropped=found.dropped, misfits=misfits)
         fit.matched, fit.made = sum(map(len, found.origins.values())), len(found.origins)
         names = progress([o.name for origins in found.origins.values() for o in origins], f"reading {piece.name}")
@@ -185,31 +213,14 @@ class _Opened:
             for name, other in piece.copies.items()
             if {name, other} <= tensors.shapes.keys() and not torch.equal(tensors.read(name), tensors.read(other))
         ]
-        return cls(piece, settings, tensors, found, fit, sum(file.stat().st_size for file in files))
+        return cls(piece, part, settings, tensors, found, fit, sum(file.stat().st_size for file in files))
 
     def save(self, path: Path, further: dict[str, Tensor], source: str) -> None:
         """Write the piece as our part has it, its settings in the metadata."""
         own = {name: made(origins, self.tensors.read) for name, origins in self.found.origins.items()}
         if self.piece.starts:
-            shapes = _shapes(self.piece, self.settings)
+            shapes = shapes_of(self.part, self.settings)
             own |= {
                 name: torch.full(shapes[name], value) for name, value in self.piece.starts.items() if name in shapes
             }
         weights.save(own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=source)
-
-
-def _wanted(piece: Piece, settings: dict[str, Any], config: dict[str, Any]) -> dict[str, list[int]]:
-    """The shapes of our part's tensors, those left out that no published file has."""
-    if piece.shapes is not None:
-        return piece.shapes(config)
-    shapes = _shapes(piece, settings)
-    return {name: shape for name, shape in shapes.items() if name not in piece.starts and name not in piece.made}
-
-
-def _shapes(piece: Piece, settings: dict[str, Any]) -> dict[str, list[int]]:
-    try:
-        with torch.device("meta"):
-            part = parts(piece.kind, piece.part)[0].load()(**settings)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{piece.name}: no {piece.part!r} can be of these sizes: {error}") from error
-    return {name: list(tensor.shape) for name, tensor in part.state_dict().items()}

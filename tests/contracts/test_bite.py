@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from muse_studio import testing
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.kinds import kinds
+from muse_studio.runtime.dialects import Piece, Rule
 from muse_studio.testing import (
     BrokenPromise,
     FakeDataset,
@@ -69,6 +71,42 @@ class Task:
         return None
 
 
+class Linear(nn.Module):
+    """What the dialect below becomes: `width` is read off its file."""
+
+    def __init__(self, *, width: int = 2) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+
+PIECE = Piece(
+    "scale",
+    "tokenizer",
+    "linear",
+    "",
+    (Rule(r"norm\.(\w+)\.a", r"\1"), Rule("bias", "shift")),
+    lambda found: {"width": found.shapes["bias"][0]},
+    drop=(r"loss\..*",),
+)
+
+
+class Dialect:
+    """Two tensors by other names, and one that is not wanted."""
+
+    name, pieces, copied = "two", (PIECE,), ()
+    declares: ClassVar = {}
+    given: ClassVar = {}
+    further: ClassVar = {}
+
+    def recipes(self, imported):
+        return {"model.yaml": imported.part("linear", "scale")}
+
+
+def table(**changes: Any) -> type:
+    """The dialect with these fields of its piece changed."""
+    return but(Dialect, pieces=(replace(PIECE, **changes),))
+
+
 class Observer:
     """Listens."""
 
@@ -88,6 +126,7 @@ GOOD = {
     testing.DatasetContract: FakeDataset,
     testing.OptimizerContract: Optimizer,
     testing.MetricContract: Metric,
+    testing.DialectContract: Dialect,
     testing.TaskContract: Task,
     testing.ObserverContract: Observer,
 }
@@ -104,6 +143,10 @@ def tokens(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"tokens.base": grid, "states": states, "mask": torch.ones(5, dtype=torch.bool)} | changes
 
 
+SOURCE = {"norm.scale.a": torch.ones(3), "bias": torch.zeros(3), "loss.weight": torch.zeros(1)}
+"""What the dialect above reads."""
+
+
 def keep(part: type, promise: str, contract: type) -> None:
     class Examined(contract):
         low_grid = (2, 2)
@@ -111,6 +154,10 @@ def keep(part: type, promise: str, contract: type) -> None:
         def make(self):
             return part()
 
+    if contract is testing.DialectContract:
+        Examined.target = lambda self: part
+        Examined.part = lambda self, piece: Linear
+        Examined.source = lambda self: {"scale": SOURCE}
     getattr(Examined(), promise)()
 
 
@@ -260,11 +307,12 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
-EDITOR, DATASET, OPTIMIZER, METRIC, TASK, OBSERVER = (
+EDITOR, DATASET, OPTIMIZER, METRIC, DIALECT, TASK, OBSERVER = (
     testing.EditorContract,
     testing.DatasetContract,
     testing.OptimizerContract,
     testing.MetricContract,
+    testing.DialectContract,
     testing.TaskContract,
     testing.ObserverContract,
 )
@@ -520,6 +568,38 @@ BROKEN = [
         "inputs",
         "changed the real pictures",
         but(Metric, update=lambda self, real, *_: spoil(real)),
+    ),
+    (DIALECT, "names_are", "name is empty", but(Dialect, name="")),
+    (DIALECT, "names_are", "several pieces have the name scale", but(Dialect, pieces=(PIECE, PIECE))),
+    (DIALECT, "names_are", "further has 'other'", but(Dialect, further={"other": dict})),
+    (DIALECT, "every_rule", r"no regular expression: missing \)", table(rules=(Rule("(", "scale"),))),
+    (DIALECT, "every_rule", r"asks for group 2 of .*which has 1", table(rules=(Rule(r"(\w+)\.a", r"\2"),))),
+    (DIALECT, "every_rule", "'squeezed' is no change", table(rules=(Rule("bias", "shift", "squeezed"),))),
+    (DIALECT, "every_rule", "'[*]' is no regular", table(drop=("*",))),
+    (DIALECT, "a_source", "not used: loss.weight", table(drop=())),
+    (DIALECT, "a_source", "missing: shift", table(drop=("loss.*", "bias"))),
+    (DIALECT, "a_source", "given twice: scale from each of", table(rules=(Rule("norm.*|bias", "scale"),))),
+    (
+        DIALECT,
+        "a_source",
+        "of another shape: .* makes .6., and scale is .3.",
+        table(rules=(Rule("norm.*", "scale"), Rule("bias", "scale", block=1)), starts={"shift": 0.0}),
+    ),
+    (DIALECT, "the_rest", "shift is to be made, but further has nothing", table(made=("shift",))),
+    (DIALECT, "a_stranger", "passes unseen", table(drop=(".*",))),
+    (DIALECT, "another_model", "holds nothing gives {'width': 3}", table(settings=lambda found: {"width": 3})),
+    (DIALECT, "its_recipes", "no recipes", but(Dialect, recipes=lambda self, imported: {})),
+    (
+        DIALECT,
+        "its_recipes",
+        "no recipe takes scale.safetensors",
+        but(Dialect, recipes=lambda self, imported: {"model.yaml": {}}),
+    ),
+    (
+        DIALECT,
+        "its_recipes",
+        "what YAML can't write",
+        but(Dialect, recipes=lambda self, imported: {"model.yaml": {"use": torch.ones(1)}}),
     ),
     (OBSERVER, "it_has_a_hook", "no method marked", but(Observer, muse_step=lambda self, step: None)),
     (OBSERVER, "it_has_a_hook", "did you mean 'muse_step'", but(Observer, muse_stpe=Observer.muse_step)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from dialect_sources import SOURCES
 
 from muse_studio import testing
 from muse_studio.registry.kinds import kinds
@@ -92,6 +93,10 @@ def rows(folder: Path) -> dict[str, Any]:
     made = datasets.Dataset.from_dict({"image": held, "caption": ["a picture"] * len(held)}, features)
     made.save_to_disk(str(folder / "rows"))
     return settings | {"path": str(folder / "rows")}
+
+
+def published(folder: Path) -> dict[str, Any]:
+    return {"source": str(folder), "format": REGISTRY.find("dialect", "amused").load()()}
 
 
 def editing(folder: Path) -> dict[str, Any]:
@@ -266,6 +271,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset huggingface": rows,
     "dataset tokens": tokens,
     "dataset webdataset": tar_of_pictures,
+    **{f"dialect {name}": nothing for name in SOURCES},
     "editor inpaint": nothing,
     "editor mask-free": lambda folder: {"iterations": 3},
     "editor variations": nothing,
@@ -316,9 +322,9 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
         "inpaint": REGISTRY.find("task", "edit").load()(**editing(folder)),
     },
     "task finetune-decoder": decoder_training,
-    "task generate-published": lambda folder: {"source": str(folder), "format": "amused", "prompt": "a red apple"},
+    "task generate-published": lambda folder: {**published(folder), "prompt": "a red apple"},
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
-    "task import-weights": lambda folder: {"source": str(folder), "format": "amused"},
+    "task import-weights": published,
     "task prepare-tokens": preparing,
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
@@ -388,6 +394,11 @@ def test_every_part_has_settings_to_be_tested_with_and_none_are_left_over():
     assert set(SETTINGS) == {title(part) for part in PARTS}
 
 
+def test_a_dialect_goes_by_the_name_that_it_says():
+    named = {part.name: part.load()().name for part in PARTS if part.kind == "dialect"}
+    assert named == {name: name for name in SOURCES}
+
+
 @pytest.mark.parametrize(("part", "promise"), PROMISES)
 def test_it_keeps(part, promise, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
@@ -404,6 +415,12 @@ def test_it_keeps(part, promise, tmp_path, monkeypatch):
 
         def target(self):
             return part.load()
+
+        def source(self):
+            return SOURCES[part.name]()[0]
+
+        def configs(self):
+            return SOURCES[part.name]()[1]
 
     for name, value in INPUTS.get(title(part), {}).items():
         setattr(Examined, name, value)

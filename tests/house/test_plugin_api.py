@@ -27,6 +27,7 @@ HOOKS = {
     "muse_datasets": [],
     "muse_optimizers": [],
     "muse_metrics": [],
+    "muse_dialects": [],
     "muse_observers": [],
     "muse_tasks": [],
     "muse_started": ["task"],
@@ -49,6 +50,7 @@ METHODS = {
     "Dataset": {"__len__": [], "__getitem__": ["index"]},
     "Optimizer": {"__call__": ["model"]},
     "Metric": {"reset": [], "update": ["real", "generated", "prompts"], "compute": []},
+    "Dialect": {"recipes": ["imported"]},
     "Observer": {},
     "Task": {"__call__": ["hook"]},
 }
@@ -93,7 +95,7 @@ def taken(function):
 
 
 def test_the_version_is_the_documented_one():
-    assert muse_studio.API == "1.1"
+    assert muse_studio.API == "1.2"
     assert f"now **{muse_studio.API}**" in DOCUMENT
 
 

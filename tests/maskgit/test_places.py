@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from muse_maskgit.halton import HaltonMaskGIT
+from muse_halton.transformer import HaltonMaskGIT
 from muse_maskgit.transformer import MaskGIT
-from muse_maskgit.uvit import ClassUViT, UViT
+from muse_uvit.transformer import ClassUViT, UViT
 
 from muse_studio.testing import embedding
 

@@ -11,10 +11,11 @@ from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.confidence import Confidence
-from muse_sampling.filling import gumbel, least
-from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, masked_counts
+from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt
 
 from muse_studio.contracts import MASK
+from muse_studio.sampling.filling import gumbel, least
+from muse_studio.sampling.settings import masked_counts
 
 
 def plain_decode(model, tokens, fraction, steps, temperature, sampling_temperature, top_k, generator):

@@ -12,9 +12,9 @@ import itertools
 
 import pytest
 import torch
+from muse_halton.sampler import Halton
 from muse_sampling.confidence import Confidence
 from muse_sampling.gumbel import Gumbel
-from muse_sampling.halton import Halton
 from muse_sampling.predictor_corrector import PredictorCorrector
 from muse_sampling.remdm import ReMDM
 from muse_sampling.schedules import Cosine, Linear

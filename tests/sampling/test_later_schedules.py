@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
-from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, Square, masked_counts
+from muse_sampling.schedules import Cosine, Cubic, Linear, Sqrt, Square
 
 from muse_studio.recipe.merging import load
+from muse_studio.sampling.settings import masked_counts
 
 GRID = torch.linspace(0, 1, 101, dtype=torch.float64)
 AUTONAT = load("autonat").plain()["stages"]["base"]["schedule"]["ratios"]

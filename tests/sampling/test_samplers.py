@@ -5,13 +5,13 @@ import torch
 from asked import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_sampling.amused import Amused
+from muse_amused.sampler import Amused
+from muse_halton.sampler import Halton
 from muse_sampling.confidence import Confidence
 from muse_sampling.gumbel import Gumbel
-from muse_sampling.halton import Halton
 from muse_sampling.predictor_corrector import PredictorCorrector
 from muse_sampling.remdm import ReMDM
-from muse_sampling.schedules import Cosine, Linear, masked_counts
+from muse_sampling.schedules import Cosine, Linear
 from muse_sampling.shuffled import Random
 
 from muse_studio.contracts import MASK, Sampler
@@ -19,6 +19,7 @@ from muse_studio.errors import RecipeError
 from muse_studio.recipe.build import build
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
+from muse_studio.sampling.settings import masked_counts
 from muse_studio.stage import Stage
 from muse_studio.testing import FakeGuidance, FakeTextEncoder, FakeTokenizer, FakeTransformer
 

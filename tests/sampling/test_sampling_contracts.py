@@ -1,10 +1,10 @@
 """Parts keep their contracts with other settings than the defaults, with which tests/contracts walks all of them."""
 
 import pytest
+from muse_halton.sampler import Halton
 from muse_sampling.confidence import Confidence
 from muse_sampling.guidance import CFG
 from muse_sampling.gumbel import Gumbel
-from muse_sampling.halton import Halton
 from muse_sampling.later_schedules import Polynomial, Sigmoid, Steps
 from muse_sampling.predictor_corrector import PredictorCorrector
 from muse_sampling.remdm import ReMDM

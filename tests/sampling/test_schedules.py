@@ -9,7 +9,9 @@ from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
-from muse_sampling.schedules import Cosine, Cubic, Exp, Linear, Log, Sqrt, Square, masked_counts
+from muse_sampling.schedules import Cosine, Cubic, Exp, Linear, Log, Sqrt, Square
+
+from muse_studio.sampling.settings import masked_counts
 
 SCHEDULES = [Cosine(), Linear(), Square(), Cubic(), Sqrt(), Log(), Log(4096), Exp(), Exp(4096), Log(2), Exp(2)]
 LATER = [

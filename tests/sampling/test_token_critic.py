@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_sampling.schedules import Cosine, Linear, masked_counts
+from muse_sampling.schedules import Cosine, Linear
 from muse_sampling.token_critic import TokenCritic
 
 from muse_studio import testing
 from muse_studio.contracts import MASK
+from muse_studio.sampling.settings import masked_counts
 from muse_studio.testing import FakePredict, FakeTransformer
 
 

@@ -39,13 +39,24 @@ def test_only_the_matrices_of_layers_decay():
     assert not decaying & staying
     for name in decaying:
         assert name.endswith("weight") and "norm" not in name and "embed" not in name
-    assert {"embed.weight", "positions", "norm.weight", "norm.bias", "head.2.weight", "read_text.1.weight"} <= staying
-    assert {f"blocks.0.{way}.norm_{each}.weight" for way in ("look", "read") for each in ("query", "key")} <= staying
-    assert {"blocks.1.norm2.weight", "blocks.1.think.0.bias", "head.3.bias"} <= staying
     assert {
-        "read_text.0.weight",
-        "blocks.0.look.project.weight",
-        "blocks.1.think.2.weight",
+        "embed.weight",
+        "positions",
+        "norm.weight",
+        "norm.bias",
+        "head.2.weight",
+        "text_projection.1.weight",
+    } <= staying
+    assert {
+        f"blocks.0.{way}.norm_{each}.weight"
+        for way in ("self_attention", "cross_attention")
+        for each in ("query", "key")
+    } <= staying
+    assert {"blocks.1.norm2.weight", "blocks.1.mlp.0.bias", "head.3.bias"} <= staying
+    assert {
+        "text_projection.0.weight",
+        "blocks.0.self_attention.project.weight",
+        "blocks.1.mlp.2.weight",
         "head.3.weight",
     } <= decaying
 
@@ -164,7 +175,7 @@ def test_muon_turns_hidden_matrices_and_adamw_all_else():
     by_adamw = names_of(model, [p for group in optimizer.adamw.param_groups for p in group["params"]])
     assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
     assert not by_muon & by_adamw
-    assert {"blocks.0.look.project.weight", "blocks.1.think.2.weight", "head.0.weight"} <= by_muon
+    assert {"blocks.0.self_attention.project.weight", "blocks.1.mlp.2.weight", "head.0.weight"} <= by_muon
     assert {"head.3.weight", "embed.weight", "positions", "norm.weight"} <= by_adamw
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     learn(model, optimizer, 1)

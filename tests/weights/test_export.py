@@ -3,12 +3,13 @@
 import diffusers
 import pytest
 import torch
+from importing import dialect
 from muse_weights.export import ExportWeights
-from muse_weights.formats import DONE, dialect
 from muse_weights.inverse import published
 from runs import same_tensors
 from safetensors.torch import load_file, save_file
 
+import muse_studio
 from muse_studio.errors import UserError
 
 MODULES = ("transformer", "vqvae", "text_encoder")
@@ -32,7 +33,7 @@ def test_other_weights_take_the_place_of_the_imported_ones(imported, tmp_path):
     written = load_file(tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(written["project_to_hidden.weight"], changed["into.weight"])
     assert torch.equal(
-        written["transformer_layers.1.attn1.to_k.weight"], changed["blocks.1.look.project.weight"][32:64]
+        written["transformer_layers.1.attn1.to_k.weight"], changed["blocks.1.self_attention.project.weight"][32:64]
     )
 
 
@@ -47,10 +48,10 @@ def test_refusals(imported, tmp_path):
     with pytest.raises(ValueError, match="weights has 'unet', which format 'amused' lacks"):
         ExportWeights("x", "y", weights={"unet": "z"})
     with pytest.raises(ValueError, match="'taming-vqgan', which is imported alone"):
-        ExportWeights("x", "y", "taming-vqgan")
+        ExportWeights("x", "y", dialect("taming-vqgan"))
 
 
-@pytest.mark.parametrize("format", sorted(DONE))
+@pytest.mark.parametrize("format", sorted(part.name for part in muse_studio.parts("dialect")))
 def test_no_group_of_a_pattern_lies_in_another(format):
     for piece in dialect(format).pieces:
         for rule in piece.rules:

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from typing import get_args
 
 import fsspec
 import pytest
 import torch
+from importing import importing
 from muse_weights import formats
-from muse_weights.task import ImportWeights
 from runs import check_same_files
 from safetensors.torch import load_file, save_file
 
@@ -31,7 +32,7 @@ def refuse(copy, message, **settings):
     """The import is refused so, leaves nothing behind, and names the formats."""
     before = sorted(copy.parent.iterdir())
     with pytest.raises(UserError, match=message):
-        ImportWeights(str(copy), "amused", str(copy.parent / "out"), **settings)()
+        importing(str(copy), "amused", str(copy.parent / "out"), **settings)()
     assert sorted(copy.parent.iterdir()) == before
 
 
@@ -91,7 +92,7 @@ def test_another_model_is_told_by_what_its_files_say(copy, file, values, message
 def test_a_tensor_that_does_not_fit_is_named(copy, name, edit, message):
     change(copy, name, edit)
     refuse(copy, message)
-    assert ImportWeights(str(copy), "amused", dry_run=True)().summary().endswith("it does not fit and would be refused")
+    assert importing(str(copy), "amused", dry_run=True)().summary().endswith("it does not fit and would be refused")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_json_file_that_is_none(copy, content, message):
 
 def test_an_address_that_can_t_be_asked(tmp_path):
     with pytest.raises(UserError, match=r"nowhere://model/\S+ can't be asked for: .*check the address and the network"):
-        ImportWeights("nowhere://model", "amused", str(tmp_path / "out"))()
+        importing("nowhere://model", "amused", str(tmp_path / "out"))()
     assert not (tmp_path / "out").exists()
 
 
@@ -135,7 +136,7 @@ def test_what_stands_at_out_stays(copy, tmp_path):
 @pytest.mark.parametrize(
     ("format", "message"),
     [
-        ("amusd", "which is none; available: amused"),
+        ("amusd", "no dialect is called 'amusd'; did you mean 'amused'? available: amused"),
         ("meissonic", "Meissonic and Monetico, which can't be imported yet"),
     ],
 )
@@ -146,8 +147,11 @@ def test_an_unknown_format_is_answered_with_those_there_are(format, message, cap
 
 
 def test_every_format_is_there_or_not_done():
-    assert not set(formats.DONE) & set(formats.NOT_DONE)
-    assert all(formats.dialect(name).about for name in formats.DONE)
+    assert set(get_args(formats.NotDone)) == set(formats.NOT_DONE)
+    assert not {part.name for part in muse_studio.parts("dialect")} & set(formats.NOT_DONE)
+    for name in formats.NOT_DONE:
+        with pytest.raises(ValueError, match=f"format is '{name}': .*which can't be imported yet"):
+            formats.done(name)
 
 
 def sharded(copy):
@@ -164,7 +168,7 @@ def sharded(copy):
 
 def test_shards_are_read_as_one(copy, tmp_path, imported):
     shard = sharded(copy)
-    ImportWeights(str(copy), "amused", str(tmp_path / "out"))()
+    importing(str(copy), "amused", str(tmp_path / "out"))()
     check_same_files(tmp_path / "out", imported)
     shard.unlink()
     shutil.rmtree(tmp_path / "out")
@@ -175,14 +179,14 @@ def test_an_address_is_fetched_once(published, imported, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
     memory = fsspec.filesystem("memory")
     memory.put(str(published), "/models/amused", recursive=True)
-    ImportWeights("memory://models/amused", "amused", str(tmp_path / "out"))()
+    importing("memory://models/amused", "amused", str(tmp_path / "out"))()
     check_same_files(tmp_path / "out", imported)
     memory.rm(f"/models/amused/{WEIGHTS}")
     memory.touch(f"/models/amused/{WEIGHTS}")  # its size is no longer that of the copy in the cache
-    ImportWeights("memory://models/amused", "amused", str(tmp_path / "again"))()
+    importing("memory://models/amused", "amused", str(tmp_path / "again"))()
     check_same_files(tmp_path / "again", imported)
     with pytest.raises(UserError, match=r"models.nothing has no model_index\.json"):
-        ImportWeights("memory://models/nothing", "amused", str(tmp_path / "none"))()
+        importing("memory://models/nothing", "amused", str(tmp_path / "none"))()
 
 
 def test_a_variant_is_another_precision(published, tmp_path, imported):
@@ -190,7 +194,7 @@ def test_a_variant_is_another_precision(published, tmp_path, imported):
     for name in (WEIGHTS, VQ, "text_encoder/model.safetensors"):
         halves = {n: t.half() for n, t in load_file(copy / name).items()}
         save_file(halves, copy / name.replace(".safetensors", ".fp16.safetensors"), {"format": "pt"})
-    ImportWeights(str(copy), "amused", str(tmp_path / "out"), variant="fp16")()
+    importing(str(copy), "amused", str(tmp_path / "out"), variant="fp16")()
     mine, whole = (load_file(folder / "transformer.safetensors") for folder in (tmp_path / "out", imported))
     assert mine["embed.weight"].dtype == torch.float16
     assert torch.equal(mine["embed.weight"], whole["embed.weight"].half())

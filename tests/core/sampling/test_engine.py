@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from muse_sampling.amused import Amused
+from muse_amused.sampler import Amused
+from muse_halton.sampler import Halton
 from muse_sampling.confidence import Confidence
-from muse_sampling.filling import ask, widths
 from muse_sampling.guidance import CFG, NoGuidance
 from muse_sampling.gumbel import Gumbel
-from muse_sampling.halton import Halton
 from muse_sampling.predictor_corrector import PredictorCorrector
 from muse_sampling.remdm import ReMDM
 from muse_sampling.schedules import Cosine
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from muse_studio.contracts import MASK
 from muse_studio.sampling.cascade import decode
+from muse_studio.sampling.filling import ask, widths
 from muse_studio.sampling.noise import Rows, uniform
 from muse_studio.sampling.stage import MULTIPLIERS, Predictor
 

@@ -1,0 +1,116 @@
+"""What the samplers' settings mean: one spelling, one check and one use for all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from muse_studio.contracts import MASK, MaskSchedule
+from muse_studio.sampling.draw import draw, each_picture
+
+
+@dataclass
+class Steps:
+    """How many steps there are, and so how many tokens are left open after each."""
+
+    steps: int = 12
+    rowwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; give 1 or more")
+
+    def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
+        """How many places of int64[B, h, w] are masked after each step, if those of now are before it: int64[T, B]."""
+        counts = masked_counts(schedule, self.steps, tokens[0].numel()).to(tokens.device)
+        return counts[:, (tokens == MASK).flatten(1).sum(1)]
+
+
+@dataclass
+class Order(Steps):
+    """How random the order is in which a sampler fixes places, where it goes by confidence."""
+
+    temperature: float | list[float] = 4.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_temperature("temperature", self.temperature)
+
+    def order_temperature(self, progress: float) -> float:
+        """What the noise on the confidence is scaled by: a number falls to 0, [from, to] goes to its end."""
+        falling = self.temperature if isinstance(self.temperature, list) else [self.temperature, 0.0]
+        return between(falling, progress)
+
+
+@dataclass
+class Codes(Steps):
+    """How the codes themselves are drawn from the logits."""
+
+    sampling_temperature: float | list[float] = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling_temperature is not None:  # null passes for the sampler whose annotation has it
+            check_temperature("sampling_temperature", self.sampling_temperature)
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k is {self.top_k}; give 1 or more, or null for every code")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; give a share above 0, at most 1, or null for every code")
+
+    def code_temperature(self, progress: float) -> float:
+        """What the logits are divided by: a number is constant, [from, to] goes to its end."""
+        given = self.sampling_temperature
+        return between(given, progress) if isinstance(given, list) else given
+
+    def draw(self, logits: Tensor, uniform: Tensor, progress: float) -> Tensor:
+        """float32[B, n, K] and float32[B, n] in 0..1 (1 excluded) to codes int64[B, n]."""
+        chosen = partial(draw, temperature=self.code_temperature(progress), top_k=self.top_k, top_p=self.top_p)
+        return each_picture(chosen, logits, uniform)
+
+
+def between(ends: list[float], progress: float) -> float:
+    """From the first to the second, by progress; step i of T has (i + 1) / T, so the last step has the second.
+
+    So [4.5, 0] is MaskGIT's falling temperature, 4.5 * (1 - r), to the last bit.
+    """
+    return ends[0] * (1 - progress) + ends[1] * progress
+
+
+def check_temperature(name: str, value: float | list[float]) -> None:
+    """ValueError where it is neither a number that is 0 or more nor [from, to] of such numbers."""
+    ends = value if isinstance(value, list) else [value, value]
+    if len(ends) != 2 or not all(0 <= each < math.inf for each in ends):
+        raise ValueError(f"{name} is {value}; give 0 or more, or [from, to] of such numbers")
+
+
+def masked_counts(schedule: MaskSchedule, steps: int, size: int) -> Tensor:
+    """How many tokens are masked after each step: int64[steps, size + 1], the column being how many were at first.
+
+    max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, but one stays open
+    until the last step, which fixes all. Counted on the CPU in float64, so that every device gets the same.
+    """
+    progress = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    at_first = torch.arange(size + 1)
+    # 10 x 0.7 must not become 6 by rounding (256 cos(pi/3) becomes 127 in float32): a millionth is far below what
+    # separates real counts
+    wanted = (schedule(progress)[:, None] * at_first + 1e-6).floor().to(torch.int64)
+    return each_step_fixes(wanted, at_first)
+
+
+def each_step_fixes(wanted: Tensor, at_first: Tensor) -> Tensor:
+    """How many are masked after each step, int64[T, n], of int64[n] at first, where int64[T, n] would be by the curve.
+
+    Each step fixes at least one, but one stays open until the last step, which fixes all, whatever is wanted of it.
+    """
+    rows, masked = [], at_first
+    for row in wanted[:-1]:
+        masked = torch.minimum(torch.minimum(masked - 1, row).clamp(min=1), at_first)  # 0 masked stay 0
+        rows.append(masked)
+    return torch.stack([*rows, torch.zeros_like(at_first)])

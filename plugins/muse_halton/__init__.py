@@ -1,0 +1,1 @@
+"""Halton-MaskGIT: its transformer, its order of sampling, and its published weights."""

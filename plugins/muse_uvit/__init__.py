@@ -1,0 +1,1 @@
+"""MUSE-Pytorch: its two U-ViTs and their published weights."""
