@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from muse_studio.errors import PluginError
-from muse_studio.registry.faults import Door, promised
-from muse_studio.registry.parts import PART, Part
+from muse_studio.registry.faults import Door, definition, promised
+from muse_studio.registry.parts import PART, Part, written
 from muse_studio.registry.promises import PROMISES
 
 
@@ -49,12 +49,12 @@ def checked(made: Any, part: Part, contract: type) -> Any:
     kept = {name: Door(made, part, contract, name) for name in PROMISES.get(contract.__name__, {})}
     if inspect.isfunction(made):
         return _checked_function(made, kept["__call__"]) if "__call__" in kept else made
-    plain = type(made)
+    plain: Any = type(made)
     if PART in vars(plain) or isinstance(made, type) or inspect.ismodule(made):
         return made
 
     def reduced(self: Any, protocol: Any) -> Any:
-        how, arguments, *rest = super(kind, self).__reduce_ex__(protocol)
+        how, arguments, *rest = plain.__reduce_ex__(self, protocol)
         return (how, tuple(plain if each is kind else each for each in arguments), *rest)
 
     space: dict[str, Any] = {name: getattr(plain, name) for name in ("__module__", "__qualname__", "__doc__")}
@@ -67,7 +67,7 @@ def checked(made: Any, part: Part, contract: type) -> Any:
         elif hasattr(plain, name):
             space[name] = _checked_method(lambda: kind, door, promise)
     try:
-        kind: type = type(plain)(plain.__name__, (plain,), space)  # type: ignore[misc]
+        kind = type(plain)(plain.__name__, (plain,), space)  # type: ignore[misc]
         object.__setattr__(made, "__class__", kind)
     except TypeError:  # a class that can't be a parent, or an object whose class is fixed
         return made

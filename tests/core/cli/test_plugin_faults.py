@@ -5,6 +5,7 @@ Each fault is a part in a file of its own, among the fakes of `muse_studio.testi
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
@@ -93,6 +94,7 @@ def fake(base: str, method: str) -> str:
     return f"class Odd(fakes.{base}):\n{textwrap.indent(textwrap.dedent(method).strip(), ' ' * 4)}\n"
 
 
+FLOATS = "def __getitem__(self, index):  # here\n    return {'image': torch.rand(3, 9, 9), 'caption': ''}"
 EMBED = "def __call__(self, prompts):  # here\n    t = super().__call__(prompts)\n    return t._replace(states=t.mask)"
 SAMPLERS = {
     "has no steps": (sampler("yield tokens", f"    {CALL}\n"), "it has no steps; promised: Sampler.steps: int"),
@@ -242,7 +244,7 @@ EDITS = {
         "tokens that were known are changed; promised: Editor.__call__",
     ),
     "editor: another grid": (
-        fake("FakeEditor", "def __call__(self, tokens, region, again, _):\n    yield from again(tokens[:, 1:])  # here"),
+        fake("FakeEditor", "def __call__(self, t, region, again, _):\n    yield from again(t[:, 1:])  # here"),
         "ValueError: resample is asked for int64[1, 3, 4]; give the whole grid, int64[1, 4, 4]; promised",
     ),
     "tokenizer: floats": (
@@ -284,7 +286,7 @@ EVALUATIONS = {
 }
 TRAININGS = {
     "dataset: another dtype": (
-        fake("FakeDataset", "def __getitem__(self, i):  # here\n    return {'image': torch.zeros(3, 9, 9), 'caption': ''}"),
+        fake("FakeDataset", FLOATS),
         "record 0, image: it gives float32[3, 9, 9], where uint8[3, any, any] is due; promised: Dataset.__getitem__",
     ),
     "optimizer: nothing": (
@@ -320,7 +322,9 @@ def world(here):
         marked = [number for number, line in enumerate(text.splitlines(), 1) if line.endswith("# here")]
         return f"odd.py:{marked[0]}: " if marked else "odd.py:"
 
-    return world
+    yield world
+    for name in [each for each in sys.modules if each.startswith(("muse_plugin_odd_", "muse_plugin_good_"))]:
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize(
