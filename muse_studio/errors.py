@@ -77,8 +77,13 @@ def origin(error: BaseException) -> str | None:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
+def in_one_line(error: BaseException) -> str:
+    """An exception's type, and what it says."""
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def error_message(error: BaseException) -> str:
     """An exception in one line: its type, what it says, and where it was raised."""
-    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     place = origin(error)
-    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+    return in_one_line(error) + (f" ({place})" if place else "")

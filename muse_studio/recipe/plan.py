@@ -34,7 +34,7 @@ class Call:
     """One part or dataclass to call, with values, lists, dicts and further calls as arguments.
 
     what: "sampler 'confidence' of plugin muse_sampling". broken: it can't be called, for a problem that has been told.
-    contract: what is made fulfils it, where that is a part.
+    contract: what is made fulfils it, where that is a part. part: that part.
     """
 
     what: str
@@ -44,6 +44,7 @@ class Call:
     arguments: dict[str, Any] = field(default_factory=dict)
     broken: bool = False
     contract: type | None = None
+    part: Part | None = None
 
     def refusal(self, message: str) -> Problem:
         """What the call itself refused, placed at the setting that the message is about where it tells.
@@ -89,7 +90,8 @@ class Planner:
         self.used.append(part)
         given = {key: each for key, each in table.items() if key != "use"}
         what = f"{part} of plugin {part.plugin}"
-        return self._call(Call(what, part.load(), node, path, contract=kind.contract), part.settings, given, str(part))
+        call = Call(what, part.load(), node, path, contract=kind.contract, part=part)
+        return self._call(call, part.settings, given, str(part))
 
     def value(self, annotation: Any, node: Node, path: str) -> Any:
         """What an annotation makes of a node, BROKEN where it can't."""

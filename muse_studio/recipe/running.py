@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
 from muse_studio.recipe.observing import OBSERVERS, Named, current_observers, observed_by
+from muse_studio.registry.faults import attributed, fault_of
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
 from muse_studio.registry.progress import reporting_to
@@ -30,7 +31,7 @@ class Prepared:
     observers: Named = field(default_factory=list, repr=False)
 
     def __call__(self) -> Any:
-        """Call the task and tell the observers. Raises UserError where the machine refuses."""
+        """Call the task and tell the observers. UserError where the machine refuses, PluginError for a plugin's bug."""
         hook = self.registry.hook
         hook.muse_started(task=self.task)
         try:
@@ -38,9 +39,11 @@ class Prepared:
                 result = self.task(hook)
         except BaseException as error:
             hook.muse_failed(task=self.task, error=error)
-            if not isinstance(error, Exception) or (refusal := memory.refusal(error)) is None:
-                raise
-            raise UserError(refusal) from error
+            if isinstance(error, Exception) and (refusal := memory.refusal(error)) is not None:
+                raise UserError(refusal) from error
+            if (fault := fault_of(error, self.registry)) is not None:
+                raise fault from error
+            raise
         hook.muse_finished(task=self.task, result=result)
         return result
 
@@ -68,7 +71,8 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     """
     registry = Registry(plugins)
     node = merging.load(source, merging.overrides(overrides))
-    built = build.construct(node, registry)
+    with attributed(registry):
+        built = build.construct(node, registry)
     task = built.thing
     # Of several processes one reports for all.
     observers = [*current_observers(), *built.observers] if launch.is_main() else []
@@ -90,7 +94,8 @@ def check(source: Source, overrides: Overrides | None = None, plugins: Files = (
         node = merging.load(source, merging.overrides(overrides))
     except RecipeError as error:
         return error.problems
-    return build.check(node, registry)
+    with attributed(registry):
+        return build.check(node, registry)
 
 
 def parts(kind: str | None = None, name: str | None = None, plugins: Files = ()) -> list[Part]:

@@ -10,6 +10,7 @@ from typing import Any
 from muse_studio.contracts import TextEncoder
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import construct
+from muse_studio.registry.faults import attributed
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import make_ready
@@ -51,7 +52,8 @@ def load(
     """
     node = merging.load(model, merging.overrides(overrides))
     registry = Registry(plugins)
-    built = construct(node, registry, Model)
+    with attributed(registry):
+        built = construct(node, registry, Model)
     registry.observe(built.observers)
     made: Model = built.thing
     make_ready(made.stages, made.text_encoder, choose_device(device))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, Editor, TextEmbedding
 from muse_studio.images.pixels import to_bytes
+from muse_studio.registry.guards import short
 from muse_studio.sampling.cascade import Watch, decode
 from muse_studio.sampling.region import feathered, grow, to_cells, touched
 from muse_studio.sampling.stage import Stage
@@ -89,6 +90,9 @@ class EditSession:
         self._touched = torch.zeros_like(self.regions[name])
 
         def resample(masked: Tensor) -> Iterator[Tensor]:
+            due = self.tokens[name]
+            if not isinstance(masked, Tensor) or (masked.shape, masked.dtype) != (due.shape, due.dtype):
+                raise ValueError(f"resample is asked for {short(masked)}; give the whole grid, {short(due)}")
             self._touched = self._touched | (masked == MASK)
             return self._draw(name, masked, text, generator, negative, None, watch)
 

@@ -24,6 +24,7 @@ from muse_studio.contracts import (
 )
 from muse_studio.images.pixels import scaled
 from muse_studio.nn.packed import can_pack, pack
+from muse_studio.registry.guards import short
 from muse_studio.runtime.device import compile_settings, has_fast_bfloat16
 from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Revisiting, Visit, gather_places
 from muse_studio.sampling.noise import Rows
@@ -279,7 +280,7 @@ class Predictor:
 
     def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding | None, low: Tensor | None) -> None:
         self.stage = stage
-        self.text, self.low = text, low
+        self.text, self.low, self.codes = text, low, stage.tokenizer.codebook_size
         self._join = getattr(stage.transformer, "join", None)
         self.nothing = text.null() if self._join is None else text.null(positions=0)
         self.negative = self.nothing if negative is None else negative
@@ -296,7 +297,12 @@ class Predictor:
         places: int64[B, n], where the logits are wanted alone: float[B, n, K]. For who is `placewise`.
         """
 
+        if (wrong := self._wrong_question(tokens, progress, places)) is not None:
+            raise ValueError(wrong)
+
         def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
+            if not all(text is None or isinstance(text, TextEmbedding) for text in texts):
+                raise ValueError(f"ask takes texts, each a TextEmbedding or None; got {', '.join(map(short, texts))}")
             asked = [self.nothing if text is None else text for text in texts]
             distinct = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
             if id(self.nothing) in distinct:
@@ -311,6 +317,21 @@ class Predictor:
             return tuple(answers[id(text)] for text in asked)
 
         return self.stage.guidance(ask, self.text, self.negative, progress)
+
+    def _wrong_question(self, tokens: Tensor, progress: float, places: Tensor | None) -> str | None:
+        """What a sampler asks for that no transformer could answer; values are looked at on a CPU alone."""
+        due = (len(self.text.mask), *self.stage.grid)
+        if not isinstance(tokens, Tensor) or tuple(tokens.shape) != due or tokens.dtype != torch.int64:
+            return f"predict is asked for {short(tokens)}; give the whole grid, int64{list(due)}"
+        if not hasattr(progress, "__float__"):
+            return f"predict is asked at progress {short(progress)}; give the share of steps done, in 0..1"
+        if places is not None and (places.dtype != torch.int64 or places.ndim != 2 or len(places) != len(tokens)):
+            return f"predict is asked at places {short(places)}; give int64[{len(tokens)}, n]"
+        if tokens.device.type == "cpu":
+            low, high = map(int, tokens.aminmax())
+            if low < MASK or high >= self.codes:
+                return f"predict is asked for tokens from {low} to {high}; codes go from 0 to {self.codes - 1}, or MASK"
+        return None
 
     def _condition(self, texts: tuple[TextEmbedding, ...]) -> Conditioning:
         key = tuple(map(id, texts))

@@ -162,14 +162,16 @@ class TestMistakes:
         write("own.yaml", "use: draw\nstages: {a: {sampler: buggy}}")
         code, out, err = muse("run", "own.yaml")
         assert (code, out) == (1, "")
-        assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy broke while it was made: ZeroDivision")
-        assert err.endswith("toy.py:57)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy, ")
+        assert "toy.py:57: broke while it was made: ZeroDivisionError: division by zero\n" in err
+        assert err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
 
-    def test_of_ours(self, write, capfd, monkeypatch):
+    def test_of_a_plugin_s_task(self, write, capfd, monkeypatch):
         assert self.run_raising(write, "1 / 0") == 1
         err = capfd.readouterr().err
-        assert err.startswith("error that is not yours: ZeroDivisionError: division by zero (")
-        assert err.endswith("raising.py:5)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.startswith("error in a plugin: task 'fall' of plugin raising, ")
+        assert "raising.py:5: ZeroDivisionError: division by zero; promised: Task.__call__(hook): " in err
+        assert err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
         monkeypatch.setenv("MUSE_TRACEBACK", "1")
         assert self.run_raising(write, "1 / 0") == 1
         assert "Traceback (most recent call last):" in capfd.readouterr().err
@@ -180,7 +182,7 @@ class TestMistakes:
 
     def test_a_broken_pipe_that_is_not_ours_is_not_hushed(self, write, capfd):
         assert self.run_raising(write, "raise BrokenPipeError(32, 'Broken pipe')") == 1
-        assert "error that is not yours: BrokenPipeError: [Errno 32] Broken pipe (" in capfd.readouterr().err
+        assert "raising.py:5: BrokenPipeError: [Errno 32] Broken pipe; promised: " in capfd.readouterr().err
 
     def test_warnings_are_one_line(self, write, capfd):
         assert self.run_raising(write, "import warnings; warnings.warn('the prompt\\n is long')") == 0

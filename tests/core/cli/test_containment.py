@@ -225,17 +225,19 @@ def test_a_part_that_can_not_be_imported_is_the_plugins_fault(installed, muse):
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("lambda: None", "gave NoneType, which is no Sampler: it has no __call__"),
-        ("dict", "gave dict, which is no Sampler: it has no __call__"),
+        (
+            "lambda: None",
+            "it gave NoneType, which is no Sampler: it has no __call__; promised: Sampler.__call__(pred",
+        ),
+        ("dict", "it gave dict, which is no Sampler: it has no __call__; promised: Sampler.__call__(predict, "),
     ],
 )
 def test_a_part_of_the_wrong_type_is_the_plugins_fault(target, told, installed, muse):
     installed("odd", ODD.replace('{"dots": Dots}', f'{{"dots": lambda: ({target})()}}'))
-    assert muse("run", "needs.yaml") == (
-        1,
-        "",
-        f"error in a plugin: sampler 'dots' of plugin odd {told}\nMUSE_TRACEBACK=1 shows the whole traceback\n",
-    )
+    code, out, err = muse("run", "needs.yaml")
+    assert (code, out) == (1, "")
+    assert err.startswith("error in a plugin: sampler 'dots' of plugin odd, ")
+    assert f"odd_module.py:10: {told}" in err and err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
 
 
 def test_an_observer_that_raises_is_told_once_and_the_run_goes_on(installed, muse):

@@ -179,8 +179,11 @@ def _problems(recipe, path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("misspelt", r"observer 'misspelt': there is no hook 'muse_stpe'; did you mean 'muse_step'\?"),
-        ("mute", "observer 'mute': it fills no hook"),
+        (
+            "misspelt",
+            r"observer 'misspelt' of plugin ears, .*ears\.py:\d+: there is no hook 'muse_stpe'; did you mean 'muse_step'\?",
+        ),
+        ("mute", r"observer 'mute' of plugin ears, .*ears\.py:\d+: it fills no hook"),
     ],
 )
 def test_an_observer_that_would_never_be_called_is_told(ears, name, message):
