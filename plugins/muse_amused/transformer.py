@@ -81,13 +81,9 @@ class Amused(nn.Module):
     ) -> None:
         super().__init__()
         grid, crop = grid or [16, 16], crop or [0, 0]
-        sizes = {
-            "codebook_size": codebook_size,
-            "stride": stride,
-            "text_width": text_width,
-            "pooled_width": pooled_width,
-        }
-        sizes |= {"text_positions": text_positions, "token_width": token_width, "channels": channels, "width": width}
+        sizes = {"codebook_size": codebook_size, "stride": stride, "text_width": text_width, "channels": channels}
+        sizes |= {"text_positions": text_positions, "pooled_width": pooled_width, "token_width": token_width}
+        sizes |= {"width": width}
         sizes |= {"conv_blocks": conv_blocks, "layers": layers, "mlp": mlp, "heads": heads, "conv_heads": conv_heads}
         _check(sizes, grid, crop, vocabulary, frequencies, halved)
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning
 from muse_studio.nn.checks import check_grid, check_heads
-from muse_studio.nn.layers import layer_list, run_layer
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
+from muse_studio.nn.layers import layer_list, merge_heads, run_layer
+from muse_studio.sampling.feature_cache import Choose, Kept, Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
-from muse_transformer.cached import revisit
 from muse_transformer.dialect import FORMER
+
+Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
+"""Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -136,11 +139,53 @@ class Trunk(nn.Module):
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`)."""
+        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
+
+        Kept are features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of
+        its self-attention float[B, heads, N, d], and the logits float[B, N, K].
+        """
         mask, *memories = conditioning
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
-        logits, kept = revisit(self, x, memories, mask, visit)
-        return logits.unflatten(1, self.grid), kept
+        blocks = list(zip(self.blocks, memories[::2], memories[1::2], strict=True))
+        for block, key, value in blocks[: visit.everywhere]:
+            x = block(x, key, value, mask)
+        later = blocks[visit.everywhere :]
+        if visit.kept is None:
+            kept = self._visit_all(x, later, mask, visit.wanted)
+        else:
+            kept = self._visit_some(x, later, mask, visit.kept, visit.choose)
+        return kept[-1].unflatten(1, self.grid), kept
+
+    def _visit_all(self, x: Tensor, blocks: Remembering, mask: Tensor, wanted: Tensor | None) -> Kept:
+        """Every place computed anew; logits of the `wanted` ones alone, where not all are."""
+        kept = [x]
+        for block, key, value in blocks:
+            attention = block.self_attention
+            query, *seen = attention.divide(block.norm1(x))
+            x = block.after(x, attention.out(merge_heads(attention.mix(query, *seen))), key, value, mask)
+            kept += seen
+        if wanted is None:
+            return [*kept, self.head(self.norm(x))]
+        part = self.head(self.norm(gather_places(x, wanted)))
+        logits = part.new_zeros(*x.shape[:2], part.shape[-1])
+        scatter_places(logits, wanted, part)
+        return [*kept, logits]
+
+    def _visit_some(self, x: Tensor, blocks: Remembering, mask: Tensor, kept: Kept, choose: Choose) -> Kept:
+        """Some places computed anew; they look at the others as those were left."""
+        first, *seen, logits = kept
+        places = choose(moved(x, first).unflatten(1, self.grid))
+        x = gather_places(x, places)
+        scatter_places(first, places, x)
+        for (block, key, value), keys, values in zip(blocks, seen[::2], seen[1::2], strict=True):
+            attention = block.self_attention
+            query, *new = attention.divide(block.norm1(x))
+            for old, part in zip((keys, values), new, strict=True):
+                scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
+            mixed = attention.mix_at(query, keys, values, places)
+            x = block.after(x, attention.out(merge_heads(mixed)), key, value, mask)
+        scatter_places(logits, places, self.head(self.norm(x)))
+        return kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""

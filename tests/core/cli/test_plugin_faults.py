@@ -423,7 +423,7 @@ class TestOursStaysOurs:
     def broken(self, *given, **named):
         return {}["a bug of ours"]
 
-    def err(self, muse, *more):
+    def check_ours(self, muse, *more):
         code, out, err = muse(*GENERATE, *more)
         assert (code, out) == (1, "") and err.startswith("error that is not yours: KeyError: 'a bug of ours' ("), err
 
@@ -432,29 +432,29 @@ class TestOursStaysOurs:
 
         monkeypatch.setattr(Confidence, "__call__", self.broken)
         world(DRAW, "sampler", self.ASKS)
-        self.err(muse, "stages.base.sampler=confidence")
+        self.check_ours(muse, "stages.base.sampler=confidence")
 
     def test_below_a_plugin_s_sampler(self, world, muse, monkeypatch):
         world(DRAW, "sampler", self.ASKS)
         monkeypatch.setattr(Stage, "logits", self.broken)
-        self.err(muse, PLACES["sampler"])
+        self.check_ours(muse, PLACES["sampler"])
 
     def test_below_a_plugin_s_guidance(self, world, muse, monkeypatch):
         world(DRAW, "guidance", "Odd = fakes.FakeGuidance\n")
         monkeypatch.setattr(Stage, "condition", self.broken)
-        self.err(muse, PLACES["guidance"])
+        self.check_ours(muse, PLACES["guidance"])
 
     def test_in_the_decoding(self, world, muse, monkeypatch):
         world(DRAW, "sampler", self.ASKS)
         monkeypatch.setattr("muse_studio.sampling.stage.tiled", self.broken)
-        self.err(muse, PLACES["sampler"])
+        self.check_ours(muse, PLACES["sampler"])
 
     def test_below_a_plugin_s_task(self, world, muse, monkeypatch, here):
         runs = "from muse_studio import run\nclass Odd:\n    def __call__(self, hook):\n        run('drawn.yaml', [], "
         world("use: odd\n", "task", f"{runs}['good.py'])\n")
         (here / "drawn.yaml").write_text(DRAW, encoding="utf-8")
         monkeypatch.setattr(Stage, "logits", self.broken)
-        self.err(muse)
+        self.check_ours(muse)
 
     def test_a_refusal_is_the_user_s(self, world, muse):
         world(
