@@ -24,7 +24,6 @@ from muse_studio.errors import UserError
 from muse_studio.nn.lora import Adapter
 from muse_studio.runtime import weights
 from muse_studio.stage import Stage
-from muse_studio.testing.dialect import DialectContract
 from muse_studio.training.loop import Fit
 
 BEFORE = {
@@ -80,36 +79,6 @@ def refusal(make):
 def part(name, **settings):
     torch.manual_seed(0)
     return parts("transformer", name)[0].load()(**PARTS[name], **settings)
-
-
-class Former(DialectContract):
-    format = ""
-
-    def target(self):
-        return parts("dialect", self.format)[0].load()
-
-    def source(self):
-        return {}
-
-
-class TestAmused01(Former):
-    format = "amused-0.1"
-
-
-class TestHalton01(Former):
-    format = "halton-maskgit-0.1"
-
-
-class TestMaskGIT01(Former):
-    format = "maskgit-0.1"
-
-
-class TestMuse01(Former):
-    format = "muse-0.1"
-
-
-class TestUViT01(Former):
-    format = "uvit-0.1"
 
 
 @pytest.mark.parametrize("name", PARTS)
