@@ -20,7 +20,7 @@ from muse_training.data.index import Field, Index, Shard
 from muse_training.data.records import stack, unpack_states
 from muse_training.data.store import Store
 from muse_training.data.tokens import Tokens
-from muse_training.masking import hide, mask_tokens, masked_loss
+from muse_studio.sampling.masking import hide, mask_tokens, masked_loss
 from muse_transformer.muse import MuseTransformer
 from safetensors.torch import save
 from torch import Tensor

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from diffusers import UVit2DModel
 from muse_sampling.schedules import Cosine
 from muse_training.learner import Objective
-from muse_training.masking import mask_tokens
+from muse_studio.sampling.masking import mask_tokens
 from muse_training.optimizers import AdamW
 from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn

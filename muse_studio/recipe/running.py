@@ -51,26 +51,33 @@ class Prepared:
         return {"context": self.context} if "context" in inspect.signature(self.task).parameters else {}
 
 
-def run(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Any:
+def run(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Any:
     """Run a recipe, and return its task's result.
+
+        run("generate", {"prompt": "a fox", "stages.base.sampler": MySampler()})
+        run("train-emoji-base", {"fit.steps": 100}, dataset=my_dataset, observers=[MyObserver()])
 
     source: a shipped recipe's name, a YAML file, a picture that carries its recipe, or a dict.
     overrides: `["stages.base.sampler.steps=8"]` or `{"stages.base.sampler.steps": 8}`; later ones win.
     plugins: Python files that are plugins, as `--plugin` takes them.
+    settings: further overrides, of the recipe's top level.
+
+    Where a recipe names a part, an override may be an object that keeps that part's contract. The recipe that a result
+    carries then names its class, and can be run again once the object is given again.
 
     Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, a full disk and
     a lack of memory among it, PluginError where a plugin is at fault.
     """
-    return prepare(source, overrides, plugins)()
+    return prepare(source, overrides, plugins, **settings)()
 
 
-def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Prepared:
+def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Prepared:
     """A recipe's task, built; arguments and errors as `run` has them.
 
     Observers are no part of its context: neither of the `recipe` nor of the `plugins`.
     """
     registry = Registry(plugins)
-    node = merging.load(source, merging.overrides(overrides))
+    node = merging.load(source, [*merging.overrides(overrides), *merging.overrides(settings)])
     built = build.construct(node, registry)
     # Of several processes one reports for all.
     observers = [*current_observers(), *built.observers] if launch.is_main() else []

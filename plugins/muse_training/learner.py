@@ -13,10 +13,10 @@ from muse_studio.contracts import TextEmbedding, Transformer
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
+from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text, mask_tokens, predicted_loss
 from muse_studio.training.distributed import World
 from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.data.records import Encoder, Seen
-from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 
 if TYPE_CHECKING:
     from muse_training.train import Train
@@ -36,8 +36,7 @@ class Objective(nn.Module):
 
     def forward(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None) -> tuple[Tensor, Tensor]:
         """The sums of `masked_loss` for int64[B, h, w] of which bool[B, h, w] are hidden."""
-        logits = self.transformer(hide(tokens, hidden), self.transformer.condition(text, low))
-        return masked_loss(logits, tokens, hidden, self.smoothing)
+        return predicted_loss(self.transformer, tokens, hidden, text, low, self.smoothing)
 
 
 class TransformerLearner:

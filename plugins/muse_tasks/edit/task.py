@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from muse_studio.contracts import NO_RUN, Editor, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.images.naming import slug, spell
-from muse_studio.images.pixels import to_images
+from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
@@ -124,7 +123,7 @@ class Edit:
         """
         ask_prompts(hook, [self.prompt])
         picture = open_picture(self.picture)
-        pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+        pixels = from_image(picture)
         region = self._region(picture)
         layout = Layout.of(self.stages, self._size(picture), (picture.height, picture.width))
         out, device = open_out(self.out), choose_device(self.device)

@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
-import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.progress import ProgressBar
 
@@ -82,7 +81,7 @@ def square(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
             raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
         picture = on_white(upright(opened))
     picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+    return from_image(picture)
 
 
 class Pictures(Dataset, ABC):
