@@ -20,13 +20,13 @@ from muse_training.data.encoder import collate, unpack_states
 from muse_training.data.storage import StorageFolder
 from muse_training.data.token_index import Shard, TensorSpec, TokenIndex
 from muse_training.data.tokens import Tokens
-from muse_training.masking import hide, mask_tokens, masked_loss
 from muse_transformer.muse import MuseTransformer
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from muse_studio.contracts import TextEmbedding
+from muse_studio.sampling.masking import hide, mask_tokens, masked_loss
 from muse_studio.training.order import Order
 
 GRID, CODES, POSITIONS, WIDTH, SHARD = 8, 4096, 32, 384, 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ from muse_studio.contracts import Task
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
-from muse_studio.recipe.tree import Node
+from muse_studio.recipe.tree import Given, Node
 from muse_studio.registry.checked import check_made, checked
 from muse_studio.registry.faults import attributed, fault_of, refuses
-from muse_studio.registry.kinds import kind_named
-from muse_studio.registry.parts import Part
+from muse_studio.registry.kinds import Kind, kind_named
+from muse_studio.registry.parts import Part, settings
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import gpu_watch, memory
 
@@ -66,12 +66,35 @@ def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     return Built(thing, planner.used, list(zip(map(name_of, watching), observers, strict=True)))
 
 
-def _kind_named_by(node: Node, registry: Registry) -> type:
-    """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
+def construct_settings(
+    target: type, node: Node, names: Collection[str], registry: Registry, path: str
+) -> tuple[dict[str, Any], list[Part]]:
+    """Of a dataclass, the settings of these names as a node has them, made; and the parts that they took.
+
+    Raises RecipeError as `construct` does.
+    """
+    assert isinstance(node.value, dict)
+    planner, maker = Planner(registry), _Maker(registry, _sown)
+    given = {key: each for key, each in node.value.items() if key in names}
+    plans = planner.settings(settings(target, target.__name__), given, path, target.__name__)
+    made = {} if planner.problems else {key: maker.make(each) for key, each in plans.items()}
+    if problems := planner.problems + maker.problems:
+        raise RecipeError(problems) from maker.cause
+    return made, planner.used
+
+
+def kinds_named_by(node: Node, registry: Registry) -> list[Kind]:
+    """The kinds that have a part by the name that a recipe's `use` is."""
     named = node.value.get("use") if isinstance(node.value, dict) else None
     name = named.value if named else None
     offering = {part.kind for part in registry.parts() if name in (part.name, part.full_name)}
-    return Task if len(offering) != 1 else kind_named(offering.pop()).contract
+    return [kind_named(each) for each in sorted(offering)]
+
+
+def _kind_named_by(node: Node, registry: Registry) -> type:
+    """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
+    offering = kinds_named_by(node, registry)
+    return Task if len(offering) != 1 else offering[0].contract
 
 
 def _meta() -> AbstractContextManager[Any]:
@@ -121,6 +144,8 @@ class _Maker:
         if isinstance(plan, dict):
             table = {key: self.make(each) for key, each in plan.items()}
             return BROKEN if any(each is BROKEN for each in table.values()) else table
+        if isinstance(plan, Given):
+            return plan.thing
         return self.call(plan) if isinstance(plan, Call) else plan
 
     def call(self, plan: Call) -> Any:

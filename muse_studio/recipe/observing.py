@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from muse_studio.contracts import Observer
 from muse_studio.errors import Problem, RecipeError
 from muse_studio.recipe.plan import Planner
-from muse_studio.recipe.tree import Node, parse
+from muse_studio.recipe.tree import Given, Node, parse
 
 OBSERVERS = "observers"
 """The recipe's key, beside the settings of its task: observers by name or as tables, in a list."""
@@ -62,7 +62,9 @@ def plan_observers(observers: list[Node], planner: Planner) -> list[Any]:
 
 
 def name_of(observer: Node) -> str:
-    """The name by which an observer is asked for."""
+    """The name by which an observer is asked for; its class's where it was given as an object."""
+    if isinstance(observer.value, Given):
+        return type(observer.value.thing).__name__
     named = observer.value["use"] if isinstance(observer.value, dict) else observer
     return str(named.value)
 

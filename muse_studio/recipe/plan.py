@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from muse_studio.errors import Problem, UserError, listed, near
-from muse_studio.recipe.tree import Node
+from muse_studio.recipe.tree import MARK, Given, Node
 from muse_studio.registry.kinds import Kind, kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
 from muse_studio.registry.plugins import Registry
@@ -24,6 +25,8 @@ class _Broken:
     def __repr__(self) -> str:
         return "BROKEN"
 
+
+_GIVE = "put what a recipe can say in its place, or give an object again: muse_studio.run(recipe, {path: object})"
 
 BROKEN = _Broken()
 """Stands for a value with a problem that has been told already."""
@@ -70,7 +73,7 @@ class Planner:
         self.used: list[Part] = []
 
     def part(self, kind: Kind, node: Node, path: str) -> Any:
-        """A part of that kind: a table with `use`, or its bare name."""
+        """A part of that kind: a table with `use`, its bare name, or an object that fulfils its contract."""
         table = {"use": node} if isinstance(node.value, str) else node.value
         if not isinstance(table, dict):
             return self._refuse(node, path, f"expected {kind.with_article}, by name or as a table, got {_got(node)}")
@@ -83,6 +86,8 @@ class Planner:
         if not isinstance(named.value, str):
             message = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
             return self._refuse(named, _join(path, "use"), message)
+        if named.value.startswith(MARK):
+            return self._refuse(named, path, f"{named.value} stood here; {_GIVE}")
         try:
             part = self.registry.find(kind.name, named.value)
         except UserError as error:
@@ -95,6 +100,10 @@ class Planner:
 
     def value(self, annotation: Any, node: Node, path: str) -> Any:
         """What an annotation makes of a node, BROKEN where it can't."""
+        if isinstance(node.value, Given):
+            return self._given(annotation, node.value, node, path)
+        if isinstance(node.value, str) and node.value.startswith(MARK):
+            return self._refuse(node, path, f"{node.value} stood here; {_GIVE}")
         origin, inner = get_origin(annotation), get_args(annotation)
         if origin in UNIONS:
             return self._union(annotation, inner, node, path)
@@ -114,18 +123,41 @@ class Planner:
             return self._refuse(node, path, f"expected float, got a number of {len(str(value))} digits")
         return float(value) if annotation is float else node.plain()
 
-    def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
-        before = len(self.problems)
+    def settings(self, takes: Mapping[str, Setting], given: Mapping[str, Node], path: str, name: str) -> dict[str, Any]:
+        """What is made of each setting that is given and that `name` takes."""
+        made = {}
         for key, node in given.items():
             if key in takes:
-                call.arguments[key] = self.value(takes[key].annotation, node, _join(call.path, key))
+                made[key] = self.value(takes[key].annotation, node, _join(path, key))
             else:
                 message = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
-                self._refuse(node, _join(call.path, key), message)
+                self._refuse(node, _join(path, key), message)
+        return made
+
+    def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
+        before = len(self.problems)
+        call.arguments |= self.settings(takes, given, call.path, name)
         if missing := [repr(key) for key, setting in takes.items() if setting.required and key not in given]:
             self._refuse(call.node, call.path, f"{name} needs {', '.join(missing)}; it takes: {_takes(takes)}")
         call.broken = len(self.problems) > before
         return call
+
+    def _given(self, annotation: Any, given: Given, node: Node, path: str) -> Any:
+        """The object itself, where it is what one of the annotation's types asks for."""
+        members = get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
+        contracts = [kind.contract for member in members if (kind := kind_of(member)) is not None]
+        missing = [lacking(given.thing, contract) for contract in contracts]
+        tables = [member for member in members if is_table(member)]
+        fits = any(isinstance(given.thing, member) for member in tables) or [] in missing
+        if fits and not isinstance(given.thing, type):
+            return given
+        if isinstance(given.thing, type):
+            message = f"expected {spelled(annotation)}, got a class; give an object of it, {given.thing.__name__}(...)"
+            return self._refuse(node, path, message)
+        if missing:
+            message = f"{_got(node)} is no {spelled(annotation)}: it has no {' and no '.join(missing[0])}"
+            return self._refuse(node, path, message)
+        return self._refuse_type(annotation, node, path)
 
     def _union(self, annotation: Any, members: tuple[Any, ...], node: Node, path: str) -> Any:
         """The first member that fits without a problem, the value's own type before others; else the first's plan."""
@@ -154,6 +186,12 @@ class Planner:
         return BROKEN
 
 
+def lacking(thing: Any, contract: type) -> list[str]:
+    """Methods of a contract that an object has not."""
+    promised = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
+    return [name for name in promised if not callable(getattr(thing, name, None))]
+
+
 def _fits(annotation: Any, node: Node) -> bool:
     """Whether a node is of the sort that an annotation asks for, its content aside."""
     value, origin = node.value, get_origin(annotation)
@@ -169,6 +207,8 @@ def _fits(annotation: Any, node: Node) -> bool:
 
 
 def _got(node: Node) -> str:
+    if isinstance(node.value, Given):
+        return str(node.value)
     if isinstance(node.value, dict | list):
         return "a table" if isinstance(node.value, dict) else "a list"
     if node.value is None:

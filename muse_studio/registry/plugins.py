@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Registry:
                     raise UserError(f"--plugin {file}: {error}") from error
             self._note(file.stem, str(file), Plugin(loading.digest(file), module.__name__, cost))
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, str]:
         """Each plugin's version by its name."""
         return {name: plugin.release.rpartition(" ")[2] for name, plugin in self.plugins.items()}

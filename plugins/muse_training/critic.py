@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.sampling.masking import hide
 from muse_studio.sampling.noise import choose
 from muse_training.learner import TransformerLearner
-from muse_training.masking import hide
 
 CRITIC = "critic"
 """What the trained weights' file is called, and the critic in a checkpoint."""

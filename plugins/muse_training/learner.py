@@ -14,6 +14,7 @@ from muse_studio.contracts import Optimizer, TextEmbedding, Transformer
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
+from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text, mask_tokens, predicted_loss
 from muse_studio.stage import Stage
 from muse_studio.training.distributed import World
 from muse_studio.training.fit import Fit
@@ -21,7 +22,6 @@ from muse_studio.training.learner import Learner
 from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.adapters import LoRA
 from muse_training.data.encoder import Encoder, TrainingBatch, collate
-from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 
 BUCKETS = 4
 """Accuracy is logged for so many equal ranges of the share of tokens that are hidden."""
@@ -56,8 +56,7 @@ class Objective(nn.Module):
 
     def forward(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None) -> tuple[Tensor, Tensor]:
         """The sums of `masked_loss` for int64[B, h, w] of which bool[B, h, w] are hidden."""
-        logits = self.transformer(hide(tokens, hidden), self.transformer.condition(text, low))
-        return masked_loss(logits, tokens, hidden, self.smoothing)
+        return predicted_loss(self.transformer, tokens, hidden, text, low, self.smoothing)
 
 
 class TransformerLearner(Learner):

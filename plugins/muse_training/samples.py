@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
 from muse_studio.images.naming import check_prompt
-from muse_studio.images.pixels import to_images
+from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
 from muse_training.data.encoder import Encoder, collate
@@ -103,7 +102,7 @@ class Sheets:
         sheet = contact_sheet([Section(f"step {done}", tiles, labels)], side=side_of(tiles[0].images[-1]))
         write_png(sheet, self.folder / f"step-{done:07d}.png", Provenance(edited=bool(self.given)))
         if self.hook is not None:
-            image = torch.from_numpy(np.array(sheet).transpose(2, 0, 1).copy())
+            image = from_image(sheet)
             self.hook.muse_step(
                 stage=self.name, step=done, steps=self.steps, tokens=None, loss=None, image=image, numbers=None
             )

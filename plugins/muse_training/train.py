@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from muse_studio.contracts import MASK, Dataset, Optimizer, TextEncoder
+from muse_studio.contracts import MASK, NO_RUN, Dataset, Optimizer, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
@@ -50,8 +50,6 @@ class Train:
     `fit.overfit` leaves out text_dropout, corruption and smoothing, none of which lets a loss come to nothing.
     """
 
-    recipe: dict[str, Any]
-
     def __init__(
         self,
         stages: dict[str, Stage],
@@ -83,12 +81,11 @@ class Train:
         self.setup = Setup(fit, optimizer, self.stage, before[0] if before else None, *shares, adapter)
         self.text_encoder, self.dataset, self.fit = text_encoder, dataset, fit
         self.cache, self.critic, self.samples = cache, critic, samples
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         with join(self.fit.device, self.fit.patience) as world:
-            return self.train(hook, world, self.recipe)
+            return self.train(hook, world, context.recipe or {})
 
     def train(self, hook: Any, world: World, recipe: dict[str, Any]) -> History:
         """One process's share of it."""

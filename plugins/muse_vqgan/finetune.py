@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.training.distributed import SINGLE, World, join
@@ -40,8 +40,6 @@ class FinetuneDecoder:
     perceptual: Muse lowers its weight to 0.005 here.
     """
 
-    recipe: dict[str, Any]
-
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -67,17 +65,17 @@ class FinetuneDecoder:
         self.tokenizer, self.source, self.dataset = tokenizer, source, dataset
         self.fit, self.optimizer = fit, optimizer
         self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
-        self._check_settings()
+        recipe = context.recipe or {}
+        self._check_settings(recipe)
         with join(self.fit.device, self.fit.patience) as world:
             learner = self.learner(world)
             learner.try_out(first(self.dataset)["image"])
-            output = Output("tokenizer", self.recipe, weights.read(self.source, FROZEN))
+            output = Output("tokenizer", recipe, weights.read(self.source, FROZEN))
             return Run(self.fit, learner, self.dataset, hook, output).train()
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
@@ -91,9 +89,9 @@ class FinetuneDecoder:
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
         return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, DecodeTokens(tokenizer), world)
 
-    def _check_settings(self) -> None:
+    def _check_settings(self, recipe: dict[str, Any]) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""
-        theirs, ours = weights.settings(self.source).get("tokenizer"), self.recipe.get("tokenizer")
+        theirs, ours = weights.settings(self.source).get("tokenizer"), recipe.get("tokenizer")
         if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
             return
         parameters = inspect.signature(VQGAN).parameters

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from muse_studio import parts
-from muse_studio.contracts import Dialect
+from muse_studio.contracts import NO_RUN, Dialect, RunContext
 from muse_studio.errors import UserError
 from muse_studio.registry.progress import progress
 from muse_studio.runtime import memory, weights
@@ -56,15 +56,13 @@ class ImportWeights:
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the task was run with, which may hold a part that is imported; set by the runner."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ValueError("source is empty; give a folder, a file, or an address such as hf://owner/name")
         check_others(self.format, self.others)
 
-    def __call__(self, hook: Any = None) -> Report:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Report:
         """Read, compare, write. UserError, with nothing written, where the source does not fit or `out` is taken."""
         chosen = done(self.format)
         source = Source(self.source, self.variant, self.sha256)
@@ -75,7 +73,7 @@ class ImportWeights:
             return self._rename(chosen, source, out)
         try:
             configs = _configs(chosen, source)
-            opens = [self._open(piece, source, configs) for piece in chosen.pieces]
+            opens = [self._open(piece, source, configs, context.plugin_files) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
@@ -124,9 +122,11 @@ class ImportWeights:
         report.recipes, report.folder = [out / name for name in names], out
         return report
 
-    def _open(self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:
-        """A piece where it lies."""
-        part = parts(piece.kind, piece.part, self.plugin_files)[0].load()
+    def _open(
+        self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]], plugins: tuple[str | Path, ...]
+    ) -> _Opened:
+        """A piece where it lies; the part that it is for may be one of the run's plugin files."""
+        part = parts(piece.kind, piece.part, plugins)[0].load()
         if not piece.home:
             return _Opened.of(piece, part, source, configs)
         try:

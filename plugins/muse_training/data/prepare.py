@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muse_studio.contracts import Dataset, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, RunContext, TextEncoder
 from muse_studio.runtime import device as devices
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_training.data.encoder import States, make_encoder
@@ -62,8 +62,6 @@ class PrepareTokens:
     workers: processes that read pictures. batch: pictures encoded at a time. shard: pictures a file.
     """
 
-    recipe: dict[str, Any]
-
     def __init__(
         self,
         stages: dict[str, Stage],
@@ -83,15 +81,14 @@ class PrepareTokens:
             raise ValueError(f"workers is {workers}, batch {batch}, shard {shard}; they are 0, 1 and 1 or more")
         self.stages, self.text_encoder, self.dataset, self.out = stages, text_encoder, dataset, out
         self.states, self.workers, self.batch, self.shard, self.device = states, workers, batch, shard, device
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> Prepared:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Prepared:
         """Make what is missing; UserError where `out` can't be written or holds something else."""
-        folder = StorageFolder(self.out)
+        folder, recipe = StorageFolder(self.out), context.recipe or {}
         folder.prove_writable("out")
         encoder = make_encoder(self.stages, self.text_encoder, devices.choose_device(self.device))
-        writer = ShardWriter(self.dataset, encoder, self.recipe.get("dataset"), self.states, self.shard, self.batch)
-        index, left_out = writer.write(folder, self.workers, self.recipe)
+        writer = ShardWriter(self.dataset, encoder, recipe.get("dataset"), self.states, self.shard, self.batch)
+        index, left_out = writer.write(folder, self.workers, recipe)
         costs: dict[States, dict[str, TensorSpec]] = {
             states: record_tensors(encoder, states) for states in ("bfloat16", "int8")
         }
