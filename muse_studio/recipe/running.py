@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
-from muse_studio.recipe.observing import OBSERVERS, Named, current_observers, observed_by
+from muse_studio.recipe.observing import OBSERVERS, Named
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import reporting_to
+from muse_studio.registry.scope import current, run_scope
 from muse_studio.runtime import launch, memory
 
 Source: TypeAlias = str | Path | Mapping[str, Any]
@@ -34,7 +34,7 @@ class Prepared:
         hook = self.registry.hook
         hook.muse_started(task=self.task)
         try:
-            with observed_by(self.observers), reporting_to(hook):
+            with run_scope(hook, self.observers):
                 result = self.task(hook)
         except BaseException as error:
             hook.muse_failed(task=self.task, error=error)
@@ -71,7 +71,7 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     built = build.construct(node, registry)
     task = built.thing
     # Of several processes one reports for all.
-    observers = [*current_observers(), *built.observers] if launch.is_main() else []
+    observers = [*(current().observers or ()), *built.observers] if launch.is_main() else []
     registry.observe(observers)
     with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
         task.recipe = {key: each for key, each in node.plain().items() if key != OBSERVERS}
