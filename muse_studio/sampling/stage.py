@@ -25,7 +25,8 @@ from muse_studio.contracts import (
 from muse_studio.images.pixels import scaled
 from muse_studio.nn.packed import can_pack, pack
 from muse_studio.runtime.device import compile_settings, has_fast_bfloat16
-from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Revisiting, Visit, gather_places
+from muse_studio.sampling import abilities
+from muse_studio.sampling.feature_cache import Cache, Memory, gather_places
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.tiling import LEAST, tiled
 
@@ -63,7 +64,7 @@ class Stage:
     cache: Cache | None = None
 
     def __post_init__(self) -> None:
-        if getattr(self.transformer, "outputs", None) == 1:
+        if abilities.is_critic(self.transformer):
             raise ValueError(
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
@@ -88,8 +89,8 @@ class Stage:
         except ValueError as error:
             raise ValueError(f"size: {error}") from error
         for what, model in self.models().items():
-            only = getattr(model, "grid", self.grid)
-            if tuple(only) != tuple(self.grid):
+            only = abilities.fixed_grid(model)
+            if only is not None and only != tuple(self.grid):
                 raise ValueError(
                     f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
                     f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree"
@@ -98,7 +99,7 @@ class Stage:
     @property
     def critic(self) -> Transformer | None:
         """The critic that the sampler asks, None where it asks none."""
-        return getattr(self.sampler, "critic", None)
+        return abilities.critic_of(self.sampler)
 
     def models(self) -> dict[str, Transformer]:
         """The networks over the stage's tokens, by what errors call them: the transformer, and a critic."""
@@ -111,8 +112,8 @@ class Stage:
         before: the stage before it, None where there is none.
         """
         for what, model in self.models().items():
-            if hasattr(model, "low_grid"):
-                _check_low(what, model, before)
+            if abilities.says_low_tokens(model):
+                _check_low(what, abilities.low_tokens(model), before)
 
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
@@ -141,7 +142,7 @@ class Stage:
     @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What the transformer makes of B texts, and of the tokens of the stage before, in the stage's precision."""
-        with self._arithmetic(text.mask.device):
+        with self.arithmetic(text.mask.device):
             return self.transformer.condition(text, low)
 
     @torch.no_grad()
@@ -151,8 +152,8 @@ class Stage:
         places: int64[B, n] of each grid in reading order; the logits are then theirs alone, float32[B, n, K]. A
         transformer that is `placewise` computes no others, unless it is compiled for one shape.
         """
-        with self._arithmetic(tokens.device):
-            if places is not None and not self.compile and getattr(self.transformer, "placewise", False):
+        with self.arithmetic(tokens.device):
+            if places is not None and not self.compile and abilities.is_placewise(self.transformer):
                 return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
@@ -167,7 +168,7 @@ class Stage:
         """
         token = self.height * self.width // math.prod(self.grid)
         few = max(1, PIXELS // (token * tokens[0].numel())) if tokens.device.type == "cpu" else len(tokens)
-        with self._arithmetic(tokens.device):
+        with self.arithmetic(tokens.device):
             images = [tiled(self.tokenizer.decode, part, self.tile).float() for part in tokens.split(few)]
         return torch.cat(images).clamp_(0, 1)
 
@@ -197,14 +198,8 @@ class Stage:
     def _halves(self, on: torch.device) -> bool:
         return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
 
-    @torch.no_grad()
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
-        assert isinstance(self.transformer, Revisiting)  # Cache.check refuses all else
-        with self._arithmetic(tokens.device):
-            return self.transformer.revisit(tokens, conditioning, visit)
-
-    def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+    def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+        """Computes what stands within in the stage's precision, on that device."""
         return torch.autocast(on.type, torch.bfloat16) if self._halves(on) else nullcontext()
 
     def sample(
@@ -233,27 +228,27 @@ class Stage:
         return iter(sampler(predict, tokens, self.schedule, generator))
 
 
-def _check_low(what: str, model: Any, before: Stage | None) -> None:
-    wanted = model.low_grid
-    if before is None and wanted is None:
+def _check_low(what: str, low: abilities.LowTokens | None, before: Stage | None) -> None:
+    if before is None and low is None:
         return
     if before is None:
+        assert low is not None
         raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
+            f"its {what} refines a grid of {low.grid[0]}x{low.grid[1]} tokens, and no stage comes before it; "
             "put a base stage first"
         )
-    if wanted is None:
+    if low is None:
         raise ValueError(
             f"its {what} is a base model, which can't refine the tokens of the stage before it; "
             f"put it first, or take a super-resolution {what}"
         )
-    if tuple(wanted) != tuple(before.grid):
+    if low.grid != tuple(before.grid):
         raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
+            f"its {what} refines a grid of {low.grid[0]}x{low.grid[1]} tokens, the stage before it gives "
             f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
         )
-    codes, given = model.low_codebook_size, before.tokenizer.codebook_size
-    if codes != given:
+    codes, given = low.codebook_size, before.tokenizer.codebook_size
+    if codes not in (None, given):
         raise ValueError(
             f"its {what} refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
             f"set low_codebook_size to {given}"
@@ -280,14 +275,14 @@ class Predictor:
     def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding | None, low: Tensor | None) -> None:
         self.stage = stage
         self.text, self.low = text, low
-        self._join = getattr(stage.transformer, "join", None)
+        self._join = abilities.joining(stage.transformer)
         self.nothing = text.null() if self._join is None else text.null(positions=0)
         self.negative = self.nothing if negative is None else negative
         fixed = text.mask.device.type in ("tpu", "xla")  # where each new shape would be compiled
-        self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
+        self.placewise = abilities.is_placewise(stage.guidance) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
-        self._memory = None if stage.cache is None else Memory(stage.cache, stage.revisit)
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage.transformer, stage.arithmetic)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from muse_studio.nn.layers import merge_heads
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, moved, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 
 if TYPE_CHECKING:
     from muse_transformer.trunk import Trunk
 
 
-def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit: Visit) -> tuple[Tensor, Kept]:
+def revisit(trunk: Trunk, x: Tensor, memories: list[Tensor], mask: Tensor, visit: Visit) -> tuple[Tensor, list[Tensor]]:
     """float[B, N, width], as it enters the blocks, to logits float[B, N, K] and what is kept for the next call.
 
     That is features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of its

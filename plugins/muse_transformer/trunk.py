@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import Conditioning
 from muse_studio.nn.checks import check_grid, check_heads
 from muse_studio.nn.layers import layer_list, run_layer
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
+from muse_studio.sampling.feature_cache import Visit, gather_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.cached import revisit
 
@@ -133,7 +133,7 @@ class Trunk(nn.Module):
             return self.head(self.norm(gather_places(x, places)))
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`)."""
         mask, *memories = conditioning
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.registry.progress import ProgressBar
+from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch, tell
 from muse_studio.sampling.session import EditSession
 from muse_studio.sampling.windows import Layout
@@ -45,7 +46,7 @@ class Reworking:
     def bar(self, batches: int, label: str) -> Iterator[Watch]:
         """A progress bar over so many batches, and what `edit_batch` reports each step to: bar and observers."""
         first, *later = (stage.sampler.steps for stage in self.task.stages.values())
-        steps = first * getattr(self.task.editor, "iterations", 1) + sum(later)
+        steps = first * (iterations(self.task.editor) or 1) + sum(later)
         with ProgressBar(batches * steps) as bar:
 
             def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:

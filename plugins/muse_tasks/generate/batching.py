@@ -10,6 +10,7 @@ import torch
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.runtime import memory
 from muse_studio.runtime.memory import lacks_memory
+from muse_studio.sampling.abilities import is_rowwise
 from muse_studio.sampling.noise import Rows
 from muse_studio.stage import Stage
 
@@ -37,7 +38,7 @@ def check_batch(batch: int, stages: dict[str, Stage]) -> None:
     if batch < 1:
         raise ValueError(f"batch is {batch}; draw at least 1 picture at once")
     for name, stage in stages.items():
-        if batch > 1 and not getattr(stage.sampler, "rowwise", False):
+        if batch > 1 and not is_rowwise(stage.sampler):
             raise ValueError(
                 f"batch is {batch}, and the sampler of stages.{name} can't draw each picture by its own seed; give 1"
             )
