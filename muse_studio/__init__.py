@@ -23,6 +23,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "RecipeError",
+    "SettingError",
     "UserError",
     "check",
     "hookimpl",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("PluginError", "Problem", "RecipeError", "UserError"),
+    "errors": ("PluginError", "Problem", "RecipeError", "SettingError", "UserError"),
     "hookspecs": ("API", "hookimpl"),
     "recipe.running": ("check", "parts", "run"),
     "sampling.canvas": ("Canvas",),

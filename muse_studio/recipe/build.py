@@ -138,7 +138,7 @@ class _Maker:
             if message is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
                 raise PluginError(f"{plan.what} broke while it was made: {error_message(error)}") from error
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(message or str(error) or type(error).__name__))
+            self.problems.append(plan.refusal(error, message or str(error) or type(error).__name__))
             return BROKEN
         if plan.contract is not None:
             _check_made(made, plan.contract, plan.what)

@@ -12,7 +12,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class LowTokens:
-    """The tokens of the stage before that a transformer refines: their grid and, where it says, how many codes they have."""
+    """The tokens of the stage before that a transformer refines: their grid and, where it says so, their codes."""
 
     grid: Grid
     codebook_size: int | None

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, Conditioning, Transformer
+from muse_studio.errors import SettingError
 
 By = Literal["context", "changed", "max-logit"]
 
@@ -86,12 +87,12 @@ class Cache:
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
-            raise ValueError(f"by is {self.by!r}; give one of {', '.join(map(repr, get_args(By)))}")
+            raise SettingError("by", f"by is {self.by!r}; give one of {', '.join(map(repr, get_args(By)))}")
         for name, least in (("every", 1), ("layers", 0), ("full", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
+                raise SettingError(name, f"{name} is {getattr(self, name)}; give {least} or more")
         if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}; give more than 0, at most 1")
+            raise SettingError("share", f"share is {self.share}; give more than 0, at most 1")
 
     @property
     def everywhere(self) -> int:
@@ -101,9 +102,10 @@ class Cache:
     def check(self, transformer: Transformer) -> None:
         """ValueError where a transformer can't be cached."""
         if not isinstance(transformer, Revisiting):
-            raise ValueError(
+            raise SettingError(
+                "cache",
                 f"cache: the transformer {type(transformer).__name__} can't be computed at some places alone, as it "
-                "has no method `revisit`; leave cache out, or take a transformer that has it: muse, superres, amused"
+                "has no method `revisit`; leave cache out, or take a transformer that has it: muse, superres, amused",
             )
 
 

@@ -22,6 +22,7 @@ from muse_studio.contracts import (
     Tokenizer,
     Transformer,
 )
+from muse_studio.errors import SettingError
 from muse_studio.images.pixels import scaled
 from muse_studio.nn.packed import can_pack, pack
 from muse_studio.runtime.device import compile_settings, has_fast_bfloat16
@@ -80,20 +81,23 @@ class Stage:
         self._compiled: Callable[..., Tensor] | None = None
         sides = [self.size, self.size] if isinstance(self.size, int) else self.size
         if len(sides) != 2 or min(sides) < 1:
-            raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
+            raise SettingError("size", f"size is {self.size!r}; give one number of pixels, or [height, width]")
         if self.tile is not None and self.tile < LEAST:
-            raise ValueError(f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once")
+            raise SettingError(
+                "tile", f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once"
+            )
         self.height, self.width = sides
         try:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
         except ValueError as error:
-            raise ValueError(f"size: {error}") from error
+            raise SettingError("size", f"size: {error}") from error
         for what, model in self.models().items():
             only = abilities.fixed_grid(model)
             if only is not None and only != tuple(self.grid):
-                raise ValueError(
+                raise SettingError(
+                    "size",
                     f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
-                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree",
                 )
 
     @property
@@ -258,7 +262,9 @@ def _check_low(what: str, low: abilities.LowTokens | None, before: Stage | None)
 def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
     """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
     if not stages:
-        raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
+        raise SettingError(
+            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
+        )
     before = None
     for name, stage in stages.items():
         try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import Editor, TextEncoder
-from muse_studio.errors import UserError
+from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import slug, spell
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance
@@ -47,7 +47,7 @@ class Extend:
     def __post_init__(self) -> None:
         for side, pixels in vars(self).items():
             if pixels < 0:
-                raise ValueError(f"{side} is {pixels}; give 0 pixels or more")
+                raise SettingError(side, f"{side} is {pixels}; give 0 pixels or more")
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
@@ -105,18 +105,19 @@ class Edit:
         check_fit(self.stages, self.text_encoder)
         check_request([self.prompt], self.negative, self.count, self.seed, self.out)
         if not self.picture.strip():
-            raise ValueError("picture is empty; give the file of the picture to edit")
+            raise SettingError("picture", "picture is empty; give the file of the picture to edit")
         for name in ("dilate", "feather"):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"{name} is {value}; give 0 or more")
+                raise SettingError(name, f"{name} is {value}; give 0 or more")
         if self.every is not None:
             iterations = getattr(self.editor, "iterations", None)
             if iterations is None:
-                raise ValueError(f"every is {self.every}, but the editor has no iterations; leave it out")
+                raise SettingError("every", f"every is {self.every}, but the editor has no iterations; leave it out")
             if not 1 <= self.every <= iterations:
-                raise ValueError(
-                    f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}"
+                raise SettingError(
+                    "every",
+                    f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}",
                 )
 
     def __call__(self, hook: Any = None) -> Pictures:

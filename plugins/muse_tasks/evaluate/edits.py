@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from muse_studio.contracts import Dataset, Task
-from muse_studio.errors import UserError
+from muse_studio.errors import SettingError, UserError
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import contact_sheet
 from muse_studio.runtime.device import choose_device
@@ -60,14 +60,16 @@ class EvaluateEdits:
         for name in ("inpaint", "mask_free"):
             task = getattr(self, name)
             if task is not None and not isinstance(task, Edit):
-                raise ValueError(f"{name} is a {type(task).__name__}; give a task `edit`, such as {{extends: inpaint}}")
+                raise SettingError(
+                    name, f"{name} is a {type(task).__name__}; give a task `edit`, such as {{extends: inpaint}}"
+                )
         if self.inpaint is None and self.mask_free is None:
             raise ValueError("nothing to measure; give inpaint, such as {extends: inpaint}, or mask_free, or both")
         for name in ("n", "cases", "batch", "shown"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+                raise SettingError(name, f"{name} is {getattr(self, name)}; give at least 1")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more")
+            raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
 
     def __call__(self, hook: Any = None) -> EditEvaluation:
         """Measure, and write both files; `hook` hears of each sampling step.

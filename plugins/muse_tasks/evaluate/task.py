@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from muse_studio.contracts import Dataset, Metric, TextEncoder
+from muse_studio.errors import SettingError
 from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
@@ -79,14 +80,17 @@ class Evaluate:
         check_fit(self.stages, self.text_encoder)
         for name in ("n", "batch", "shown"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+                raise SettingError(name, f"{name} is {getattr(self, name)}; give at least 1")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more")
+            raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
         if not self.mask_ratios or not all(0 < ratio <= 1 for ratio in self.mask_ratios):
-            raise ValueError(f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1")
+            raise SettingError(
+                "mask_ratios", f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1"
+            )
         if self.reconstruction_metrics and not self.real:
-            raise ValueError(
-                "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either"
+            raise SettingError(
+                "reconstruction_metrics",
+                "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either",
             )
 
     def __call__(self, hook: Any = None) -> Evaluation:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from muse_studio.contracts import TextEncoder
+from muse_studio.errors import SettingError
 from muse_studio.images.naming import slug
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance
@@ -69,7 +70,7 @@ class Generate:
         check_fit(self.stages, self.text_encoder)
         self.prompts = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
         if not self.prompts:
-            raise ValueError('prompt is an empty list; give at least one, or "" for a picture of anything')
+            raise SettingError("prompt", 'prompt is an empty list; give at least one, or "" for a picture of anything')
         check_batch(self.batch, self.stages)
         check_request(self.prompts, self.negative, self.count, self.seed, self.out)
 

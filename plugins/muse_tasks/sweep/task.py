@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from muse_studio.errors import UserError
+from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Block, grid_sheet, side_of
@@ -73,15 +73,15 @@ class Sweep:
         given = self.recipe
         self._source = given["use"] if isinstance(given, dict) and list(given) == ["use"] else given
         if not any(_lists(self.settings)):
-            raise ValueError("settings has no list of values to try, such as steps: [4, 8, 16]")
+            raise SettingError("settings", "settings has no list of values to try, such as steps: [4, 8, 16]")
         if not all(_lists(self.settings)):
-            raise ValueError("settings has an empty list; give each at least one value")
+            raise SettingError("settings", "settings has an empty list; give each at least one value")
         for prompt in self._prompts:
             check_prompt(prompt)
         if self.shown < 1:
-            raise ValueError(f"shown is {self.shown}; give at least 1")
+            raise SettingError("shown", f"shown is {self.shown}; give at least 1")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more")
+            raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
 
     @property
     def _prompts(self) -> list[str]:
