@@ -7,6 +7,8 @@ No part changes a tensor that it is given, and no shape depends on data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -218,11 +220,34 @@ class Observer(Protocol):
     """
 
 
+@dataclass(frozen=True)
+class RunContext:
+    """What a run is made of: what a task may keep beside what it makes.
+
+    recipe: the resolved recipe, parents and overrides merged in, defaults and observers left out; None where a task is
+        called from Python.
+    plugins: each plugin that a part was taken of, and its version; None likewise.
+    plugin_files: the plugin files of the run, for a task that runs further recipes.
+    """
+
+    recipe: dict[str, Any] | None = None
+    plugins: dict[str, str] | None = None
+    plugin_files: tuple[str | Path, ...] = ()
+
+
+NO_RUN = RunContext()
+"""Of a task that is called from Python, outside of a run."""
+
+
 class Task(Protocol):
     """What a recipe runs. Its constructor keeps settings and does nothing costly."""
 
-    def __call__(self, hook: Any) -> Any:
-        """`hook` is pluggy's caller of the observers; the result is returned to Python and summed up by the CLI."""
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Any:
+        """The result is returned to Python, and summed up by the command line.
+
+        hook: pluggy's caller of the observers; None where there are none.
+        context: of the run. A task that needs nothing of it may leave this argument out.
+        """
 
 
 # What a part can do beside its contract, each said by one or two attributes that it may leave out. Who uses a part asks

@@ -22,6 +22,7 @@ from muse_studio.contracts import (
     Metric,
     Observer,
     Optimizer,
+    RunContext,
     Sampler,
     Task,
     TextEncoder,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-API = "1.1"
+API = "1.2"
 """The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
 
 PROJECT = "muse_studio"
@@ -105,8 +106,8 @@ def muse_tasks() -> Parts[Task]:
 
 
 @hookspec
-def muse_started(task: object) -> None:
-    """A task begins."""
+def muse_started(task: object, context: RunContext) -> None:
+    """A task begins; `context` says of which recipe and plugins it was made."""
 
 
 @hookspec
@@ -136,12 +137,12 @@ def muse_progress(label: str, done: int, total: int, over: bool) -> None:
 
 
 @hookspec
-def muse_finished(task: object, result: object) -> None:
+def muse_finished(task: object, result: object, context: RunContext) -> None:
     """A task ended well, with this result."""
 
 
 @hookspec
-def muse_failed(task: object, error: BaseException) -> None:
+def muse_failed(task: object, error: BaseException, context: RunContext) -> None:
     """A task was ended by this exception, Ctrl-C among them, which goes on when all have heard of it."""
 
 

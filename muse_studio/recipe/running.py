@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
 from muse_studio.recipe.observing import OBSERVERS, Named
@@ -27,22 +28,27 @@ class Prepared:
 
     task: Any
     registry: Registry = field(repr=False)
+    context: RunContext = NO_RUN
     observers: Named = field(default_factory=list, repr=False)
 
     def __call__(self) -> Any:
         """Call the task and tell the observers. Raises UserError where the machine refuses."""
-        hook = self.registry.hook
-        hook.muse_started(task=self.task)
+        hook, of_run = self.registry.hook, {"task": self.task, "context": self.context}
+        hook.muse_started(**of_run)
         try:
             with run_scope(hook, self.observers):
-                result = self.task(hook)
+                result = self.task(hook, **self._context())
         except BaseException as error:
-            hook.muse_failed(task=self.task, error=error)
+            hook.muse_failed(error=error, **of_run)
             if not isinstance(error, Exception) or (refusal := memory.refusal(error)) is None:
                 raise
             raise UserError(refusal) from error
-        hook.muse_finished(task=self.task, result=result)
+        hook.muse_finished(result=result, **of_run)
         return result
+
+    def _context(self) -> dict[str, RunContext]:
+        """The context as the task takes it: none where it has no such argument."""
+        return {"context": self.context} if "context" in inspect.signature(self.task).parameters else {}
 
 
 def run(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Any:
@@ -61,23 +67,20 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = ())
 def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Prepared:
     """A recipe's task, built; arguments and errors as `run` has them.
 
-    The task is given three attributes, which it may keep beside what it makes: `recipe`, a dict of the resolved recipe
-    (parents and overrides merged in, defaults left out); `plugins`, a dict from each plugin that it took part of to its
-    version; and `plugin_files`, the `plugins` of this call, for a task that runs further recipes. A task that takes no
-    attributes goes without. Observers are no part of it: neither in its `recipe` nor in its `plugins`.
+    Observers are no part of its context: neither of the `recipe` nor of the `plugins`.
     """
     registry = Registry(plugins)
     node = merging.load(source, merging.overrides(overrides))
     built = build.construct(node, registry)
-    task = built.thing
     # Of several processes one reports for all.
     observers = [*(current().observers or ()), *built.observers] if launch.is_main() else []
     registry.observe(observers)
-    with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
-        task.recipe = {key: each for key, each in node.plain().items() if key != OBSERVERS}
-        task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
-        task.plugin_files = tuple(plugins)
-    return Prepared(task, registry, observers)
+    context = RunContext(
+        {key: each for key, each in node.plain().items() if key != OBSERVERS},
+        {part.plugin: registry.versions[part.plugin] for part in built.parts},
+        tuple(plugins),
+    )
+    return Prepared(built.thing, registry, context, observers)
 
 
 def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:

@@ -79,7 +79,7 @@ class Monitor:
         seconds = self.meter.lap()
         row = {"step": done, **row, "seconds": seconds}
         self.log.append(row)
-        if self.world.is_main:
+        if self.world.is_main and self.hook is not None:
             numbers = {key: value for key, value in (row | self.meter.speed(seconds)).items() if key != "step"}
             self.hook.muse_step(
                 stage=self.name,

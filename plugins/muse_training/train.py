@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from muse_studio.contracts import MASK, Dataset, Optimizer, TextEncoder
+from muse_studio.contracts import MASK, NO_RUN, Dataset, Optimizer, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
@@ -51,8 +51,6 @@ class Train:
 
     `fit.overfit` leaves out text_dropout, corruption and smoothing, none of which lets a loss come to nothing.
     """
-
-    recipe: dict[str, Any]
 
     def __init__(
         self,
@@ -104,14 +102,13 @@ class Train:
         self.critic = critic
         shares = (0.0, 0.0, 0.0) if fit.overfit else (text_dropout, corruption, smoothing)
         self.text_dropout, self.corruption, self.smoothing = shares
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         with join(self.fit.device, self.fit.patience) as world:
-            return self.train(hook, world)
+            return self.train(hook, world, context.recipe or {})
 
-    def train(self, hook: Any, world: World) -> History:
+    def train(self, hook: Any, world: World, recipe: dict[str, Any]) -> History:
         """One process's share of it."""
         folder = self.fit.folder()
         pair = dict(list(self.upto.items())[-2:])
@@ -119,18 +116,18 @@ class Train:
         device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
         data: Any = self.dataset
         if isinstance(data, Tokens):
-            data.check(encoder, self.recipe)
+            data.check(encoder, recipe)
             self._try_out(encoder(stack([loop.first(data)])))
         else:
             self._try_out(encoder(blank(self.stage)))
             if self.cache is not None:
-                data = self._cached(Store(self.cache), world)
+                data = self._cached(Store(self.cache), world, recipe)
             else:
                 check_size(loop.first(data)["image"], self.name, self.stage)
         after = None
         if self.samples is not None:
             after = Sheets(self.samples, encoder, self.dataset, folder / "samples", self.fit.steps, world.is_main, hook)
-        name, settings = self.name, self.recipe
+        name, settings = self.name, recipe
         if self.adapter is not None:
             name, settings = KEY, settings | {KEY: self.adapter.settings(self.transformer)}
         if self.critic:
@@ -138,15 +135,15 @@ class Train:
         learner = (CriticLearner if self.critic else TransformerLearner)(self, encoder, world)
         return loop.train(self.fit, learner, data, hook, name, settings, stack, after=after)
 
-    def _cached(self, folder: Store, world: World) -> Tokens:
+    def _cached(self, folder: Store, world: World, recipe: dict[str, Any]) -> Tokens:
         """The data set's tokens, of this stage and all before it, made where they are not in the folder yet."""
         encoder = encoder_of(self.upto, self.text_encoder, world.device)
-        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"))
+        builder = Builder(self.dataset, encoder, recipe.get("dataset"))
         store = Store(folder.join(builder.made_of))
 
         def build() -> None:
             folder.prove_writable("cache")
-            index, left_out = builder.build(store, self.fit.workers, self.recipe)
+            index, left_out = builder.build(store, self.fit.workers, recipe)
             if left_out:
                 message = f"{index.left_out} pictures left out, listed in {store}:\n  {named(left_out)}"
                 warnings.warn(message, stacklevel=2)

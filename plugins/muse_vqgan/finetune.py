@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.training import loop
@@ -41,8 +41,6 @@ class FinetuneDecoder:
     perceptual: Muse lowers its weight to 0.005 here.
     """
 
-    recipe: dict[str, Any]
-
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -68,18 +66,18 @@ class FinetuneDecoder:
         self.tokenizer, self.source, self.dataset = tokenizer, source, dataset
         self.fit, self.optimizer = fit, optimizer
         self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
-        self._check_settings()
+        recipe = context.recipe or {}
+        self._check_settings(recipe)
         with join(self.fit.device, self.fit.patience) as world:
             learner = self.learner(world)
             learner.try_out(loop.first(self.dataset)["image"])
             frozen = weights.read(self.source, FROZEN)
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
+            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", recipe, frozen=frozen)
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
@@ -92,9 +90,9 @@ class FinetuneDecoder:
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
         return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), world)
 
-    def _check_settings(self) -> None:
+    def _check_settings(self, recipe: dict[str, Any]) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""
-        theirs, ours = weights.settings(self.source).get("tokenizer"), self.recipe.get("tokenizer")
+        theirs, ours = weights.settings(self.source).get("tokenizer"), recipe.get("tokenizer")
         if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
             return
         parameters = inspect.signature(VQGAN).parameters

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History
@@ -23,8 +23,6 @@ class TrainTokenizer:
     loss, where the quantizer has one (`ema: 0`). entropy: weight of MaskGIT's entropy loss (0.1 there).
     The log has the share of codes that a batch of pictures uses, and their perplexity.
     """
-
-    recipe: dict[str, Any]
 
     def __init__(
         self,
@@ -46,15 +44,14 @@ class TrainTokenizer:
         self.tokenizer, self.dataset, self.fit, self.optimizer = tokenizer, dataset, fit, optimizer
         self.weighted = {"commitment": commitment, "codebook": codebook, "entropy": entropy}
         self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         with join(self.fit.device, self.fit.patience) as world:
             self.fit.folder()
             learner = self.learner(world)
             learner.try_out(loop.first(self.dataset)["image"])
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
+            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", context.recipe or {})
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: all of the tokenizer learns."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio import run
+from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.runtime.fetching import cache_folder
 from muse_weights.task import ImportWeights, check_others
 
@@ -35,18 +36,16 @@ class GeneratePublished:
     variant: str | None = None
     changes: dict = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the task was run with, which may hold a filter; set by the runner."""
 
     def __post_init__(self) -> None:
         check_others(self.format, self.others)
 
-    def __call__(self, hook: Any = None) -> Any:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Any:
         """What `generate` returns. UserError where the weights can't be had or don't fit."""
         asked = ("prompt", "negative", "count", "seed", "out", "batch", "device", "animate", "previews")
         request = {name: getattr(self, name) for name in asked}
         recipe = {**self.changes, "extends": str(self.model() / "generate.yaml"), **request}
-        return run(recipe, plugins=self.plugin_files)
+        return run(recipe, plugins=context.plugin_files)  # which may hold a filter
 
     def model(self) -> Path:
         """The folder of the imported model, made where it is missing."""

@@ -24,11 +24,11 @@ HOOKS = {
     "muse_metrics": [],
     "muse_observers": [],
     "muse_tasks": [],
-    "muse_started": ["task"],
+    "muse_started": ["task", "context"],
     "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
     "muse_progress": ["label", "done", "total", "over"],
-    "muse_finished": ["task", "result"],
-    "muse_failed": ["task", "error"],
+    "muse_finished": ["task", "result", "context"],
+    "muse_failed": ["task", "error", "context"],
     "muse_prompt": ["prompt"],
     "muse_picture": ["image", "prompt"],
 }
@@ -46,7 +46,7 @@ METHODS = {
     "Optimizer": {"__call__": ["model"]},
     "Metric": {"reset": [], "update": ["real", "generated", "prompts"], "compute": []},
     "Observer": {},
-    "Task": {"__call__": ["hook"]},
+    "Task": {"__call__": ["hook", "context"]},
 }
 
 
@@ -55,7 +55,7 @@ def taken(function):
 
 
 def test_the_version_is_the_documented_one():
-    assert muse_studio.API == "1.1"
+    assert muse_studio.API == "1.2"
     assert f"now **{muse_studio.API}**" in DOCUMENT
 
 

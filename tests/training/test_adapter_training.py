@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.nn import lora
 from muse_studio.nn.lora import Adapter
@@ -63,8 +64,7 @@ def logits(model):
 def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, base):
     before = base.read_bytes()
     made = task(tmp_path / "run", base, LoRA(rank=4, alpha=6, dropout=0.1))
-    made.recipe = {"use": "train", "adapter": {"rank": 4}}
-    history = made(testing.RecordingObserver())
+    history = made(testing.RecordingObserver(), RunContext({"use": "train", "adapter": {"rank": 4}}))
     assert history.weights == tmp_path / "run" / "adapter.safetensors" and base.read_bytes() == before
     trained, plain = made.stage.transformer, load_file(base)
     left = {

@@ -14,6 +14,7 @@ from runs import check_same_files, rows
 from torch import nn
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.runtime.memory import refusal
 from muse_studio.stage import Stage
@@ -234,8 +235,7 @@ def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
         parts, data = {"base": stage()}, Colours(count=count)
         parts["base"].tokenizer = tokenizer or testing.FakeTokenizer()
         made = task(tmp_path / str(len(list(tmp_path.iterdir()))), data, parts, cache=str(cache), fit={"steps": 1})
-        made.recipe = {"dataset": settings}
-        made(testing.RecordingObserver())
+        made(testing.RecordingObserver(), RunContext({"dataset": settings}))
         return len(list(cache.iterdir())), len(data.read)
 
     probes = 32

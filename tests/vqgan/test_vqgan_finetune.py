@@ -21,6 +21,7 @@ from runs import check_same_files, rows, same_tensors
 from safetensors.torch import load_file
 
 import muse_studio
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.recipe import merging
 from muse_studio.runtime import weights
@@ -78,8 +79,8 @@ def sources(tmp_path_factory, crops):
             folder = tmp_path_factory.mktemp("source")
             fit = Fit(out=str(folder), steps=20, batch=6, device="cpu", dtype=dtype, log_every=20)
             task = TrainTokenizer(vqgan(seed=7, **more), crops, fit, AdamW(5e-3), Reconstruction(1, 1))
-            task.recipe = {"use": "train-tokenizer", "tokenizer": {"use": "vqgan"} | SIZES | more}
-            made[key] = task(RecordingObserver()).weights
+            context = RunContext({"use": "train-tokenizer", "tokenizer": {"use": "vqgan"} | SIZES | more})
+            made[key] = task(RecordingObserver(), context).weights
         return made[key]
 
     return source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_studio.contracts import Editor, TextEncoder
+from muse_studio.contracts import NO_RUN, Editor, RunContext, TextEncoder
 from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import slug, spell
 from muse_studio.images.pixels import to_images
@@ -96,10 +96,6 @@ class Edit:
     seed: int = 0
     out: str = "out"
     device: str = "auto"
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which each picture then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which each picture then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
@@ -120,7 +116,7 @@ class Edit:
                     f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}",
                 )
 
-    def __call__(self, hook: Any = None) -> Pictures:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Pictures:
         """Draw and write them all; `hook` hears of each step.
 
         Raises UserError where a filter refuses the prompt, the picture or the region can't be read, `out` can't be
@@ -168,9 +164,10 @@ class Edit:
                 image = _image(session.paste(finished))
                 for shown in (image, *(each for _, each in between)):
                     ask_picture(hook, shown, self.prompt, seed)
-                self._write(image, between, path, seed, result)
+                self._write(image, between, path, self._provenance(context, seed, 1), seed, result)
         if self.count > 1:
-            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", self._provenance(self.seed, self.count))
+            inside = self._provenance(context, self.seed, self.count)
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", inside)
         return result
 
     def _region(self, picture: Image.Image) -> Tensor:
@@ -202,10 +199,15 @@ class Edit:
         return larger, F.pad(region, sides, value=True)
 
     def _write(
-        self, image: Image.Image, between: list[tuple[int, Image.Image]], path: Path, seed: int, result: Pictures
+        self,
+        image: Image.Image,
+        between: list[tuple[int, Image.Image]],
+        path: Path,
+        inside: Provenance,
+        seed: int,
+        result: Pictures,
     ) -> None:
         """The picture, and beside it what is asked for."""
-        inside = self._provenance(seed, 1)
         endings = [f"-{step:03d}.png" for step, _ in between]
         taken = save_new(image, path, inside, endings=[*endings, *[STRIP] * self.previews])
         for ending, (_, shown) in zip(endings, between, strict=True):
@@ -222,12 +224,12 @@ class Edit:
         result.prompts.append(self.prompt)
         result.seeds.append(seed)
 
-    def _provenance(self, seed: int, count: int) -> Provenance:
-        recipe = self.recipe
+    def _provenance(self, context: RunContext, seed: int, count: int) -> Provenance:
+        recipe = context.recipe
         if recipe is not None:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device")}
             recipe |= {"seed": seed, "count": count}
-        return Provenance(recipe, self.plugins, edited=True)
+        return Provenance(recipe, context.plugins, edited=True)
 
 
 def _image(pixels: Tensor) -> Image.Image:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from muse_studio.contracts import Dataset, Task
+from muse_studio.contracts import NO_RUN, Dataset, RunContext, Task
 from muse_studio.errors import SettingError, UserError
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import contact_sheet
@@ -51,10 +51,6 @@ class EvaluateEdits:
     device: str = "auto"
     batch: int = 32
     shown: int = 24
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which the sheet then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which the sheet then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         for name in ("inpaint", "mask_free"):
@@ -71,7 +67,7 @@ class EvaluateEdits:
         if self.seed < 0:
             raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
 
-    def __call__(self, hook: Any = None) -> EditEvaluation:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> EditEvaluation:
         """Measure, and write both files; `hook` hears of each sampling step.
 
         Raises UserError where `out` can't be written, the device is missing, or the data set has no edits, before any
@@ -93,7 +89,7 @@ class EvaluateEdits:
             metrics["edited"], section = reword(run, self.dataset, self.cases, self.away, self.shown)
             sections.append(section)
         result = EditEvaluation(metrics, contact_sheet(sections, side=96))
-        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
+        result.paths = write(result, out, Provenance(context.recipe, context.plugins, edited=True))
         return result
 
     def _ready(self, task: Task | None, device: torch.device, hook: Any) -> Reworking | None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import Dataset, Metric, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, Metric, RunContext, TextEncoder
 from muse_studio.errors import SettingError
 from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
@@ -71,10 +71,6 @@ class Evaluate:
     collection: Collection | None = field(default=None, init=False, repr=False)
     """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
     it may be set to that one's."""
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which the sheet then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which the sheet then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
@@ -93,7 +89,7 @@ class Evaluate:
                 "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either",
             )
 
-    def __call__(self, hook: Any = None) -> Evaluation:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Evaluation:
         """Measure, and write both files; `hook` hears of each sampling step.
 
         Raises UserError where `out` can't be written or the device is missing, before any picture is read, and where
@@ -139,7 +135,7 @@ class Evaluate:
                 judges.finish()
         metrics = self._metrics(tallies, gallery) | judges.found
         result = Evaluation(metrics, _sheet(tallies, list(self.stages)), seconds, judges.meanings)
-        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
+        result.paths = write(result, out, Provenance(context.recipe, context.plugins, edited=True))
         return result
 
     def _choose(self, split: str, total: int) -> list[int]:

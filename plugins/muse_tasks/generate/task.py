@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import TextEncoder
+from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import slug
 from muse_studio.images.pixels import to_images
@@ -61,10 +61,6 @@ class Generate:
     device: str = "auto"
     animate: bool = False
     previews: bool = False
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which each picture then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which each picture then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
@@ -74,8 +70,8 @@ class Generate:
         check_batch(self.batch, self.stages)
         check_request(self.prompts, self.negative, self.count, self.seed, self.out)
 
-    def __call__(self, hook: Any = None) -> Pictures:
-        """Draw and write them all; `hook` hears of each step.
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Pictures:
+        """Draw and write them all; `hook` hears of each step, and each picture carries what the run was made of.
 
         Raises UserError where a filter refuses a prompt, `out` can't be written or the device is missing, before
         anything is drawn; and where a filter refuses a picture, before that is written.
@@ -122,7 +118,7 @@ class Generate:
                     ask_picture(hook, image, prompt, seed)
                     path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
                     # Written at once, so that an interrupted run keeps what it has drawn.
-                    provenance = self._provenance(prompt, seed, 1)
+                    provenance = self._provenance(context, prompt, seed, 1)
                     path = save_new(image, path, provenance, endings=endings)
                     if endings:
                         frames = []
@@ -135,7 +131,7 @@ class Generate:
                     result.prompts.append(prompt)
                     result.seeds.append(seed)
         if total > 1:
-            provenance = self._provenance(self.prompts, self.seed, self.count)
+            provenance = self._provenance(context, self.prompts, self.seed, self.count)
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", provenance)
         return result
 
@@ -146,10 +142,10 @@ class Generate:
         if self.previews:
             result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), provenance))
 
-    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
+    def _provenance(self, context: RunContext, prompt: str | list[str], seed: int, count: int) -> Provenance:
         """Of just these pictures; where they were written, and how they were computed, is not in it."""
-        recipe = self.recipe
+        recipe = context.recipe
         if recipe is not None:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device", "batch")}
             recipe |= {"prompt": prompt, "seed": seed, "count": count}
-        return Provenance(recipe, self.plugins)
+        return Provenance(recipe, context.plugins)

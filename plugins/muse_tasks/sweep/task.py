@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
@@ -64,12 +65,9 @@ class Sweep:
     seed: int = 0
     shown: int = 4
     out: str = "out/sweep"
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the sweep was run with, which its recipe may need too; set by the runner."""
 
     def __post_init__(self) -> None:
-        # An override recipe=NAME comes as {use: NAME} where a table was before. Kept under a name of its own, as the
-        # runner sets `recipe` to the sweep's.
+        # An override recipe=NAME comes as {use: NAME} where a table was before.
         given = self.recipe
         self._source = given["use"] if isinstance(given, dict) and list(given) == ["use"] else given
         if not any(_lists(self.settings)):
@@ -87,15 +85,15 @@ class Sweep:
     def _prompts(self) -> list[str]:
         return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
 
-    def __call__(self, hook: Any = None) -> Swept:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Swept:
         """Check all combinations, run those that were not run yet, and write the files anew.
 
         Raises RecipeError before anything is run where the settings have a mistake, UserError where `out` can't be
         written or no combination could be run. Observers hear of each run as of any other.
         """
-        combinations = combine(self._source, self.settings, self.plugin_files)
+        combinations = combine(self._source, self.settings, context.plugin_files)
         out = open_folder(path_of(self.out), "out")
-        kept = Kept(out / RUNS, self.plugin_files)
+        kept = Kept(out / RUNS, context.plugin_files)
         rows, new = [], 0
         with ProgressBar(sum(each.recipe is not None for each in combinations)) as bar:
             for each in combinations:

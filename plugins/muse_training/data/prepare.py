@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from muse_studio.contracts import Dataset, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, RunContext, TextEncoder
 from muse_studio.runtime import device as devices
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_training.data.index import Field, Index
@@ -64,8 +64,6 @@ class PrepareTokens:
     workers: processes that read pictures. batch: pictures encoded at a time. shard: pictures a file.
     """
 
-    recipe: dict[str, Any]
-
     def __init__(
         self,
         stages: dict[str, Stage],
@@ -85,15 +83,14 @@ class PrepareTokens:
             raise ValueError(f"workers is {workers}, batch {batch}, shard {shard}; they are 0, 1 and 1 or more")
         self.stages, self.text_encoder, self.dataset, self.out = stages, text_encoder, dataset, out
         self.states, self.workers, self.batch, self.shard, self.device = states, workers, batch, shard, device
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> Prepared:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Prepared:
         """Make what is missing; UserError where `out` can't be written or holds something else."""
-        store = Store(self.out)
+        store, recipe = Store(self.out), context.recipe or {}
         store.prove_writable("out")
         encoder = encoder_of(self.stages, self.text_encoder, devices.choose_device(self.device))
-        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"), self.states, self.shard, self.batch)
-        index, left_out = builder.build(store, self.workers, self.recipe)
+        builder = Builder(self.dataset, encoder, recipe.get("dataset"), self.states, self.shard, self.batch)
+        index, left_out = builder.build(store, self.workers, recipe)
         costs: dict[States, dict[str, Field]] = {states: builder.fields(states) for states in ("bfloat16", "int8")}
         return Prepared(store, index, left_out, costs)
 

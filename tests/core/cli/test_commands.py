@@ -207,18 +207,19 @@ class TestPython:
         drawn = run({"use": "draw", "stages": {}}, {"prompt": "no", "stages.b.sampler": "fast"}, [toy])
         assert (drawn.task.prompt, drawn.task.stages["b"].sampler.steps) == ("no", 8)
 
-    def test_the_task_is_told_its_recipe_and_plugins(self, toy, draw, write):
+    def test_a_task_that_takes_the_context_has_its_recipe_and_plugins(self, toy, draw, write):
         write("child.yaml", "extends: own.yaml")
-        task = run("child.yaml", ["prompt=a cat"], [toy]).task
-        assert task.recipe == {
+        context = run("child.yaml", ["prompt=a cat"], [toy]).context
+        assert context.recipe == {
             "use": "draw",
             "stages": {"a": {"sampler": {"use": "fast", "steps": 2}}},
             "prompt": "a cat",
         }
-        assert list(task.plugins) == ["toy"]
-        assert task.plugins["toy"].startswith("sha256:")
+        assert list(context.plugins) == ["toy"]
+        assert context.plugins["toy"].startswith("sha256:")
+        assert context.plugin_files == (toy,)
 
-    def test_a_task_that_takes_no_attributes_goes_without(self, write):
+    def test_a_task_that_takes_the_hook_alone_goes_without_the_context(self, write):
         source = (
             "from dataclasses import dataclass\nfrom muse_studio.hookspecs import hookimpl\n"
             "@dataclass(frozen=True, slots=True)\nclass Still:\n    x: int = 1\n"
@@ -230,7 +231,7 @@ class TestPython:
     def test_observers_hear_of_the_start_the_steps_and_the_end(self, toy, draw, write):
         source = (
             "from muse_studio.hookspecs import hookimpl\nheard = []\n"
-            "@hookimpl\ndef muse_started(task):\n    heard.append(('started', task.recipe['use']))\n"
+            "@hookimpl\ndef muse_started(context):\n    heard.append(('started', context.recipe['use']))\n"
             "@hookimpl\ndef muse_step(step, steps):\n    heard.append((step, steps))\n"
             "@hookimpl\ndef muse_finished(task, result):\n    heard.append(result.summary())\n"
         )

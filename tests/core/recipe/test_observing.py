@@ -31,8 +31,8 @@ class Ear:
         HEARD.append((self.name, step))
 
     @hookimpl
-    def muse_finished(self, task):
-        HEARD.append((self.name, "finished", sorted(task.recipe), sorted(task.plugins)))
+    def muse_finished(self, context):
+        HEARD.append((self.name, "finished", sorted(context.recipe), sorted(context.plugins)))
 
     @hookimpl
     def muse_failed(self, error):

@@ -20,6 +20,7 @@ from muse_training.data.tokens import Tokens
 from PIL import Image
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.stage import Stage
 
@@ -72,11 +73,10 @@ def test_a_record_is_what_the_frozen_parts_say(tmp_path, more):
 
 
 def test_its_index_says_what_it_is(tmp_path):
-    made = prepare(Noise(), tmp_path)
-    made.recipe = {"use": "prepare-tokens", "dataset": "noise"}
-    made(None)
+    recipe = {"use": "prepare-tokens", "dataset": "noise"}
+    prepare(Noise(), tmp_path)(None, RunContext(recipe))
     message = json.loads((tmp_path / "index.json").read_text())
-    assert message["records"] == 23 and message["left_out"] == 0 and message["recipe"] == made.recipe
+    assert message["records"] == 23 and message["left_out"] == 0 and message["recipe"] == recipe
     assert [each["records"] for each in message["shards"]] == [5, 5, 5, 5, 3]
     assert [each["bytes"] for each in message["shards"]] == [
         (tmp_path / each["file"]).stat().st_size for each in message["shards"]

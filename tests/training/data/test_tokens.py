@@ -13,6 +13,7 @@ from muse_training.train import Train
 from torch.utils.data import DataLoader
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.stage import Stage
 from muse_studio.training.loop import Fit
@@ -35,11 +36,11 @@ def made(address, count=11, **more):
 def train(tokens, folder, stages=None, encoder=None):
     fit = Fit(str(folder / "run"), steps=1, batch=2, device="cpu")
     task = Train(stages or {"base": stage()}, encoder or testing.FakeTextEncoder(), tokens, fit, AdamW(1e-3))
-    task.recipe = {
+    recipe = {
         "text_encoder": "wordy",
         "stages": {"base": {"tokenizer": {"use": "vqgan", "patch": 2}, "size": 12}, "large": {"size": 16}},
     }
-    return task(testing.RecordingObserver())
+    return task(testing.RecordingObserver(), RunContext(recipe))
 
 
 @pytest.mark.parametrize("states", ["bfloat16", "int8"])
