@@ -26,7 +26,8 @@ class ProgressBar:
 
     def __init__(self, total: int, hook: Any = None) -> None:
         self.total, self.done, self.label = total, 0, ""
-        self._hook, self._installed = hook, None
+        self._hook = hook
+        self._installed: Any = None
         self._outer: ProgressBar | None = None
         self._scope = ExitStack()
         self._reported = False
