@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from muse_studio.errors import PluginError, Problem, RecipeError, UserError
+    from muse_studio.errors import PluginError, Problem, RecipeError, SettingError, UserError
     from muse_studio.hookspecs import API, hookimpl
     from muse_studio.images.pixels import to_image, to_tensor
     from muse_studio.recipe.running import check, parts, run
@@ -30,6 +30,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "RecipeError",
+    "SettingError",
     "Step",
     "UserError",
     "__version__",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("PluginError", "Problem", "RecipeError", "UserError"),
+    "errors": ("PluginError", "Problem", "RecipeError", "SettingError", "UserError"),
     "hookspecs": ("API", "hookimpl"),
     "images.pixels": ("to_image", "to_tensor"),
     "recipe.running": ("check", "parts", "run"),

@@ -25,6 +25,20 @@ class Terminated(KeyboardInterrupt):
     """The run was asked to stop by SIGTERM, and did so in good order."""
 
 
+class SettingError(ValueError):
+    """A part refuses one of its settings: raised by its constructor, and reported at that setting's line of the recipe.
+
+    setting: its name in the part's own table. message: what it is, and what would do.
+    """
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(setting, message)  # both, so that it can be pickled
+        self.setting, self.message = setting, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a recipe.

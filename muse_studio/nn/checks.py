@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -45,35 +44,4 @@ def refuse_low(low: Tensor | None, part: str) -> None:
     if low is not None:
         raise ValueError(
             f"the transformer {part!r} is a base model and takes no low-resolution tokens; make it the first stage"
-        )
-
-
-def check_low(what: str, model: Any, before: Any) -> None:
-    """ValueError, with the cure, where a network wants other low-resolution tokens than those of `before`.
-
-    what: what errors call the network: "transformer", "critic". before: the stage before, None where there is none.
-    """
-    wanted = model.low_grid
-    if before is None and wanted is None:
-        return
-    if before is None:
-        raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
-            "put a base stage first"
-        )
-    if wanted is None:
-        raise ValueError(
-            f"its {what} is a base model, which can't refine the tokens of the stage before it; "
-            f"put it first, or take a super-resolution {what}"
-        )
-    if tuple(wanted) != tuple(before.grid):
-        raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
-            f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
-        )
-    codes, given = model.low_codebook_size, before.tokenizer.codebook_size
-    if codes != given:
-        raise ValueError(
-            f"its {what} refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
-            f"set low_codebook_size to {given}"
         )

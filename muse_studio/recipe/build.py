@@ -164,7 +164,7 @@ class _Maker:
             if message is None:
                 self._raise_fault(error, plan)
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(message or str(error) or type(error).__name__))
+            self.problems.append(plan.refusal(error, message or str(error) or type(error).__name__))
             return BROKEN
         if taken := gpu_watch.taken(held):
             warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from muse_studio.errors import Problem, UserError, listed, near
+from muse_studio.errors import Problem, SettingError, UserError, listed, near
 from muse_studio.recipe.tree import MARK, Given, Node
 from muse_studio.registry.kinds import Kind, kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
 from muse_studio.registry.plugins import Registry
 
-_TELLING = 5
+_LEAST_QUOTED = 5
 """Letters of a text from which on a message that has it in it is taken to speak of it."""
 
 
@@ -49,19 +49,26 @@ class Call:
     contract: type | None = None
     part: Part | None = None
 
-    def refusal(self, message: str) -> Problem:
-        """What the call itself refused, placed at the setting that the message is about where it tells.
-
-        It does where its first word is a setting of the table, or where it quotes a setting's text, such as a path.
-        """
+    def refusal(self, error: Exception, message: str) -> Problem:
+        """What the call itself refused, placed at the setting that it is about; elsewhere at the whole table."""
         table = self.node.value if isinstance(self.node.value, dict) else {}
-        first = next(iter(message.split()), "").rstrip(":,")
-        texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
-        quoted = [key for key, text in texts.items() if len(text) >= _TELLING and text in message]
-        about = [first] if first in table else quoted
-        if len(about) == 1 and about[0] != "use":
-            return Problem(table[about[0]].place, _join(self.path, about[0]), message, by_part=True)
+        name = error.setting if isinstance(error, SettingError) else _setting_in(message, table)
+        if name in table and name != "use":
+            return Problem(table[name].place, _join(self.path, name), message, by_part=True)
         return Problem(self.node.place, self.path, f"{self.what}: {message}", by_part=True)
+
+
+def _setting_in(message: str, table: Mapping[str, Node]) -> str:
+    """The setting that the message of an exception which names none is about, "" where that is not known.
+
+    It is the message's first word where that is a setting of the table, else the only one whose text, such as a path,
+    is quoted in it. So a plain ValueError or OSError is placed too, of a third party or of a library beneath a part.
+    """
+    first = next(iter(message.split()), "").rstrip(":,")
+    texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
+    quoted = [key for key, text in texts.items() if len(text) >= _LEAST_QUOTED and text in message]
+    about = [first] if first in table else quoted
+    return about[0] if len(about) == 1 else ""
 
 
 class Planner:
@@ -165,16 +172,15 @@ class Planner:
         fitting.sort(key=lambda member: member is not type(node.value))
         if not fitting:
             return self._refuse_type(annotation, node, path)
-        before, used = self.problems, self.used
         attempts = []
         for member in fitting:
-            self.problems, self.used = [], []
-            planned = self.value(member, node, path)
-            attempts.append((planned, self.problems, self.used))
-            if not self.problems:
+            attempt = Planner(self.registry)
+            attempts.append((attempt.value(member, node, path), attempt))
+            if not attempt.problems:
                 break
-        planned, problems, parts = attempts[-1] if not attempts[-1][1] else attempts[0]
-        self.problems, self.used = before + problems, used + parts
+        planned, attempt = attempts[0] if attempts[-1][1].problems else attempts[-1]
+        self.problems += attempt.problems
+        self.used += attempt.used
         return planned
 
     def _refuse_type(self, annotation: Any, node: Node, path: str) -> _Broken:

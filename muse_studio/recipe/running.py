@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
-from muse_studio.recipe.observing import OBSERVERS, Named, current_observers, observed_by
+from muse_studio.recipe.observing import OBSERVERS, Named
 from muse_studio.registry.faults import attributed, fault_of
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import reporting_to
+from muse_studio.registry.scope import current, run_scope
 from muse_studio.runtime import launch, memory
 
 Source: TypeAlias = str | Path | Mapping[str, Any]
@@ -37,7 +37,7 @@ class Prepared:
         hook, of_run = self.registry.hook, {"task": self.task, "context": self.context}
         hook.muse_started(**of_run)
         try:
-            with observed_by(self.observers), reporting_to(hook):
+            with run_scope(hook, self.observers):
                 result = self.task(hook, **self._context())
         except BaseException as error:
             hook.muse_failed(error=error, **of_run)
@@ -84,7 +84,7 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     with attributed(registry):
         built = build.construct(node, registry)
     # Of several processes one reports for all.
-    observers = [*current_observers(), *built.observers] if launch.is_main() else []
+    observers = [*(current().observers or ()), *built.observers] if launch.is_main() else []
     registry.observe(observers)
     context = RunContext(
         {key: each for key, each in node.plain().items() if key != OBSERVERS},

@@ -263,7 +263,7 @@ class Canvas:
             text = self.model.text_encoder([prompt]).to(self.device)
             away = self.model.text_encoder([negative]).to(self.device) if negative else None
         codes, low = {}, None
-        with ProgressBar(count_steps(self.model.stages)) as bar, torch.no_grad():
+        with ProgressBar(count_steps(self.model.stages), self.hook) as bar, torch.no_grad():
             for name, stage in self.model.stages.items():
                 done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
                 for tokens in sample_windows(self._plane, stage, done, text, generator, negative=away, low=low):

@@ -22,7 +22,7 @@ from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.stage import Stage, check_fit
 
 Watch = Callable[[str, int, int, Tensor], None]
-"""Told after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
+"""Called after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
 
 
 @dataclass(repr=False)
@@ -163,7 +163,7 @@ def decode(stage: Stage, tokens: Tensor) -> Tensor:
     return stage.decode(tokens)
 
 
-def tell(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:
+def report_step(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:
     """One step to the observers; a task that is called from Python may have none (`hook` is None)."""
     if hook is not None:
         hook.muse_step(stage=stage, step=step, steps=steps, tokens=tokens, loss=None, image=None, numbers=None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from muse_studio.contracts import MASK, Conditioning, Guidance, TextEmbedding, Tokenizer, Transformer
 from muse_studio.registry.guards import short
-from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Visit
+from muse_studio.sampling import abilities
+from muse_studio.sampling.feature_cache import Cache, Memory
 
 
 class Predicting(Protocol):
@@ -27,8 +29,8 @@ class Predicting(Protocol):
     def logits(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
         """int64[B, h, w] to float32[B, h, w, K], or float32[B, n, K] at places int64[B, n]."""
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """As the transformer's, see `feature_cache.Revisiting`."""
+    def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+        """The context that the transformer computes in, by the stage's precision."""
 
 
 class Predictor:
@@ -39,14 +41,14 @@ class Predictor:
     ) -> None:
         self.stage = stage
         self.text, self.low, self.codes = text, low, stage.tokenizer.codebook_size
-        self._join = getattr(stage.transformer, "join", None)
+        self._join = abilities.joining(stage.transformer)
         self.nothing = text.null() if self._join is None else text.null(positions=0)
         self.negative = self.nothing if negative is None else negative
         fixed = text.mask.device.type in ("tpu", "xla")  # where each new shape would be compiled
-        self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
+        self.placewise = abilities.is_placewise(stage.guidance) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
-        self._memory = None if stage.cache is None else Memory(stage.cache, stage.revisit)
+        self._memory = None if stage.cache is None else Memory(stage.cache, stage.transformer, stage.arithmetic)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:

@@ -23,11 +23,12 @@ from muse_studio.contracts import (
     Tokenizer,
     Transformer,
 )
+from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompts
 from muse_studio.images.pixels import scaled, to_bytes
-from muse_studio.nn.checks import check_low
 from muse_studio.nn.packed import can_pack, pack
 from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
+from muse_studio.sampling import abilities
 from muse_studio.sampling.arguments import (
     check_conditioning,
     check_generator,
@@ -37,7 +38,7 @@ from muse_studio.sampling.arguments import (
     check_text,
     check_tokens,
 )
-from muse_studio.sampling.feature_cache import Cache, Kept, Revisiting, Visit, gather_places
+from muse_studio.sampling.feature_cache import Cache, gather_places
 from muse_studio.sampling.masking import drop_text, keep_text, mask_tokens, predicted_loss
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.predicting import Predictor
@@ -77,7 +78,7 @@ class Stage:
     cache: Cache | None = None
 
     def __post_init__(self) -> None:
-        if getattr(self.transformer, "outputs", None) == 1:
+        if abilities.is_critic(self.transformer):
             raise ValueError(
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
@@ -96,26 +97,29 @@ class Stage:
         self._before: Stage | None = None
         sides = [self.size, self.size] if isinstance(self.size, int) else self.size
         if len(sides) != 2 or min(sides) < 1:
-            raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
+            raise SettingError("size", f"size is {self.size!r}; give one number of pixels, or [height, width]")
         if self.tile is not None and self.tile < LEAST:
-            raise ValueError(f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once")
+            raise SettingError(
+                "tile", f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once"
+            )
         self.height, self.width = sides
         try:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
         except ValueError as error:
-            raise ValueError(f"size: {error}") from error
+            raise SettingError("size", f"size: {error}") from error
         for what, model in self.models().items():
-            only = getattr(model, "grid", self.grid)
-            if tuple(only) != tuple(self.grid):
-                raise ValueError(
+            only = abilities.fixed_grid(model)
+            if only is not None and only != tuple(self.grid):
+                raise SettingError(
+                    "size",
                     f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
-                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree",
                 )
 
     @property
     def critic(self) -> Transformer | None:
         """The critic that the sampler asks, None where it asks none."""
-        return getattr(self.sampler, "critic", None)
+        return abilities.critic_of(self.sampler)
 
     def models(self) -> dict[str, Transformer]:
         """The networks over the stage's tokens, by what errors call them: the transformer, and a critic."""
@@ -128,8 +132,8 @@ class Stage:
         before: the stage before it, None where there is none.
         """
         for what, model in self.models().items():
-            if hasattr(model, "low_grid"):
-                check_low(what, model, before)
+            if abilities.says_low_tokens(model):
+                abilities.check_low(what, abilities.low_tokens(model), before)
 
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
@@ -165,7 +169,7 @@ class Stage:
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What the transformer makes of B texts, and of the tokens of the stage before, in the stage's precision."""
         check_text(text)
-        with self._arithmetic(text.mask.device):
+        with self.arithmetic(text.mask.device):
             return self.transformer.condition(text, low)
 
     @torch.no_grad()
@@ -177,8 +181,8 @@ class Stage:
         """
         check_tokens(tokens)
         check_conditioning(conditioning)
-        with self._arithmetic(tokens.device):
-            if places is not None and not self.compile and getattr(self.transformer, "placewise", False):
+        with self.arithmetic(tokens.device):
+            if places is not None and not self.compile and abilities.is_placewise(self.transformer):
                 return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
@@ -194,7 +198,7 @@ class Stage:
         check_tokens(tokens)
         token = self.height * self.width // math.prod(self.grid)
         few = max(1, PIXELS // (token * tokens[0].numel())) if tokens.device.type == "cpu" else len(tokens)
-        with self._arithmetic(tokens.device):
+        with self.arithmetic(tokens.device):
             images = [tiled(self.tokenizer.decode, part, self.tile).float() for part in tokens.split(few)]
         return torch.cat(images).clamp_(0, 1)
 
@@ -244,7 +248,7 @@ class Stage:
         hidden = mask_tokens(len(images), self.grid, self.schedule, generator).to(on)
         if text_dropout > 0:
             text = drop_text(text, keep_text(len(images), text_dropout, generator).to(on))
-        with self._arithmetic(on):
+        with self.arithmetic(on):
             summed, _ = predicted_loss(self.transformer, tokens, hidden, text, low, smoothing)
         return summed * (1 / hidden.sum())
 
@@ -293,14 +297,8 @@ class Stage:
     def _halves(self, on: torch.device) -> bool:
         return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
 
-    @torch.no_grad()
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
-        assert isinstance(self.transformer, Revisiting)  # Cache.check refuses all else
-        with self._arithmetic(tokens.device):
-            return self.transformer.revisit(tokens, conditioning, visit)
-
-    def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+    def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+        """Computes what stands within in the stage's precision, on that device."""
         return torch.autocast(on.type, torch.bfloat16) if self._halves(on) else nullcontext()
 
     def sample(
@@ -338,7 +336,9 @@ class Stage:
 def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
     """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
     if not stages:
-        raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
+        raise SettingError(
+            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
+        )
     before = None
     for name, stage in stages.items():
         try:

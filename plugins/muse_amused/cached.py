@@ -8,12 +8,12 @@ from itertools import islice
 from torch import Tensor
 
 from muse_amused.blocks import Block
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, moved, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 
 
 def revisit(
     blocks: Iterable[Block], x: Tensor, grid: Sequence[int], mask: Tensor, rest: Iterator[Tensor], visit: Visit
-) -> tuple[Tensor, Kept]:
+) -> tuple[Tensor, list[Tensor]]:
     """float[B, N, width], as it enters the blocks, to what leaves them, and what is kept for the next call.
 
     rest: gives each block's memories in turn. Kept are features behind the first `everywhere` blocks

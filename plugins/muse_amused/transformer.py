@@ -17,7 +17,7 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.layers import layer_list, run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, scatter_places
 
 KEYS = 16
 """The text is filled up, unseen, to a multiple of so many positions: on a CPU, attention to CLIP's 77 takes twice as
@@ -172,7 +172,7 @@ class Amused(nn.Module):
             flat = self._run(block, flat, mask, rest)
         return self._leave(flat, x, mask, rest, places)
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
 
         The convolutions, an eighth of the whole, are computed everywhere.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import MASK
+from muse_studio.errors import SettingError
 
 Resample = Callable[[Tensor], Iterator[Tensor]]
 
@@ -42,9 +43,11 @@ class MaskFree:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction is {self.fraction}; give a share of the tokens, above 0 and up to 1")
+            raise SettingError(
+                "fraction", f"fraction is {self.fraction}; give a share of the tokens, above 0 and up to 1"
+            )
         if self.iterations < 1:
-            raise ValueError(f"iterations is {self.iterations}; give 1 or more")
+            raise SettingError("iterations", f"iterations is {self.iterations}; give 1 or more")
 
     def __call__(
         self, tokens: Tensor, region: Tensor, resample: Resample, generator: torch.Generator
@@ -66,7 +69,7 @@ class Variations:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength is {self.strength}; give 0 (keeps the picture) to 1 (forgets it)")
+            raise SettingError("strength", f"strength is {self.strength}; give 0 (keeps the picture) to 1 (forgets it)")
 
     def __call__(
         self, tokens: Tensor, region: Tensor, resample: Resample, generator: torch.Generator

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import Conditioning
 from muse_studio.nn.checks import check_grid, check_heads
 from muse_studio.nn.layers import layer_list, merge_heads, run_layer
-from muse_studio.sampling.feature_cache import Choose, Kept, Visit, gather_places, moved, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.dialect import FORMER
 
@@ -138,7 +138,7 @@ class Trunk(nn.Module):
             return self.head(self.norm(gather_places(x, places)))
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
 
         Kept are features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of
@@ -153,10 +153,10 @@ class Trunk(nn.Module):
         if visit.kept is None:
             kept = self._visit_all(x, later, mask, visit.wanted)
         else:
-            kept = self._visit_some(x, later, mask, visit.kept, visit.choose)
+            kept = self._visit_some(x, later, mask, visit)
         return kept[-1].unflatten(1, self.grid), kept
 
-    def _visit_all(self, x: Tensor, blocks: Remembering, mask: Tensor, wanted: Tensor | None) -> Kept:
+    def _visit_all(self, x: Tensor, blocks: Remembering, mask: Tensor, wanted: Tensor | None) -> list[Tensor]:
         """Every place computed anew; logits of the `wanted` ones alone, where not all are."""
         kept = [x]
         for block, key, value in blocks:
@@ -171,10 +171,11 @@ class Trunk(nn.Module):
         scatter_places(logits, wanted, part)
         return [*kept, logits]
 
-    def _visit_some(self, x: Tensor, blocks: Remembering, mask: Tensor, kept: Kept, choose: Choose) -> Kept:
+    def _visit_some(self, x: Tensor, blocks: Remembering, mask: Tensor, visit: Visit) -> list[Tensor]:
         """Some places computed anew; they look at the others as those were left."""
-        first, *seen, logits = kept
-        places = choose(moved(x, first).unflatten(1, self.grid))
+        assert visit.kept is not None
+        first, *seen, logits = visit.kept
+        places = visit.choose(moved(x, first).unflatten(1, self.grid))
         x = gather_places(x, places)
         scatter_places(first, places, x)
         for (block, key, value), keys, values in zip(blocks, seen[::2], seen[1::2], strict=True):
@@ -185,7 +186,7 @@ class Trunk(nn.Module):
             mixed = attention.mix_at(query, keys, values, places)
             x = block.after(x, attention.out(merge_heads(mixed)), key, value, mask)
         scatter_places(logits, places, self.head(self.norm(x)))
-        return kept
+        return visit.kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""

@@ -44,6 +44,7 @@ METHODS = {
     "Transformer": {"condition": ["text", "low"], "__call__": ["tokens", "conditioning"]},
     "MaskSchedule": {"__call__": ["progress"]},
     "Guidance": {"__call__": ["ask", "text", "negative", "progress"]},
+    "Joining": {"join": ["conditionings"]},
     "Predict": {"__call__": ["tokens", "progress"]},
     "Sampler": {"__call__": ["predict", "tokens", "schedule", "generator"]},
     "Editor": {"__call__": ["tokens", "region", "resample", "generator"]},

@@ -189,6 +189,35 @@ def test_a_refusal_keeps_its_cause(made):
     assert [str(problem) for problem in error.value.problems] == ["recipe  steps — steps is 0; give at least 1"]
 
 
+PICKY = """
+from muse_studio import SettingError, hookimpl
+
+class Picky:
+    def __init__(self, first: str = "", second: int = 1, plain: bool = False):
+        if plain:
+            raise ValueError("second thoughts, and no setting named")
+        raise SettingError("first" if second else "third", "of both, second included, the first is at fault")
+
+@hookimpl
+def muse_optimizers():
+    return {"picky": Picky}
+"""
+
+
+def test_an_exception_that_names_a_setting_is_placed_there_whatever_its_words(write):
+    registry = Registry([write("picky.py", PICKY)])
+
+    def problem(**given):
+        (found,) = check(load({"use": "picky"} | given), registry)
+        return found.path, found.message
+
+    message = "of both, second included, the first is at fault"
+    assert problem(first="a", second=2) == ("first", message)
+    assert problem(second=2) == ("", f"optimizer 'picky' of plugin picky: {message}"), "its default is at fault"
+    assert problem(first="a", second=0)[0] == "", "there is no such setting"
+    assert problem(second=2, plain=True)[0] == "second", "a plain ValueError is placed by its first word"
+
+
 NET = """
 import torch
 from muse_studio.hookspecs import hookimpl

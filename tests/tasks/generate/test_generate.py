@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from muse_tasks.generate import task as generating
+from muse_tasks.generate import drawing as generating
 from muse_tasks.generate.files import save_animation
 from muse_tasks.generate.steps import REST, STEP
 from muse_tasks.generate.task import Generate
