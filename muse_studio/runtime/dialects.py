@@ -156,8 +156,8 @@ class Dialect:
     further: Mapping[str, Callable[[Path, Tables], dict[str, Tensor]]] = field(default_factory=dict)
 
 
-def tokenizer_alone(name: str, piece: Piece) -> Dialect:
-    """The dialect of a tokenizer, for other recipes to take as `tokenizer: {extends: FOLDER/model.yaml}`."""
+def single_part(name: str, piece: Piece) -> Dialect:
+    """The dialect of one part, for other recipes to take as in `tokenizer: {extends: FOLDER/model.yaml}`."""
     return Dialect(name, (piece,), lambda imported: {"model.yaml": imported.part(piece.part, piece.name)})
 
 
