@@ -16,31 +16,31 @@ from pathlib import Path
 import click
 import torch
 from muse_sampling.schedules import Cosine
-from muse_training.data.index import Field, Index, Shard
-from muse_training.data.records import stack, unpack_states
-from muse_training.data.store import Store
+from muse_training.data.encoder import collate, unpack_states
+from muse_training.data.storage import StorageFolder
+from muse_training.data.token_index import Shard, TensorSpec, TokenIndex
 from muse_training.data.tokens import Tokens
-from muse_training.masking import hide, mask_tokens, masked_loss
 from muse_transformer.muse import MuseTransformer
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from muse_studio.contracts import TextEmbedding
+from muse_studio.sampling.masking import hide, mask_tokens, masked_loss
 from muse_studio.training.order import Order
 
 GRID, CODES, POSITIONS, WIDTH, SHARD = 8, 4096, 32, 384, 2048
 FIELDS = {
-    "tokens.base": Field("int16", [GRID, GRID]),
-    "states": Field("bfloat16", [POSITIONS, WIDTH]),
-    "mask": Field("bool", [POSITIONS]),
-    "pooled": Field("float32", [WIDTH]),
+    "tokens.base": TensorSpec("int16", [GRID, GRID]),
+    "states": TensorSpec("bfloat16", [POSITIONS, WIDTH]),
+    "mask": TensorSpec("bool", [POSITIONS]),
+    "pooled": TensorSpec("float32", [WIDTH]),
 }
 
 
 def made_up(folder: str, records: int) -> Tokens:
     """A finished folder of random records."""
-    store, shards = Store(folder), []
+    storage, shards = StorageFolder(folder), []
     for start in range(0, records, SHARD):
         count = min(SHARD, records - start)
         content = save(
@@ -52,15 +52,15 @@ def made_up(folder: str, records: int) -> Tokens:
             }
         )
         shards.append(Shard(f"{start:09d}.safetensors", count, len(content)))
-        store.write(shards[-1].file, content)
-    Index("made up", records, 0, FIELDS, {}, "made up", "bfloat16", shards).write(store)
+        storage.write(shards[-1].file, content)
+    TokenIndex("made up", records, 0, FIELDS, {}, "made up", "bfloat16", shards).write(storage)
     return Tokens(folder)
 
 
 def loader_rate(data: Tokens, batch: int, steps: int, workers: int) -> float:
     """Records a second in random order, through torch's loader; the first batch, which maps the files, left out."""
     order = Order(len(data), batch, 0, 0, steps + 1)
-    batches = iter(DataLoader(data, batch_sampler=order, collate_fn=stack, num_workers=workers))
+    batches = iter(DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=workers))
     next(batches)
     began = time.perf_counter()
     for _ in batches:

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from diffusers import UVit2DModel
 from muse_sampling.schedules import Cosine
 from muse_training.learner import Objective
-from muse_training.masking import mask_tokens
 from muse_training.optimizers import AdamW
 from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from muse_studio.recipe.build import build
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import keep_freed_memory
+from muse_studio.sampling.masking import mask_tokens
 
 
 def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:

@@ -6,7 +6,9 @@ No part changes a tensor that it is given, and no shape depends on data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -83,15 +85,7 @@ class TextEncoder(Protocol):
 class Transformer(Protocol):
     """The masked model: which code stands at each place, given the places already known.
 
-    One that takes a single grid alone says so by an attribute `grid`, (h, w). One that refines the tokens of the stage
-    before it says by `low_grid`, (h', w'), and `low_codebook_size` which; `low_grid = None` says that it refines none.
-
-    A critic, which tells sampled tokens of a finished grid from real ones, says so by `outputs = 1`: its logits are
-    float[B, h, w, 1], the higher the more likely the token is real. It stands in a sampler, not in a stage.
-
-    Two abilities, either of which may be missing, save time. `placewise = True`: a third argument `places`, int64[B, n]
-    of each grid in reading order, asks for the logits of these alone, float[B, n, K]. A method `join(conditionings)`
-    makes one batch of what `condition` gave for several texts; "no prompt" then has no positions, and is the last.
+    What more it can do it says by attributes: see `FixedGrid`, `Refining`, `Critic`, `Placewise` and `Joining` below.
     One that a stage's cache can use has a method `revisit` too (see `muse_studio.sampling.feature_cache.Revisiting`).
     """
 
@@ -119,11 +113,7 @@ class MaskSchedule(Protocol):
 
 
 class Guidance(Protocol):
-    """How the prompted and the unprompted logits become one (Muse, section 2.7).
-
-    One to which each place is a matter by itself says so by `placewise = True`; it is then asked for some of the places
-    alone, where the sampler looks at no other, and all logits are float[B, n, K].
-    """
+    """How the prompted and the unprompted logits become one (Muse, section 2.7). It may be `Placewise`."""
 
     def __call__(
         self,
@@ -139,11 +129,7 @@ class Guidance(Protocol):
 
 
 class Predict(Protocol):
-    """What a sampler asks: logits for a partly masked grid, guidance already applied.
-
-    One whose attribute `placewise` is true takes a third argument `places`, int64[B, n] of each grid in reading order,
-    and gives the logits of these alone, float[B, n, K].
-    """
+    """What a sampler asks: logits for a partly masked grid, guidance already applied. It may be `Placewise`."""
 
     text: TextEmbedding
     low: Tensor | None
@@ -155,8 +141,7 @@ class Predict(Protocol):
 class Sampler(Protocol):
     """Fills a grid step by step. It yields every step, so previews and early stops need no callback.
 
-    One that asks a critic, a Transformer with `outputs = 1`, has it as an attribute `critic`. One that draws all of its
-    noise by `muse_studio.sampling.noise` says so by `rowwise = True`; its generator may then be one a picture.
+    It may be `Rowwise`, and may ask a critic (`AskingCritic`).
     """
 
     steps: int
@@ -168,7 +153,7 @@ class Sampler(Protocol):
 
 
 class Editor(Protocol):
-    """Changes a region of a finished grid by sampling parts of it again."""
+    """Changes a region of a finished grid by sampling parts of it again. It may be `Iterative`."""
 
     def __call__(
         self,
@@ -235,7 +220,8 @@ class Dialect(Protocol):
     name: as a recipe writes it. pieces: a `Piece` a file of weights, in the order in which they are read.
     declares: JSON files of the source, by name, and what each must say. copied: `Copied` folders of files kept as they
         are. given: parts that are not imported, their settings by name. further: what makes those tensors of a piece
-        that no file has, by its name.
+        that no file has, by its name. former: names by which files of an earlier version of muse_studio are renamed,
+        in place of pieces, or None.
     """
 
     name: str
@@ -244,6 +230,7 @@ class Dialect(Protocol):
     copied: tuple[Any, ...]
     given: Mapping[str, Mapping[str, Any]]
     further: Mapping[str, Callable[..., dict[str, Tensor]]]
+    former: Any
 
     def recipes(self, imported: Any, /) -> dict[str, dict[str, Any]]:
         """The recipes of what was imported, an `Imported`, by their files' names; the first one is the model."""
@@ -258,8 +245,93 @@ class Observer(Protocol):
     """
 
 
+@dataclass(frozen=True)
+class RunContext:
+    """What a run is made of: what a task may keep beside what it makes.
+
+    recipe: the resolved recipe, parents and overrides merged in, defaults and observers left out; None where a task is
+        called from Python.
+    plugins: each plugin that a part was taken of, and its version; None likewise.
+    plugin_files: the plugin files of the run, for a task that runs further recipes.
+    """
+
+    recipe: dict[str, Any] | None = None
+    plugins: dict[str, str] | None = None
+    plugin_files: tuple[str | Path, ...] = ()
+
+
+NO_RUN = RunContext()
+"""Of a task that is called from Python, outside of a run."""
+
+
 class Task(Protocol):
     """What a recipe runs. Its constructor keeps settings and does nothing costly."""
 
-    def __call__(self, hook: Any) -> Any:
-        """`hook` is pluggy's caller of the observers; the result is returned to Python and summed up by the CLI."""
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Any:
+        """The result is returned to Python, and summed up by the command line.
+
+        hook: pluggy's caller of the observers; None where there are none.
+        context: of the run. A task that needs nothing of it may leave this argument out.
+        """
+
+
+# What a part can do beside its contract, each said by one or two attributes that it may leave out. Who uses a part asks
+# by the functions of `muse_studio.sampling.abilities`.
+
+
+class FixedGrid(Protocol):
+    """A transformer that takes grids of one shape alone, (h, w)."""
+
+    grid: tuple[int, int]
+
+
+class Refining(Protocol):
+    """A transformer that says which tokens of the stage before it refines, (h', w') of so many codes; None is none."""
+
+    low_grid: tuple[int, int] | None
+    low_codebook_size: int
+
+
+class Critic(Protocol):
+    """A transformer that scores the tokens of a finished grid: `outputs` is 1, its logits are float[B, h, w, 1].
+
+    The higher the logit, the more likely the token is real, not sampled. It stands in a sampler, not in a stage.
+    """
+
+    outputs: int
+
+
+class Placewise(Protocol):
+    """A transformer, a guidance or a `Predict` that can do with some places of the grid, which saves time.
+
+    A transformer and a `Predict` take a third argument `places`, int64[B, n] of each grid in reading order, and give
+    the logits of these alone, float[B, n, K]. A guidance looks at each place by itself; what it asks for may be of some
+    places.
+    """
+
+    placewise: bool
+
+
+class Joining(Protocol):
+    """A transformer that makes one batch of several texts; "no prompt" then has no positions, and is the last."""
+
+    def join(self, conditionings: Sequence[Conditioning]) -> Conditioning:
+        """What `condition` gave for several texts, of B rows each, as one batch."""
+
+
+class AskingCritic(Protocol):
+    """A sampler that asks a `Critic`."""
+
+    critic: Transformer
+
+
+class Rowwise(Protocol):
+    """A sampler that draws all of its noise by `muse_studio.sampling.noise`: its generator may be one a picture."""
+
+    rowwise: bool
+
+
+class Iterative(Protocol):
+    """An editor that changes a grid so many times, and yields each."""
+
+    iterations: int

@@ -25,6 +25,20 @@ class Terminated(KeyboardInterrupt):
     """The run was asked to stop by SIGTERM, and did so in good order."""
 
 
+class SettingError(ValueError):
+    """A part refuses one of its settings: raised by its constructor, and reported at that setting's line of the recipe.
+
+    setting: its name in the part's own table. message: what it is, and what would do.
+    """
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(setting, message)  # both, so that it can be pickled
+        self.setting, self.message = setting, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake in a recipe.
@@ -77,8 +91,13 @@ def origin(error: BaseException) -> str | None:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
+def in_one_line(error: BaseException) -> str:
+    """An exception's type, and what it says."""
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def error_message(error: BaseException) -> str:
     """An exception in one line: its type, what it says, and where it was raised."""
-    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     place = origin(error)
-    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+    return in_one_line(error) + (f" ({place})" if place else "")

@@ -23,6 +23,7 @@ from muse_studio.contracts import (
     Metric,
     Observer,
     Optimizer,
+    RunContext,
     Sampler,
     Task,
     TextEncoder,
@@ -111,8 +112,8 @@ def muse_tasks() -> Parts[Task]:
 
 
 @hookspec
-def muse_started(task: object) -> None:
-    """A task begins."""
+def muse_started(task: object, context: RunContext) -> None:
+    """A task begins; `context` says of which recipe and plugins it was made."""
 
 
 @hookspec
@@ -142,12 +143,12 @@ def muse_progress(label: str, done: int, total: int, over: bool) -> None:
 
 
 @hookspec
-def muse_finished(task: object, result: object) -> None:
+def muse_finished(task: object, result: object, context: RunContext) -> None:
     """A task ended well, with this result."""
 
 
 @hookspec
-def muse_failed(task: object, error: BaseException) -> None:
+def muse_failed(task: object, error: BaseException, context: RunContext) -> None:
     """A task was ended by this exception, Ctrl-C among them, which goes on when all have heard of it."""
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-
-from muse_studio.training.curves import SMOOTH, moving_mean
+from muse_observers.curves import SMOOTH, moving_mean
 
 DOCS = Path(__file__).parents[1]
 

@@ -57,7 +57,8 @@ def _fail(error: Exception) -> int:
     """Tell what went wrong, and give the exit code."""
     from muse_studio.errors import PluginError, RecipeError, error_message  # here: what goes well needs none of it
 
-    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+    cause = error.__cause__ if isinstance(error, PluginError) else error  # a plugin may be the one who prints
+    if isinstance(cause, BrokenPipeError) and _stdout_is_closed():
         return PIPE_CLOSED
     if isinstance(error, UserError):
         if not isinstance(error, Followed):
@@ -99,6 +100,19 @@ def _warn(usual: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
+def _summed_up(summary: Callable[[], str], plugins: Sequence[str]) -> str:
+    """What a result's own method says; PluginError where a plugin wrote one that fails."""
+    try:
+        return summary()
+    except Exception as error:
+        from muse_studio.registry.faults import fault_of
+        from muse_studio.registry.plugins import Registry
+
+        if (fault := fault_of(error, Registry(plugins))) is not None:
+            raise fault from error
+        raise
+
+
 def _stdout_is_closed() -> bool:
     """Whether our output's reader has gone; what is left then goes nowhere, or Python would complain at its end."""
     try:
@@ -138,7 +152,7 @@ def run(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> No
     """Run RECIPE: a shipped one by name, a YAML file, or a picture that muse made."""
     from muse_studio.recipe import running
 
-    _show(running.run(recipe, overrides, plugins))
+    _show(running.run(recipe, overrides, plugins), plugins)
 
 
 @muse.command(cls=Prompts)
@@ -159,7 +173,7 @@ def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[
         raise click.UsageError('Say what to draw, as in: muse generate "a red apple"', context)
     if prompts and named:
         raise click.UsageError(f"{prompts[0]!r} is a prompt, and so is {named[-1]!r}; leave one of them out", context)
-    _show(running.run("generate", [*([{"prompt": prompts}] if prompts else []), *overrides], plugins))
+    _show(running.run("generate", [*([{"prompt": prompts}] if prompts else []), *overrides], plugins), plugins)
 
 
 @muse.command()
@@ -218,11 +232,11 @@ def new(name: str, kind: str, out: str | None) -> None:
     click.echo(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
 
 
-def _show(result: Any) -> None:
+def _show(result: Any, plugins: Sequence[str]) -> None:
     """What a task's result says of itself, in one process of a team."""
     if not launch.is_main():
         return
     if callable(summary := getattr(result, "summary", None)):
-        click.echo(summary())
+        click.echo(_summed_up(summary, plugins))
     elif isinstance(result, dict):
         click.echo(repr(result))

@@ -6,7 +6,6 @@ import importlib.util
 import keyword
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 from string import Template
@@ -14,7 +13,7 @@ from string import Template
 from muse_studio.errors import UserError
 from muse_studio.registry.kinds import Kind, kind_named
 from muse_studio.registry.plugins import Registry
-from muse_studio.runtime.files import path_of, unwritable
+from muse_studio.runtime.files import path_of, replacing_folder, unwritable
 
 TEMPLATES = Path(__file__).parent / "templates"
 """`every`: the files of every package; one folder a kind: those of its part; `pictures`: what some recipes read."""
@@ -115,15 +114,12 @@ def _files(words: dict[str, str]) -> dict[str, bytes]:
 
 def _write(files: dict[str, bytes], folder: Path) -> list[Path]:
     """Write them aside, then give the folder its name, so that there is all of it or nothing."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        for place, content in files.items():
-            path = aside / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        aside.rename(folder)
+        with replacing_folder(folder) as aside:
+            for place, content in files.items():
+                path = aside / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
     except OSError as error:
         raise unwritable(folder, error, "give another folder as --out") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return [folder / place for place in files]

@@ -1,11 +1,27 @@
-"""Pictures between torch and pillow: floats become the 8 bits a channel that a file holds, pixels become tokens."""
+"""Pictures between torch and pillow, 8 bits a channel and floats; how far two are apart; their size in tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from muse_studio.images.reading import on_white, open_picture, upright
+
+MOST_DB = 100.0
+"""The most that a PSNR counts; without any error it would be infinite."""
+
+
+def from_image(image: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """A picture of mode RGB, or uint8[H, W, 3], to uint8[3, H, W] in memory of its own."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
@@ -19,6 +35,45 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
+def to_tensor(pictures: Image.Image | str | Path | Sequence[Image.Image | str | Path]) -> Tensor:
+    """A picture, or a list of pictures of one size, to float32[B, 3, H, W] in 0..1, which all of muse_studio takes.
+
+    A picture is pillow's, or a file's path. It is turned upright, and lies on white where it is transparent. TypeError
+    where it is something else, ValueError where there is none or the sizes differ, UserError where a file can't be
+    read.
+    """
+    several: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    if not several:
+        raise ValueError("the list of pictures is empty; give at least one")
+    pixels = [from_image(_opened(each)) for each in several]
+    if len(sizes := {(each.shape[2], each.shape[1]) for each in pixels}) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise ValueError(f"the pictures are of several sizes, {shown}; make them equal by picture.resize((128, 128))")
+    return torch.stack(pixels).float() / 255
+
+
+def to_image(pixels: Tensor) -> Image.Image | list[Image.Image]:
+    """float[B, 3, H, W] in 0..1, or uint8, to a list of B pictures; one alone, [3, H, W] or B = 1, to a picture.
+
+    What is outside of 0..1 is cut off. TypeError or ValueError where it is no such tensor.
+    """
+    if not isinstance(pixels, Tensor):
+        raise TypeError(f"expected float[B, 3, H, W] in 0..1, got {type(pixels).__name__}; give a tensor")
+    batch = pixels[None] if pixels.ndim == 3 else pixels
+    if batch.ndim != 4 or batch.shape[1] != 3:
+        raise ValueError(f"expected float[B, 3, H, W] in 0..1, got {list(pixels.shape)}; three channels stand first")
+    images = to_images(batch.detach())
+    return images[0] if len(images) == 1 else images
+
+
+def _opened(picture: Image.Image | str | Path) -> Image.Image:
+    if isinstance(picture, str | Path):
+        return open_picture(str(picture))
+    if not isinstance(picture, Image.Image):
+        raise TypeError(f"expected a picture of pillow or a file's path, got {type(picture).__name__}")
+    return on_white(upright(picture))
+
+
 def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
     """float[B, 3, H, W] to another (height, width); the very same where they have it.
 
@@ -29,6 +84,15 @@ def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == tuple(size):
         return images
     return F.interpolate(images, size, mode="area" if height >= size[0] and width >= size[1] else "bicubic")
+
+
+def psnr(images: Tensor, originals: Tensor, peak: float) -> Tensor:
+    """Peak signal-to-noise ratio of each picture and its original in dB, float[B], MOST_DB at most.
+
+    float[B, 3, H, W] twice, in 0..peak: -10 log10(mean squared error / peak^2), in the precision that they have.
+    """
+    error = (images - originals).square().mean((1, 2, 3)) / peak**2
+    return -10 * error.clamp(min=10 ** (-MOST_DB / 10)).log10()
 
 
 def divided(height: int, width: int, stride: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.former import FormerNames, former_names
 
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """How the names of an adapter's two matrices end, behind their layer's: A float[rank, in], B float[out, rank]."""
@@ -84,7 +85,7 @@ def merge(model: nn.Module, adapters: Sequence[Adapter]) -> None:
     added all the same: on a model that was trained a little further, or kept in another number type, it still serves.
     """
     layers = linear_layers(model)
-    ranks = [_ranks(adapter.weights, layers) for adapter in adapters]
+    ranks = [_ranks(adapter.weights, layers, former_names(model)) for adapter in adapters]
     factors = [_alpha(adapter.weights) * adapter.scale for adapter in adapters]
     if not adapters or any(tensor.is_meta for tensor in model.state_dict().values()):
         return
@@ -105,29 +106,42 @@ def merge(model: nn.Module, adapters: Sequence[Adapter]) -> None:
             weight.add_(change, alpha=factor / rank)
 
 
-def _ranks(address: str, layers: Mapping[str, nn.Linear]) -> dict[str, int]:
+def _ranks(address: str, layers: Mapping[str, nn.Linear], former: FormerNames | None) -> dict[str, int]:
     """The rank of each layer that a file's adapter changes; UserError, naming the tensor, where it doesn't fit."""
     shapes, _ = weights.header(weights.local(address))
-    found = {
-        name.removesuffix(DOWN): shape[0] for name, shape in shapes.items() if name.endswith(DOWN) and any(shape[:1])
-    }
     if not is_adapter(address):
         raise UserError(
             f"adapters: {address} holds no adapter, it has {next(iter(shapes), 'nothing')}; whole weights are given "
             "as `weights`"
         )
-    wanted: dict[str, list[int]] = {}
-    for name, rank in found.items():
-        if (layer := layers.get(name)) is not None:
-            wanted |= {name + DOWN: [rank, layer.in_features], name + UP: [layer.out_features, rank]}
+    found = _found(shapes)
+    wanted = _wanted(found, layers)
     for name in [*shapes, *wanted]:
         if name not in shapes or shapes[name] != wanted.get(name):
+            if former is not None and (renamed := former.renamed(shapes)) == _wanted(_found(renamed), layers):
+                raise former.refusal(f"adapters: {address}", shapes, address)
             raise UserError(
                 f"adapters: {address} is of another model than this one: {name} is {shapes.get(name, 'missing')}, "
                 f"{f'not {wanted[name]}' if name in wanted else 'which belongs to no linear layer here'}; "
                 "draw with the model that it was trained on"
             )
     return found
+
+
+def _found(shapes: Mapping[str, list[int]]) -> dict[str, int]:
+    """The ranks that a file's shapes tell, by layer."""
+    return {
+        name.removesuffix(DOWN): shape[0] for name, shape in shapes.items() if name.endswith(DOWN) and any(shape[:1])
+    }
+
+
+def _wanted(ranks: Mapping[str, int], layers: Mapping[str, nn.Linear]) -> dict[str, list[int]]:
+    """The shapes that an adapter of those ranks must have, by tensor, for the layers that there are."""
+    wanted: dict[str, list[int]] = {}
+    for name, rank in ranks.items():
+        if (layer := layers.get(name)) is not None:
+            wanted |= {name + DOWN: [rank, layer.in_features], name + UP: [layer.out_features, rank]}
+    return wanted
 
 
 def _alpha(address: str) -> float:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import Task
-from muse_studio.errors import PluginError, Problem, RecipeError, UserError, error_message
+from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
-from muse_studio.recipe.tree import Node
-from muse_studio.registry.kinds import kind_named
-from muse_studio.registry.parts import Part
+from muse_studio.recipe.tree import Given, Node
+from muse_studio.registry.checked import check_made, checked
+from muse_studio.registry.faults import attributed, fault_of, refuses
+from muse_studio.registry.kinds import Kind, kind_named
+from muse_studio.registry.parts import Part, settings
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import gpu_watch, memory
 
@@ -39,7 +40,7 @@ def check(node: Node, registry: Registry, expect: type | None = None) -> list[Pr
     expect = expect or _kind_named_by(node, registry)
     node, watching = split_observers(node)
     planner = Planner(registry)
-    maker = _Maker(_meta)
+    maker = _Maker(registry, _meta)
     maker.make([planner.value(expect, node, ""), *plan_observers(watching, planner)])
     return planner.problems + maker.problems
 
@@ -58,19 +59,42 @@ def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     planner, listener = Planner(registry), Planner(registry)
     plan, plans = planner.value(expect, node, ""), plan_observers(watching, listener)
     problems = planner.problems + listener.problems
-    maker = _Maker(_meta if problems else _sown)
+    maker = _Maker(registry, _meta if problems else _sown)
     thing, *observers = [maker.make(each) for each in (plan, *plans)]
     if problems := problems + maker.problems:
         raise RecipeError(problems) from maker.cause
     return Built(thing, planner.used, list(zip(map(name_of, watching), observers, strict=True)))
 
 
-def _kind_named_by(node: Node, registry: Registry) -> type:
-    """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
+def construct_settings(
+    target: type, node: Node, names: Collection[str], registry: Registry, path: str
+) -> tuple[dict[str, Any], list[Part]]:
+    """Of a dataclass, the settings of these names as a node has them, made; and the parts that they took.
+
+    Raises RecipeError as `construct` does.
+    """
+    assert isinstance(node.value, dict)
+    planner, maker = Planner(registry), _Maker(registry, _sown)
+    given = {key: each for key, each in node.value.items() if key in names}
+    plans = planner.settings(settings(target, target.__name__), given, path, target.__name__)
+    made = {} if planner.problems else {key: maker.make(each) for key, each in plans.items()}
+    if problems := planner.problems + maker.problems:
+        raise RecipeError(problems) from maker.cause
+    return made, planner.used
+
+
+def kinds_named_by(node: Node, registry: Registry) -> list[Kind]:
+    """The kinds that have a part by the name that a recipe's `use` is."""
     named = node.value.get("use") if isinstance(node.value, dict) else None
     name = named.value if named else None
     offering = {part.kind for part in registry.parts() if name in (part.name, part.full_name)}
-    return Task if len(offering) != 1 else kind_named(offering.pop()).contract
+    return [kind_named(each) for each in sorted(offering)]
+
+
+def _kind_named_by(node: Node, registry: Registry) -> type:
+    """The contract that a recipe's `use` means: Task, unless the name is one of another kind alone."""
+    offering = kinds_named_by(node, registry)
+    return Task if len(offering) != 1 else offering[0].contract
 
 
 def _meta() -> AbstractContextManager[Any]:
@@ -107,8 +131,8 @@ def _check_memory(plan: Call, arguments: dict[str, Any]) -> None:
 class _Maker:
     """Makes what was planned, and goes on past a part that refuses, to hear of the others."""
 
-    def __init__(self, context: Callable[[], AbstractContextManager[Any]]) -> None:
-        self.context = context
+    def __init__(self, registry: Registry, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        self.registry, self.context = registry, context
         self.problems: list[Problem] = []
         self.cause: Exception | None = None
 
@@ -120,10 +144,12 @@ class _Maker:
         if isinstance(plan, dict):
             table = {key: self.make(each) for key, each in plan.items()}
             return BROKEN if any(each is BROKEN for each in table.values()) else table
+        if isinstance(plan, Given):
+            return plan.thing
         return self.call(plan) if isinstance(plan, Call) else plan
 
     def call(self, plan: Call) -> Any:
-        """Call one part. What it refuses is the recipe's problem; any other exception is the plugin's."""
+        """Call one part. What it refuses is the recipe's problem; any other exception is its author's."""
         arguments = self.make(plan.arguments)
         if arguments is BROKEN or plan.broken:
             return BROKEN
@@ -135,22 +161,25 @@ class _Maker:
                 made = plan.target(**arguments)
         except Exception as error:
             message = memory.refusal(error)
-            if message is None and not isinstance(error, ValueError | TypeError | OSError | UserError):
-                raise PluginError(f"{plan.what} broke while it was made: {error_message(error)}") from error
+            if message is None:
+                self._raise_fault(error, plan)
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(message or str(error) or type(error).__name__))
+            self.problems.append(plan.refusal(error, message or str(error) or type(error).__name__))
             return BROKEN
-        if plan.contract is not None:
-            _check_made(made, plan.contract, plan.what)
         if taken := gpu_watch.taken(held):
             warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)
-        return made
+        if plan.part is None or plan.contract is None:
+            return made
+        with attributed(self.registry, plan.part):
+            check_made(made, plan.contract, plan.what, plan.target)
+            return checked(made, plan.part, plan.contract) if self.registry.is_foreign(plan.part.plugin) else made
 
-
-def _check_made(made: Any, contract: type, what: str) -> None:
-    """PluginError where what a part's target gave has not the methods of its contract, such as None."""
-    promised = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
-    missing = [name for name in promised if not callable(getattr(made, name, None))]
-    if missing:
-        lacks = f"it has no {' and no '.join(missing)}"
-        raise PluginError(f"{what} gave {type(made).__name__}, which is no {contract.__name__}: {lacks}")
+    def _raise_fault(self, error: Exception, plan: Call) -> None:
+        """Raise what is no refusal of the recipe's settings: a bug, as the PluginError that it is, or as it came."""
+        refused = isinstance(error, ValueError | OSError | UserError)
+        fault = None if refused else fault_of(error, self.registry, plan.part)
+        if refused or (isinstance(error, TypeError) and (fault is None or refuses(error))):
+            return
+        if fault is None:
+            raise error
+        raise fault from error

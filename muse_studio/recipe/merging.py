@@ -39,14 +39,18 @@ def override(text: str) -> Node:
 
 
 def overrides(given: Mapping[str, Any] | Iterable[str | Mapping[str, Any]] | None) -> list[Node]:
-    """Overrides as text, as dicts from dotted path to value, or as a list of both, as tables to merge in order."""
+    """Overrides as text, as dicts from dotted path to value, or as a list of both, as tables to merge in order.
+
+    A dict's value may be an object of Python, or hold some.
+    """
     tables: list[Node] = []
     for each in [given] if isinstance(given, Mapping | str) else given or []:
         if isinstance(each, str):
             tables.append(override(each))
         else:
             tables += [
-                _nested(path, from_plain(each[path], f"override {path!r}"), f"override {path!r}") for path in each
+                _nested(path, from_plain(each[path], f"override {path!r}", objects=True), f"override {path!r}")
+                for path in each
             ]
     return tables
 

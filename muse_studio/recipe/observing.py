@@ -6,15 +6,13 @@ A run within a run, as a sweep has them, is heard by the outer one's observers t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from muse_studio.contracts import Observer
 from muse_studio.errors import Problem, RecipeError
 from muse_studio.recipe.plan import Planner
-from muse_studio.recipe.tree import Node, parse
+from muse_studio.recipe.tree import Given, Node, parse
+from muse_studio.registry.scope import current
 
 OBSERVERS = "observers"
 """The recipe's key, beside the settings of its task: observers by name or as tables, in a list."""
@@ -25,30 +23,13 @@ ENVIRONMENT = "MUSE_OBSERVERS"
 Named: TypeAlias = list[tuple[str, Any]]
 """Observers, each with the name by which it was asked for."""
 
-_HEARING: ContextVar[Named | None] = ContextVar("_HEARING", default=None)
-
-
-def current_observers() -> Named:
-    """The observers of the run that goes on, none outside of one."""
-    return _HEARING.get() or []
-
-
-@contextmanager
-def observed_by(observers: Named) -> Iterator[None]:
-    """Around a run."""
-    token = _HEARING.set(observers)
-    try:
-        yield
-    finally:
-        _HEARING.reset(token)
-
 
 def split_observers(node: Node) -> tuple[Node, list[Node]]:
     """A recipe without its observers, and these, those of the environment first, where they don't hear already.
 
     RecipeError where either is no list.
     """
-    found = _of_environment() if _HEARING.get() is None else []
+    found = _of_environment() if current().observers is None else []
     if not isinstance(node.value, dict) or OBSERVERS not in node.value:
         return node, found
     listed = node.value[OBSERVERS]
@@ -62,7 +43,9 @@ def plan_observers(observers: list[Node], planner: Planner) -> list[Any]:
 
 
 def name_of(observer: Node) -> str:
-    """The name by which an observer is asked for."""
+    """The name by which an observer is asked for; its class's where it was given as an object."""
+    if isinstance(observer.value, Given):
+        return type(observer.value.thing).__name__
     named = observer.value["use"] if isinstance(observer.value, dict) else observer
     return str(named.value)
 

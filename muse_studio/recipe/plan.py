@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from muse_studio.errors import Problem, UserError, listed, near
-from muse_studio.recipe.tree import Node
+from muse_studio.errors import Problem, SettingError, UserError, listed, near
+from muse_studio.recipe.tree import MARK, Given, Node
 from muse_studio.registry.kinds import Kind, kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
 from muse_studio.registry.plugins import Registry
 
-_TELLING = 5
+_LEAST_QUOTED = 5
 """Letters of a text from which on a message that has it in it is taken to speak of it."""
 
 
@@ -25,6 +26,8 @@ class _Broken:
         return "BROKEN"
 
 
+_GIVE = "put what a recipe can say in its place, or give an object again: muse_studio.run(recipe, {path: object})"
+
 BROKEN = _Broken()
 """Stands for a value with a problem that has been told already."""
 
@@ -34,7 +37,7 @@ class Call:
     """One part or dataclass to call, with values, lists, dicts and further calls as arguments.
 
     what: "sampler 'confidence' of plugin muse_sampling". broken: it can't be called, for a problem that has been told.
-    contract: what is made fulfils it, where that is a part.
+    contract: what is made fulfils it, where that is a part. part: that part.
     """
 
     what: str
@@ -44,20 +47,28 @@ class Call:
     arguments: dict[str, Any] = field(default_factory=dict)
     broken: bool = False
     contract: type | None = None
+    part: Part | None = None
 
-    def refusal(self, message: str) -> Problem:
-        """What the call itself refused, placed at the setting that the message is about where it tells.
-
-        It does where its first word is a setting of the table, or where it quotes a setting's text, such as a path.
-        """
+    def refusal(self, error: Exception, message: str) -> Problem:
+        """What the call itself refused, placed at the setting that it is about; elsewhere at the whole table."""
         table = self.node.value if isinstance(self.node.value, dict) else {}
-        first = next(iter(message.split()), "").rstrip(":,")
-        texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
-        quoted = [key for key, text in texts.items() if len(text) >= _TELLING and text in message]
-        about = [first] if first in table else quoted
-        if len(about) == 1 and about[0] != "use":
-            return Problem(table[about[0]].place, _join(self.path, about[0]), message, by_part=True)
+        name = error.setting if isinstance(error, SettingError) else _setting_in(message, table)
+        if name in table and name != "use":
+            return Problem(table[name].place, _join(self.path, name), message, by_part=True)
         return Problem(self.node.place, self.path, f"{self.what}: {message}", by_part=True)
+
+
+def _setting_in(message: str, table: Mapping[str, Node]) -> str:
+    """The setting that the message of an exception which names none is about, "" where that is not known.
+
+    It is the message's first word where that is a setting of the table, else the only one whose text, such as a path,
+    is quoted in it. So a plain ValueError or OSError is placed too, of a third party or of a library beneath a part.
+    """
+    first = next(iter(message.split()), "").rstrip(":,")
+    texts = {key: each.value for key, each in table.items() if isinstance(each.value, str)}
+    quoted = [key for key, text in texts.items() if len(text) >= _LEAST_QUOTED and text in message]
+    about = [first] if first in table else quoted
+    return about[0] if len(about) == 1 else ""
 
 
 class Planner:
@@ -69,7 +80,7 @@ class Planner:
         self.used: list[Part] = []
 
     def part(self, kind: Kind, node: Node, path: str) -> Any:
-        """A part of that kind: a table with `use`, or its bare name."""
+        """A part of that kind: a table with `use`, its bare name, or an object that fulfils its contract."""
         table = {"use": node} if isinstance(node.value, str) else node.value
         if not isinstance(table, dict):
             return self._refuse(node, path, f"expected {kind.with_article}, by name or as a table, got {_got(node)}")
@@ -82,6 +93,8 @@ class Planner:
         if not isinstance(named.value, str):
             message = f"expected the name of {kind.with_article}, got {_got(named)}; available: {available}"
             return self._refuse(named, _join(path, "use"), message)
+        if named.value.startswith(MARK):
+            return self._refuse(named, path, f"{named.value} stood here; {_GIVE}")
         try:
             part = self.registry.find(kind.name, named.value)
         except UserError as error:
@@ -89,10 +102,15 @@ class Planner:
         self.used.append(part)
         given = {key: each for key, each in table.items() if key != "use"}
         what = f"{part} of plugin {part.plugin}"
-        return self._call(Call(what, part.load(), node, path, contract=kind.contract), part.settings, given, str(part))
+        call = Call(what, part.load(), node, path, contract=kind.contract, part=part)
+        return self._call(call, part.settings, given, str(part))
 
     def value(self, annotation: Any, node: Node, path: str) -> Any:
         """What an annotation makes of a node, BROKEN where it can't."""
+        if isinstance(node.value, Given):
+            return self._given(annotation, node.value, node, path)
+        if isinstance(node.value, str) and node.value.startswith(MARK):
+            return self._refuse(node, path, f"{node.value} stood here; {_GIVE}")
         origin, inner = get_origin(annotation), get_args(annotation)
         if origin in UNIONS:
             return self._union(annotation, inner, node, path)
@@ -112,18 +130,41 @@ class Planner:
             return self._refuse(node, path, f"expected float, got a number of {len(str(value))} digits")
         return float(value) if annotation is float else node.plain()
 
-    def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
-        before = len(self.problems)
+    def settings(self, takes: Mapping[str, Setting], given: Mapping[str, Node], path: str, name: str) -> dict[str, Any]:
+        """What is made of each setting that is given and that `name` takes."""
+        made = {}
         for key, node in given.items():
             if key in takes:
-                call.arguments[key] = self.value(takes[key].annotation, node, _join(call.path, key))
+                made[key] = self.value(takes[key].annotation, node, _join(path, key))
             else:
                 message = f"{name} has no {key!r};{near(key, takes)} it takes: {_takes(takes)}"
-                self._refuse(node, _join(call.path, key), message)
+                self._refuse(node, _join(path, key), message)
+        return made
+
+    def _call(self, call: Call, takes: Mapping[str, Setting], given: Mapping[str, Node], name: str) -> Call:
+        before = len(self.problems)
+        call.arguments |= self.settings(takes, given, call.path, name)
         if missing := [repr(key) for key, setting in takes.items() if setting.required and key not in given]:
             self._refuse(call.node, call.path, f"{name} needs {', '.join(missing)}; it takes: {_takes(takes)}")
         call.broken = len(self.problems) > before
         return call
+
+    def _given(self, annotation: Any, given: Given, node: Node, path: str) -> Any:
+        """The object itself, where it is what one of the annotation's types asks for."""
+        members = get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
+        contracts = [kind.contract for member in members if (kind := kind_of(member)) is not None]
+        missing = [lacking(given.thing, contract) for contract in contracts]
+        tables = [member for member in members if is_table(member)]
+        fits = any(isinstance(given.thing, member) for member in tables) or [] in missing
+        if fits and not isinstance(given.thing, type):
+            return given
+        if isinstance(given.thing, type):
+            message = f"expected {spelled(annotation)}, got a class; give an object of it, {given.thing.__name__}(...)"
+            return self._refuse(node, path, message)
+        if missing:
+            message = f"{_got(node)} is no {spelled(annotation)}: it has no {' and no '.join(missing[0])}"
+            return self._refuse(node, path, message)
+        return self._refuse_type(annotation, node, path)
 
     def _union(self, annotation: Any, members: tuple[Any, ...], node: Node, path: str) -> Any:
         """The first member that fits without a problem, the value's own type before others; else the first's plan."""
@@ -131,16 +172,15 @@ class Planner:
         fitting.sort(key=lambda member: member is not type(node.value))
         if not fitting:
             return self._refuse_type(annotation, node, path)
-        before, used = self.problems, self.used
         attempts = []
         for member in fitting:
-            self.problems, self.used = [], []
-            planned = self.value(member, node, path)
-            attempts.append((planned, self.problems, self.used))
-            if not self.problems:
+            attempt = Planner(self.registry)
+            attempts.append((attempt.value(member, node, path), attempt))
+            if not attempt.problems:
                 break
-        planned, problems, parts = attempts[-1] if not attempts[-1][1] else attempts[0]
-        self.problems, self.used = before + problems, used + parts
+        planned, attempt = attempts[0] if attempts[-1][1].problems else attempts[-1]
+        self.problems += attempt.problems
+        self.used += attempt.used
         return planned
 
     def _refuse_type(self, annotation: Any, node: Node, path: str) -> _Broken:
@@ -150,6 +190,12 @@ class Planner:
     def _refuse(self, node: Node, path: str, message: str) -> _Broken:
         self.problems.append(Problem(node.place, path, message))
         return BROKEN
+
+
+def lacking(thing: Any, contract: type) -> list[str]:
+    """Methods of a contract that an object has not."""
+    promised = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
+    return [name for name in promised if not callable(getattr(thing, name, None))]
 
 
 def _fits(annotation: Any, node: Node) -> bool:
@@ -167,6 +213,8 @@ def _fits(annotation: Any, node: Node) -> bool:
 
 
 def _got(node: Node) -> str:
+    if isinstance(node.value, Given):
+        return str(node.value)
     if isinstance(node.value, dict | list):
         return "a table" if isinstance(node.value, dict) else "a list"
     if node.value is None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
-from muse_studio.recipe.observing import OBSERVERS, Named, current_observers, observed_by
+from muse_studio.recipe.observing import OBSERVERS, Named
+from muse_studio.registry.faults import attributed, fault_of
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import reporting_to
+from muse_studio.registry.scope import current, run_scope
 from muse_studio.runtime import launch, memory
 
 Source: TypeAlias = str | Path | Mapping[str, Any]
@@ -27,57 +29,69 @@ class Prepared:
 
     task: Any
     registry: Registry = field(repr=False)
+    context: RunContext = NO_RUN
     observers: Named = field(default_factory=list, repr=False)
 
     def __call__(self) -> Any:
-        """Call the task and tell the observers. Raises UserError where the machine refuses."""
-        hook = self.registry.hook
-        hook.muse_started(task=self.task)
+        """Call the task and tell the observers. UserError where the machine refuses, PluginError for a plugin's bug."""
+        hook, of_run = self.registry.hook, {"task": self.task, "context": self.context}
+        hook.muse_started(**of_run)
         try:
-            with observed_by(self.observers), reporting_to(hook):
-                result = self.task(hook)
+            with run_scope(hook, self.observers):
+                result = self.task(hook, **self._context())
         except BaseException as error:
-            hook.muse_failed(task=self.task, error=error)
-            if not isinstance(error, Exception) or (refusal := memory.refusal(error)) is None:
-                raise
-            raise UserError(refusal) from error
-        hook.muse_finished(task=self.task, result=result)
+            hook.muse_failed(error=error, **of_run)
+            if isinstance(error, Exception) and (refusal := memory.refusal(error)) is not None:
+                raise UserError(refusal) from error
+            if (fault := fault_of(error, self.registry)) is not None:
+                raise fault from error
+            raise
+        hook.muse_finished(result=result, **of_run)
         return result
 
+    def _context(self) -> dict[str, RunContext]:
+        """The context as the task takes it: none where it has no such argument."""
+        return {"context": self.context} if "context" in inspect.signature(self.task).parameters else {}
 
-def run(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Any:
+
+def run(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Any:
     """Run a recipe, and return its task's result.
+
+        run("generate", {"prompt": "a fox", "stages.base.sampler": MySampler()})
+        run("train-emoji-base", {"fit.steps": 100}, dataset=my_dataset, observers=[MyObserver()])
 
     source: a shipped recipe's name, a YAML file, a picture that carries its recipe, or a dict.
     overrides: `["stages.base.sampler.steps=8"]` or `{"stages.base.sampler.steps": 8}`; later ones win.
     plugins: Python files that are plugins, as `--plugin` takes them.
+    settings: further overrides, of the recipe's top level.
+
+    Where a recipe names a part, an override may be an object that keeps that part's contract. The recipe that a result
+    carries then names its class, and can be run again once the object is given again.
 
     Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, a full disk and
     a lack of memory among it, PluginError where a plugin is at fault.
     """
-    return prepare(source, overrides, plugins)()
+    return prepare(source, overrides, plugins, **settings)()
 
 
-def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> Prepared:
+def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Prepared:
     """A recipe's task, built; arguments and errors as `run` has them.
 
-    The task is given three attributes, which it may keep beside what it makes: `recipe`, a dict of the resolved recipe
-    (parents and overrides merged in, defaults left out); `plugins`, a dict from each plugin that it took part of to its
-    version; and `plugin_files`, the `plugins` of this call, for a task that runs further recipes. A task that takes no
-    attributes goes without. Observers are no part of it: neither in its `recipe` nor in its `plugins`.
+    Observers are no part of its context: neither of the `recipe` nor of the `plugins`.
     """
     registry = Registry(plugins)
-    node = merging.load(source, merging.overrides(overrides))
-    built = build.construct(node, registry)
-    task = built.thing
+    node = merging.load(source, [*merging.overrides(overrides), *merging.overrides(settings)])
+    with attributed(registry):
+        built = build.construct(node, registry)
     # Of several processes one reports for all.
-    observers = [*current_observers(), *built.observers] if launch.is_main() else []
+    observers = [*(current().observers or ()), *built.observers] if launch.is_main() else []
     registry.observe(observers)
-    with contextlib.suppress(AttributeError, TypeError):  # frozen or with slots; Python 3.11 says TypeError of both
-        task.recipe = {key: each for key, each in node.plain().items() if key != OBSERVERS}
-        task.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
-        task.plugin_files = tuple(plugins)
-    return Prepared(task, registry, observers)
+    context = RunContext(
+        {key: each for key, each in node.plain().items() if key != OBSERVERS},
+        {part.plugin: registry.versions[part.plugin] for part in built.parts},
+        tuple(plugins),
+    )
+    return Prepared(built.thing, registry, context, observers)
 
 
 def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:
@@ -90,7 +104,8 @@ def check(source: Source, overrides: Overrides | None = None, plugins: Files = (
         node = merging.load(source, merging.overrides(overrides))
     except RecipeError as error:
         return error.problems
-    return build.check(node, registry)
+    with attributed(registry):
+        return build.check(node, registry)
 
 
 def parts(kind: str | None = None, name: str | None = None, plugins: Files = ()) -> list[Part]:

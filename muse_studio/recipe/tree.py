@@ -20,6 +20,22 @@ LARGEST = 100_000
 _TAG = "tag:yaml.org,2002:"
 
 
+MARK = "an object of Python: "
+"""How a recipe that is written down names what was given as an object, and not by name."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """An object of Python where a recipe has a name or a table."""
+
+    thing: Any
+
+    def __str__(self) -> str:
+        """By its class, as a written recipe has it."""
+        made = type(self.thing)
+        return f"{MARK}{made.__module__}.{made.__qualname__}"
+
+
 @dataclass(frozen=True)
 class Node:
     """A value and where it stands: "file:line", or the override that brought it.
@@ -27,27 +43,32 @@ class Node:
     A table's entries stand where their keys do.
     """
 
-    value: Scalar | list[Node] | dict[str, Node]
+    value: Scalar | list[Node] | dict[str, Node] | Given
     place: str
 
     def plain(self) -> Any:
-        """The value as plain lists, dicts and scalars."""
+        """The value as plain lists, dicts and scalars; an object is named by its class, see `MARK`."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
-        return self.value
+        return str(self.value) if isinstance(self.value, Given) else self.value
 
 
-def from_plain(data: Any, place: str) -> Node:
-    """Lists, dicts and scalars as nodes, all standing at `place`; RecipeError where there is anything else."""
+def from_plain(data: Any, place: str, *, objects: bool = False) -> Node:
+    """Lists, dicts and scalars as nodes, all standing at `place`.
+
+    objects: anything else becomes `Given`; it is a RecipeError where this is false.
+    """
     if isinstance(data, Mapping):
         if strangers := [key for key in data if not isinstance(key, str)]:
             raise RecipeError([Problem(place, "", f"a table has the key {strangers[0]!r}; keys are text")])
-        return Node({key: from_plain(each, place) for key, each in data.items()}, place)
+        return Node({key: from_plain(each, place, objects=objects) for key, each in data.items()}, place)
     if isinstance(data, list | tuple):
-        return Node([from_plain(each, place) for each in data], place)
+        return Node([from_plain(each, place, objects=objects) for each in data], place)
     if data is not None and type(data) not in (str, int, float, bool):
+        if objects:
+            return Node(Given(data), place)
         kind = type(data).__name__
         message = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
         raise RecipeError([Problem(place, "", message)])

@@ -20,6 +20,9 @@ REQUIRED = inspect.Parameter.empty
 SCALARS = (bool, int, float, str)
 UNIONS = (Union, UnionType)
 
+PART = "_muse_part"
+"""The attribute of a class by which its objects are a third party's part."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -189,6 +192,14 @@ class Part:
     def about(self) -> str:
         """Its docstring; imports the part."""
         return inspect.getdoc(self.load()) or ""
+
+
+def written(what: Any) -> str | None:
+    """The file:line where a class or function is written, None where Python does not know."""
+    try:
+        return f"{inspect.getsourcefile(what)}:{inspect.getsourcelines(what)[1]}"
+    except (OSError, TypeError):  # it is written in C, or nowhere
+        return None
 
 
 def offered(kind: Kind, name: object, plugin: str, target: object) -> Part:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from muse_studio.registry import entry_points, guards, loading
 from muse_studio.registry.guards import guarded
 from muse_studio.registry.kinds import Kind, hook_points, kind_named, kinds
 from muse_studio.registry.loading import check_api, check_filled, reason
-from muse_studio.registry.parts import Part, offered
+from muse_studio.registry.parts import PART, Part, offered, written
 
 GROUP = "muse_studio"
 """The entry-point group by which an installed package offers its plugin."""
@@ -34,15 +35,32 @@ OURS = "muse-studio"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was let in: its entry point, or "sha256:..." where it is a file, and what loading it cost."""
+    """A plugin that was let in.
+
+    source: its entry point, or "sha256:..." where it is a file. module: its name. cost: what loading it cost.
+    """
 
     source: EntryPoint | str
+    module: str
     cost: loading.Cost
 
     @property
     def release(self) -> str:
         """Where it came from, "muse-dots 1.2" of a distribution; read when it is asked for, which takes a while."""
         return self.source if isinstance(self.source, str) else loading.release(self.source)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it comes with this project."""
+        return isinstance(self.source, EntryPoint) and self.source.dist is not None and self.source.dist.name == OURS
+
+    def packages(self) -> set[str]:
+        """The modules and packages at the top of its distribution, as far as that says; of one of ours none."""
+        if isinstance(self.source, str) or self.source.dist is None or self.is_default:
+            return set()
+        files = [file.parts for file in self.source.dist.files or () if file.suffix == ".py"]
+        modules = {name.removesuffix(".py") for name, *below in files if not below}
+        return modules | {name for name, *below in files if below == ["__init__.py"]}
 
 
 class Registry:
@@ -79,7 +97,7 @@ class Registry:
                 try:
                     with loading.Cost() as cost:
                         self._add(entry.name, loading.installed(entry))
-                    self._note(entry.name, entry.module, Plugin(entry, cost))
+                    self._note(entry.name, entry.module, Plugin(entry, entry.module, cost))
                 except PluginError as error:
                     held = f"; and it {cost.gpu}" if cost.gpu else ""
                     whose = f", in {loading.release(entry)}" if entry.dist else ""
@@ -92,12 +110,16 @@ class Registry:
                 except PluginError as error:
                     del sys.modules[module.__name__]
                     raise UserError(f"--plugin {file}: {error}") from error
-            self._note(file.stem, str(file), Plugin(loading.digest(file), cost))
+            self._note(file.stem, str(file), Plugin(loading.digest(file), module.__name__, cost))
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, str]:
         """Each plugin's version by its name."""
         return {name: plugin.release.rpartition(" ")[2] for name, plugin in self.plugins.items()}
+
+    def is_foreign(self, plugin: str) -> bool:
+        """Whether a plugin is a third party's, and none of this project's own."""
+        return plugin not in self.plugins or not self.plugins[plugin].is_default
 
     def observe(self, observers: Iterable[tuple[str, object]]) -> None:
         """Let observers' methods be called from now on, each under its name, or that numbered where it is taken.
@@ -110,7 +132,9 @@ class Registry:
                 cure = "leave it out of the recipe's observers"
                 self._register(observer, title, f"observer {title}", cure)
             except Exception as error:
-                raise PluginError(f"observer {name!r}: {reason(error)}") from error
+                part, place = getattr(type(observer), PART, None), written(type(observer))
+                which = f"observer {name!r}" if part is None else f"{part} of plugin {part.plugin}, {place}"
+                raise PluginError(f"{which}: {reason(error)}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:
         """The parts of one kind, or all, by kind, name and plugin; UserError where there is no such kind."""

@@ -114,6 +114,12 @@ def _move(part: Any, device: torch.device) -> None:
             _move(getattr(part, field.name), device)
 
 
+def device_of(model: Any, default: torch.device) -> torch.device:
+    """Where a module's parameters are; `default` for what is no module, or has none."""
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((each.device for each in parameters), default)
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next step, instead of giving it back to the kernel.
 

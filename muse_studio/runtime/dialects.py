@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from muse_studio.runtime.former import FormerNames
+
 Settings = Mapping[str, Any]
 Tables = Mapping[str, Settings]
 Recipes = dict[str, dict[str, Any]]
@@ -145,6 +147,7 @@ class Dialect:
     given: parts that are taken as they are published, and not imported: their settings by name, `model` being where.
     further: tensors of a piece that no file has, made of what was written before it, which lies in the given folder,
         and of the settings of all pieces.
+    former: renames files of an earlier version of muse_studio, whatever they hold; there are no pieces then.
     """
 
     name: str
@@ -154,6 +157,29 @@ class Dialect:
     copied: tuple[Copied, ...] = ()
     given: Tables = field(default_factory=dict)
     further: Mapping[str, Callable[[Path, Tables], dict[str, Tensor]]] = field(default_factory=dict)
+    former: FormerNames | None = None
+
+
+def renamed(former: FormerNames) -> Dialect:
+    """The dialect of an earlier version's names; its one recipe is the table of a file's part, where the file tells it.
+
+    A file that was imported says how its part was set, one that was trained the whole recipe, the part's table in it.
+    """
+
+    def recipes(imported: Imported) -> Recipes:
+        tables = ((file, _table(settings)) for file, settings in imported.settings.items())
+        written = [{**table, "weights": str(imported.folder / file)} for file, table in tables if table]
+        return {"model.yaml": written[0]} if written else {}
+
+    return Dialect(former.format, (), recipes, former=former)
+
+
+def _table(settings: Settings) -> Settings:
+    if "stages" not in settings:
+        return settings if "use" in settings else {}
+    stages = settings["stages"]
+    stage = stages[settings.get("stage") or next(iter(stages))]
+    return stage["sampler"]["critic"] if settings.get("critic") else stage["transformer"]
 
 
 def single_part(name: str, piece: Piece) -> Dialect:

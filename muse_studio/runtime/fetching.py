@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import open_folder
+from muse_studio.runtime.files import open_folder, temporary_name
 
 CACHE = "MUSE_CACHE"
 """The environment variable that names the folder for downloads and rendered data."""
@@ -33,7 +33,7 @@ def fetch(address: str, path: Path) -> Path:
     if path.is_file():
         return path
     open_folder(path.parent, CACHE)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = temporary_name(path)
     try:
         _adopt(path, aside)
         with fsspec.open(address, "rb") as source:

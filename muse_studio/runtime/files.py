@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,21 +32,49 @@ def open_folder(folder: Path, setting: str) -> Path:
         raise unwritable(folder, error, f"give another folder as {setting}") from error
 
 
+def temporary_name(path: Path) -> Path:
+    """The name beside `path` that this process writes to before it renames: hidden, and on the same file system."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, which takes the place of `path` at the end, and vanishes where that fails.
+    """A name beside `path` to write a file to, which takes its place at the end, and vanishes where that fails.
 
     The folder is made where it is missing. An OSError that names no file, as a full disk's, is given this one.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = temporary_name(path)
+    try:
+        with _renaming(aside, path):
+            yield aside
+    finally:
+        with suppress(OSError):  # it was renamed, or there was no folder to write it to
+            aside.unlink()
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder` to write to, which takes its place at the end, and vanishes where that fails.
+
+    OSError where `folder` is there by then and is not empty: nothing is overwritten. Else as `replacing`.
+    """
+    aside = temporary_name(folder)
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that had this one's number, and was killed
+    try:
+        with _renaming(aside, folder):
+            aside.mkdir()
+            yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _renaming(aside: Path, path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
+        yield
         os.replace(aside, path)
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
         raise
-    finally:
-        with suppress(OSError):  # it was renamed, or there was no folder to write it to
-            aside.unlink()

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from muse_studio.errors import UserError
 from muse_studio.runtime.fetching import cache_folder, fetch
 from muse_studio.runtime.files import path_of, replacing
+from muse_studio.runtime.former import refuse_former
 
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
@@ -92,9 +93,10 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
 
     only: what the names of the tensors begin with that are compared and filled, ("encoder.", "pre."); by default all.
     A module on the meta device is only compared. Raises UserError where names or shapes differ, saying how the file's
-    part was set, and where the file is not whole.
+    part was set, or with which command it can be converted, and where the file is not whole.
     """
     if message := difference(module, address, only):
+        refuse_former(module, address, *compared(module, address, only))
         raise UserError(f"{address} does not fit here: {message}")
     own = module.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
@@ -118,12 +120,12 @@ def read(address: str, only: tuple[str, ...] = ("",)) -> dict[str, Any]:
 
     Raises UserError where the file is not whole.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
     path = local(address)
-    header(path)
-    with _damage_told(path):
-        return {name: tensor for name, tensor in load_file(path).items() if name.startswith(only)}
+    names, _ = header(path)
+    with _damage_told(path), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in names if name.startswith(only)}
 
 
 @contextmanager
@@ -154,10 +156,17 @@ def difference(module: Any, address: str, only: tuple[str, ...] = ("",)) -> str:
 
     Empty where they don't differ. Raises UserError where the file is missing or not whole.
     """
-    shapes, metadata = header(local(address))
-    found = {name: shape for name, shape in shapes.items() if name.startswith(only)}
+    found, wanted = compared(module, address, only)
+    return "" if found == wanted else _difference(wanted, found) + _settings(header(local(address))[1])
+
+
+def compared(
+    module: Any, address: str, only: tuple[str, ...] = ("",)
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """The shapes of a file's tensors whose names begin so, and of a module's, by name; UserError as `difference`."""
+    found = {name: shape for name, shape in header(local(address))[0].items() if name.startswith(only)}
     wanted = {name: list(tensor.shape) for name, tensor in module.state_dict().items() if name.startswith(only)}
-    return "" if found == wanted else _difference(wanted, found) + _settings(metadata)
+    return found, wanted
 
 
 def _difference(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]]) -> str:

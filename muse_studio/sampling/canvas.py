@@ -16,7 +16,7 @@ from torch import Tensor
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.images.naming import check_prompt
-from muse_studio.images.pixels import to_images
+from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
 from muse_studio.registry.filtering import ask_picture, ask_prompts
@@ -24,9 +24,8 @@ from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling import history
-from muse_studio.sampling.cascade import count_steps, make_ready
+from muse_studio.sampling.cascade import Cascade, count_steps, make_ready, open_cascade
 from muse_studio.sampling.history import Moment, Saved
-from muse_studio.sampling.model import Model, load
 from muse_studio.sampling.previews import previews
 from muse_studio.sampling.region import Region, as_region, to_cells
 from muse_studio.sampling.stage import Stage
@@ -57,12 +56,23 @@ class Canvas:
         device: str = "auto",
         dilate: int = 1,
     ) -> None:
-        self.model, self.seed, self.dilate = Model(stages, text_encoder), seed, dilate
-        self.recipe: dict[str, Any] | None = None
-        self.hook: Any = None
-        self.device = choose_device(device)
-        make_ready(stages, text_encoder, self.device)
-        self._last = list(stages.values())[-1]
+        model = Cascade(stages, text_encoder)
+        model.device = choose_device(device)
+        make_ready(model.stages, text_encoder, model.device)
+        self._start(model, seed, dilate)
+
+    @classmethod
+    def of(cls, model: Cascade, seed: int = 0, dilate: int = 1) -> Canvas:
+        """A blank canvas for a model that is ready to draw, with its recipe and filters."""
+        canvas = cls.__new__(cls)
+        canvas._start(model, seed, dilate)
+        return canvas
+
+    def _start(self, model: Cascade, seed: int, dilate: int) -> None:
+        self.model, self.seed, self.dilate, self.device = model, seed, dilate, model.device
+        self.recipe, self.hook = model.recipe, model.hook
+        stages = model.stages
+        self._last = model.last
         self._plane = Layout.of(stages, (self._last.height, self._last.width))
         blank = {name: stage.blank(1, self.device) for name, stage in stages.items()}
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in blank.items()}
@@ -82,10 +92,8 @@ class Canvas:
         Filters of the environment and of plugins are asked before anything is drawn. Raises RecipeError with every
         problem of the recipe.
         """
-        made = load(model, overrides, plugins, settings.get("device", "auto"))
-        canvas = cls(made.stages, made.text_encoder, **settings)
-        canvas.recipe, canvas.hook = made.recipe, made.hook
-        return canvas
+        device = settings.pop("device", "auto")
+        return cls.of(open_cascade(Cascade, model, overrides, plugins, device), **settings)
 
     @property
     def tokens(self) -> dict[str, Tensor]:
@@ -144,7 +152,7 @@ class Canvas:
     def place(self, picture: str | Image.Image) -> Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
-        pixels = torch.from_numpy(np.array(opened).transpose(2, 0, 1).copy())
+        pixels = from_image(opened)
         layout = Layout.of(self.model.stages, (opened.height, opened.width))
         codes = {}
         for name, stage in self.model.stages.items():
@@ -181,7 +189,7 @@ class Canvas:
 
     @classmethod
     def load(
-        cls, path: str | Path, model: Model | None = None, plugins: Sequence[str | Path] = (), device: str = "auto"
+        cls, path: str | Path, model: Cascade | None = None, plugins: Sequence[str | Path] = (), device: str = "auto"
     ) -> Canvas:
         """A saved canvas, its history with it.
 
@@ -255,7 +263,7 @@ class Canvas:
             text = self.model.text_encoder([prompt]).to(self.device)
             away = self.model.text_encoder([negative]).to(self.device) if negative else None
         codes, low = {}, None
-        with ProgressBar(count_steps(self.model.stages)) as bar, torch.no_grad():
+        with ProgressBar(count_steps(self.model.stages), self.hook) as bar, torch.no_grad():
             for name, stage in self.model.stages.items():
                 done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
                 for tokens in sample_windows(self._plane, stage, done, text, generator, negative=away, low=low):

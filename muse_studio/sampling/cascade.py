@@ -3,20 +3,89 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
+from muse_studio.recipe import merging
+from muse_studio.recipe.build import construct
+from muse_studio.recipe.tree import Node
+from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import memory
-from muse_studio.runtime.device import keep_freed_memory, move_to_device
+from muse_studio.runtime.device import choose_device, keep_freed_memory, move_to_device
 from muse_studio.sampling.noise import Rows
-from muse_studio.sampling.stage import Stage
+from muse_studio.sampling.stage import Stage, check_fit
 
 Watch = Callable[[str, int, int, Tensor], None]
-"""Told after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
+"""Called after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
+
+
+@dataclass(repr=False)
+class Cascade:
+    """What pictures are drawn with, as a model's recipe has it: stages, the first one first, and a text encoder.
+
+    Each stage is bound to the text encoder and to the stage before it, see `Stage.bound`. ValueError where the parts
+    don't fit.
+
+    recipe: the resolved one, None where it was made of parts.
+    hook: pluggy's caller of the observers and filters that came with it.
+    plugins: the plugins that its parts are of, each with its version. registry: of all parts there are.
+    """
+
+    stages: dict[str, Stage]
+    text_encoder: TextEncoder
+    recipe: dict[str, Any] | None = field(default=None, init=False)
+    hook: Any = field(default=None, init=False)
+    plugins: dict[str, str] | None = field(default=None, init=False)
+    registry: Registry | None = field(default=None, init=False)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"), init=False)
+
+    def __post_init__(self) -> None:
+        check_fit(self.stages, self.text_encoder)
+        bound: dict[str, Stage] = {}
+        before = None
+        for name, stage in self.stages.items():
+            bound[name] = before = stage.bound(self.text_encoder, before)
+        self.stages = bound
+
+    @property
+    def last(self) -> Stage:
+        """The stage that makes the picture."""
+        return list(self.stages.values())[-1]
+
+
+Made = TypeVar("Made", bound=Cascade)
+
+
+def open_cascade(
+    of: type[Made],
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Any = None,
+    plugins: Sequence[str | Path] = (),
+    device: str = "auto",
+) -> Made:
+    """A model's recipe as a Cascade, or a class that extends it, on a device and ready to draw.
+
+    Raises RecipeError with every problem of the recipe, UserError where the device is missing.
+    """
+    return build_cascade(of, merging.load(recipe, merging.overrides(overrides)), Registry(plugins), device)
+
+
+def build_cascade(of: type[Made], node: Node, registry: Registry, device: str = "auto") -> Made:
+    """As `open_cascade`, of a recipe that is read already."""
+    built = construct(node, registry, of)
+    registry.observe(built.observers)
+    made: Made = built.thing
+    made.device = choose_device(device)
+    make_ready(made.stages, made.text_encoder, made.device)
+    made.recipe, made.hook, made.registry = node.plain(), registry.hook, registry
+    made.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
+    return made
 
 
 def make_ready(stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> None:
@@ -49,6 +118,23 @@ def count_steps(stages: dict[str, Stage]) -> int:
 
 
 @torch.inference_mode()
+def sample_steps(
+    stages: dict[str, Stage],
+    text: TextEmbedding,
+    generator: torch.Generator | Rows,
+    *,
+    negative: TextEmbedding | None = None,
+) -> Iterator[tuple[str, int, int, Tensor]]:
+    """What `sample` watches: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
+    low = None
+    for name, stage in stages.items():
+        steps = stage.sampler.steps
+        for step, tokens in enumerate(stage.sample(text, generator, negative=negative, low=low), start=1):
+            yield name, step, steps, tokens
+        low = tokens
+
+
+@torch.inference_mode()
 def sample(
     stages: dict[str, Stage],
     text: TextEmbedding,
@@ -65,12 +151,9 @@ def sample(
     Of `Rows`, one a picture, each serves its own through all stages, as if it were drawn alone.
     """
     finished: dict[str, Tensor] = {}
-    low = None
-    for name, stage in stages.items():
-        steps = stage.sampler.steps
-        for step, tokens in enumerate(stage.sample(text, generator, negative=negative, low=low), start=1):
-            watch(name, step, steps, tokens)
-        finished[name] = low = tokens
+    for name, step, steps, tokens in sample_steps(stages, text, generator, negative=negative):
+        watch(name, step, steps, tokens)
+        finished[name] = tokens
     return finished
 
 
@@ -80,7 +163,7 @@ def decode(stage: Stage, tokens: Tensor) -> Tensor:
     return stage.decode(tokens)
 
 
-def tell(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:
+def report_step(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) -> None:
     """One step to the observers; a task that is called from Python may have none (`hook` is None)."""
     if hook is not None:
         hook.muse_step(stage=stage, step=step, steps=steps, tokens=tokens, loss=None, image=None, numbers=None)

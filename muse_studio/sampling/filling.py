@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import MASK, MaskSchedule, Predict
+from muse_studio.sampling.abilities import is_placewise
 from muse_studio.sampling.draw import each_picture
 from muse_studio.sampling.noise import Rows, uniform
 from muse_studio.sampling.settings import Codes
@@ -83,7 +84,7 @@ def widths(predict: Predict, tokens: Tensor, counts: Tensor) -> list[int]:
 
     The most that a picture of the batch has masked before the step; all where `predict` gives all at once.
     """
-    if not getattr(predict, "placewise", False):
+    if not is_placewise(predict):
         return [tokens[0].numel()] * len(counts)
     before = (tokens == MASK).flatten(1).sum(1)
     return torch.cat([before[None], counts[:-1]]).amax(1).tolist()

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, Editor, TextEmbedding
 from muse_studio.images.pixels import to_bytes
+from muse_studio.registry.guards import short
+from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch, decode
 from muse_studio.sampling.region import feathered, grow, to_cells, touched
 from muse_studio.sampling.stage import Stage
@@ -19,6 +21,17 @@ from muse_studio.sampling.windows import Layout, sample_windows
 
 Redraw = Literal["touched", "changed"]
 """What later stages draw anew, within the region: all that the first stage drew anew, or only what it changed."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The first stage's grid after a step of an editor: `EditSession.finish` gives it the later stages.
+
+    tokens: int64[B, h, w]. touched: bool[B, h, w], the tokens drawn anew so far, changed or not.
+    """
+
+    tokens: Tensor
+    touched: Tensor
 
 
 @dataclass
@@ -70,7 +83,7 @@ class EditSession:
         """At most so many steps are watched in one edit."""
         total = 0
         for place, (name, stage) in enumerate(self.stages.items()):
-            times = 1 if place else getattr(editor, "iterations", 1)
+            times = 1 if place else iterations(editor) or 1
             total += len(self.layout.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
         return total
 
@@ -83,21 +96,25 @@ class EditSession:
         *,
         negative: TextEmbedding | None = None,
         watch: Watch,
-    ) -> Iterator[Tensor]:
-        """The first stage's grid int64[1, h, w] after each of the editor's steps; `finish` makes a picture of one."""
+    ) -> Iterator[Draft]:
+        """The first stage's grid after each of the editor's steps; `finish` draws the later stages of one."""
         name = next(iter(self.stages))
-        self._touched = torch.zeros_like(self.regions[name])
+        again = torch.zeros_like(self.regions[name])
 
         def resample(masked: Tensor) -> Iterator[Tensor]:
-            self._touched = self._touched | (masked == MASK)
+            due = self.tokens[name]
+            if not isinstance(masked, Tensor) or (masked.shape, masked.dtype) != (due.shape, due.dtype):
+                raise ValueError(f"resample is asked for {short(masked)}; give the whole grid, {short(due)}")
+            again.logical_or_(masked == MASK)
             return self._draw(name, masked, text, generator, negative, None, watch)
 
-        yield from editor(self.tokens[name], self.regions[name], resample, generator)
+        for tokens in editor(self.tokens[name], self.regions[name], resample, generator):
+            yield Draft(tokens, again.clone())
 
     @torch.no_grad()
     def finish(
         self,
-        first: Tensor,
+        draft: Draft,
         text: TextEmbedding,
         generator: torch.Generator,
         *,
@@ -106,8 +123,9 @@ class EditSession:
     ) -> dict[str, Tensor]:
         """Every stage's tokens, given those of the first one: the later ones drawn anew where it was (see `redraw`)."""
         (name, _), *later = self.stages.items()
-        finished, low = {name: first}, first
-        again = self._touched if self.redraw == "touched" else first != self.tokens[name]
+        low = draft.tokens
+        finished = {name: low}
+        again = draft.touched if self.redraw == "touched" else low != self.tokens[name]
         for name, stage in later:
             anew = touched(again, self.layout.grid(stage))
             if self.redraw == "changed":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,11 +23,25 @@ from muse_studio.contracts import (
     Tokenizer,
     Transformer,
 )
-from muse_studio.images.pixels import scaled
+from muse_studio.errors import SettingError
+from muse_studio.images.naming import check_prompts
+from muse_studio.images.pixels import scaled, to_bytes
 from muse_studio.nn.packed import can_pack, pack
-from muse_studio.runtime.device import compile_settings, has_fast_bfloat16
-from muse_studio.sampling.feature_cache import Cache, Kept, Memory, Revisiting, Visit, gather_places
+from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
+from muse_studio.sampling import abilities
+from muse_studio.sampling.arguments import (
+    check_conditioning,
+    check_generator,
+    check_images,
+    check_range,
+    check_seed,
+    check_text,
+    check_tokens,
+)
+from muse_studio.sampling.feature_cache import Cache, gather_places
+from muse_studio.sampling.masking import drop_text, keep_text, mask_tokens, predicted_loss
 from muse_studio.sampling.noise import Rows
+from muse_studio.sampling.predicting import Predictor
 from muse_studio.sampling.tiling import LEAST, tiled
 
 MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -63,7 +78,7 @@ class Stage:
     cache: Cache | None = None
 
     def __post_init__(self) -> None:
-        if getattr(self.transformer, "outputs", None) == 1:
+        if abilities.is_critic(self.transformer):
             raise ValueError(
                 "the transformer is a critic, which scores tokens and predicts none; give it to a sampler that asks "
                 "one, such as sampler: {use: token-critic, critic: ...}"
@@ -77,28 +92,34 @@ class Stage:
                     f"set the {what}'s codebook_size to the tokenizer's"
                 )
         self._compiled: Callable[..., Tensor] | None = None
+        self.cast = False  # whether the transformer is one for drawing alone
+        self._text_encoder: TextEncoder | None = None
+        self._before: Stage | None = None
         sides = [self.size, self.size] if isinstance(self.size, int) else self.size
         if len(sides) != 2 or min(sides) < 1:
-            raise ValueError(f"size is {self.size!r}; give one number of pixels, or [height, width]")
+            raise SettingError("size", f"size is {self.size!r}; give one number of pixels, or [height, width]")
         if self.tile is not None and self.tile < LEAST:
-            raise ValueError(f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once")
+            raise SettingError(
+                "tile", f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once"
+            )
         self.height, self.width = sides
         try:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
         except ValueError as error:
-            raise ValueError(f"size: {error}") from error
+            raise SettingError("size", f"size: {error}") from error
         for what, model in self.models().items():
-            only = getattr(model, "grid", self.grid)
-            if tuple(only) != tuple(self.grid):
-                raise ValueError(
+            only = abilities.fixed_grid(model)
+            if only is not None and only != tuple(self.grid):
+                raise SettingError(
+                    "size",
                     f"size: a picture of {self.height}x{self.width} pixels is {self.grid[0]}x{self.grid[1]} tokens, "
-                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree"
+                    f"the {what}'s grid is {only[0]}x{only[1]}; set size or grid so that they agree",
                 )
 
     @property
     def critic(self) -> Transformer | None:
         """The critic that the sampler asks, None where it asks none."""
-        return getattr(self.sampler, "critic", None)
+        return abilities.critic_of(self.sampler)
 
     def models(self) -> dict[str, Transformer]:
         """The networks over the stage's tokens, by what errors call them: the transformer, and a critic."""
@@ -111,8 +132,8 @@ class Stage:
         before: the stage before it, None where there is none.
         """
         for what, model in self.models().items():
-            if hasattr(model, "low_grid"):
-                _check_low(what, model, before)
+            if abilities.says_low_tokens(model):
+                abilities.check_low(what, abilities.low_tokens(model), before)
 
     def resize(self, images: Tensor) -> Tensor:
         """uint8[..., 3, H, W] to uint8[..., 3, height, width] of this stage; the very same where they fit.
@@ -134,6 +155,12 @@ class Stage:
                     f"the {what}'s text_width to {encoder.width}, or choose the text encoder that it was trained with"
                 )
 
+    def bound(self, text_encoder: TextEncoder, before: Stage | None) -> Stage:
+        """This stage as one of a model, by the very same parts: its `loss` takes prompts, and pictures alone."""
+        bound = copy(self)
+        bound._text_encoder, bound._before = text_encoder, before
+        return bound
+
     def blank(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """int64[count, h, w], every token MASK."""
         return torch.full((count, *self.grid), MASK, dtype=torch.int64, device=device)
@@ -141,7 +168,8 @@ class Stage:
     @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What the transformer makes of B texts, and of the tokens of the stage before, in the stage's precision."""
-        with self._arithmetic(text.mask.device):
+        check_text(text)
+        with self.arithmetic(text.mask.device):
             return self.transformer.condition(text, low)
 
     @torch.no_grad()
@@ -151,8 +179,10 @@ class Stage:
         places: int64[B, n] of each grid in reading order; the logits are then theirs alone, float32[B, n, K]. A
         transformer that is `placewise` computes no others, unless it is compiled for one shape.
         """
-        with self._arithmetic(tokens.device):
-            if places is not None and not self.compile and getattr(self.transformer, "placewise", False):
+        check_tokens(tokens)
+        check_conditioning(conditioning)
+        with self.arithmetic(tokens.device):
+            if places is not None and not self.compile and abilities.is_placewise(self.transformer):
                 return self._network(tokens.device)(tokens, conditioning, places).float()
             logits = self._network(tokens.device)(tokens, conditioning)
         if places is not None:
@@ -165,11 +195,80 @@ class Stage:
 
         A CPU decodes a large batch a few pictures at a time, which is no slower and needs less memory.
         """
+        check_tokens(tokens)
         token = self.height * self.width // math.prod(self.grid)
         few = max(1, PIXELS // (token * tokens[0].numel())) if tokens.device.type == "cpu" else len(tokens)
-        with self._arithmetic(tokens.device):
+        with self.arithmetic(tokens.device):
             images = [tiled(self.tokenizer.decode, part, self.tile).float() for part in tokens.split(few)]
         return torch.cat(images).clamp_(0, 1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """float32[B, 3, H, W] in 0..1 to tokens int64[B, h, w] of the pictures in this stage's size, see `resize`."""
+        check_images(images)
+        if images.shape[-2:] != (self.height, self.width):
+            images = self.resize(to_bytes(images)).float() / 255
+        return self.tokenizer.encode(images)
+
+    def loss(
+        self,
+        images: Tensor,
+        texts: Sequence[str] | TextEmbedding,
+        *,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        low: Tensor | None = None,
+        text_dropout: float = 0.0,
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """What training pays for B pictures: the mean cross-entropy of the tokens that it hides (Muse, section 2.6).
+
+        images: float32[B, 3, H, W] in 0..1. texts: B prompts, where the stage is a model's, or their embedding.
+        seed, or a generator in its place: what is hidden, and which texts are dropped; take another at each step.
+        low: int64[B, h', w'], tokens of the stage before; by default those of the same pictures.
+        text_dropout, smoothing: as the task `train` has them, which drops 0.1 of the texts by default.
+
+        A scalar, differentiable in the transformer's weights alone. TypeError or ValueError, with the cure, where an
+        argument is another.
+        """
+        check_images(images)
+        check_range(images)
+        if self.cast:
+            raise ValueError("the transformer was cast to bfloat16 for drawing; load the model with precision: float32")
+        if generator is None:
+            check_seed(seed)
+            generator = torch.Generator().manual_seed(seed or 0)
+        check_generator(generator)
+        on = device_of(self.transformer, images.device)
+        with torch.no_grad():
+            images = images.to(on)
+            text = self._embedded(texts, len(images), on)
+            low = self._low(images) if low is None else low.to(on)
+            tokens = self.encode(images)
+        hidden = mask_tokens(len(images), self.grid, self.schedule, generator).to(on)
+        if text_dropout > 0:
+            text = drop_text(text, keep_text(len(images), text_dropout, generator).to(on))
+        with self.arithmetic(on):
+            summed, _ = predicted_loss(self.transformer, tokens, hidden, text, low, smoothing)
+        return summed * (1 / hidden.sum())
+
+    def _embedded(self, texts: Sequence[str] | TextEmbedding, count: int, on: torch.device) -> TextEmbedding:
+        if not isinstance(texts, TextEmbedding):
+            check_prompts(list(texts) if isinstance(texts, tuple) else texts)  # type: ignore[arg-type]
+            if self._text_encoder is None:
+                raise ValueError("texts are prompts, which a stage alone can't encode; give text_encoder(prompts)")
+            texts = self._text_encoder(list(texts))
+        if len(texts.mask) != count:
+            raise ValueError(f"images are {count}, texts {len(texts.mask)}; give one text a picture")
+        return texts.to(on)
+
+    def _low(self, images: Tensor) -> Tensor | None:
+        """The tokens of the stage before that the transformer refines, None where it refines none."""
+        if getattr(self.transformer, "low_grid", None) is None:
+            return None
+        if self._before is None:
+            raise ValueError("the transformer refines tokens of the stage before; give them: low=before.encode(images)")
+        return self._before.encode(images)
 
     def settle(self, on: torch.device) -> None:
         """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16.
@@ -179,6 +278,7 @@ class Stage:
         """
         if not self._halves(on) or not isinstance(self.transformer, nn.Module):
             return
+        self.cast = True
         for module in self.transformer.modules():
             if isinstance(module, MULTIPLIERS):
                 module.to(torch.bfloat16)
@@ -197,14 +297,8 @@ class Stage:
     def _halves(self, on: torch.device) -> bool:
         return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
 
-    @torch.no_grad()
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """As the transformer's (see `cache.Revisiting`), in the stage's precision."""
-        assert isinstance(self.transformer, Revisiting)  # Cache.check refuses all else
-        with self._arithmetic(tokens.device):
-            return self.transformer.revisit(tokens, conditioning, visit)
-
-    def _arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+    def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
+        """Computes what stands within in the stage's precision, on that device."""
         return torch.autocast(on.type, torch.bfloat16) if self._halves(on) else nullcontext()
 
     def sample(
@@ -222,9 +316,15 @@ class Stage:
         low: int64[B, h', w'], the finished tokens of the stage before, where the transformer wants them.
         Yields int64[B, h, w] on the text's device. ValueError where these are not for as many pictures.
         """
+        check_text(text)
+        check_generator(generator)
         count, device = text.mask.shape[0], text.mask.device
+        if negative is not None:
+            check_text(negative, "negative")
         unwanted = None if negative is None else negative.mask
         for name, given in (("negative", unwanted), ("low", low), ("tokens", tokens)):
+            if name != "negative" and given is not None:
+                check_tokens(given, name)
             if given is not None and given.shape[0] != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
@@ -233,37 +333,12 @@ class Stage:
         return iter(sampler(predict, tokens, self.schedule, generator))
 
 
-def _check_low(what: str, model: Any, before: Stage | None) -> None:
-    wanted = model.low_grid
-    if before is None and wanted is None:
-        return
-    if before is None:
-        raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, and no stage comes before it; "
-            "put a base stage first"
-        )
-    if wanted is None:
-        raise ValueError(
-            f"its {what} is a base model, which can't refine the tokens of the stage before it; "
-            f"put it first, or take a super-resolution {what}"
-        )
-    if tuple(wanted) != tuple(before.grid):
-        raise ValueError(
-            f"its {what} refines a grid of {wanted[0]}x{wanted[1]} tokens, the stage before it gives "
-            f"{before.grid[0]}x{before.grid[1]}; set low_grid to that, or the size of the stage before"
-        )
-    codes, given = model.low_codebook_size, before.tokenizer.codebook_size
-    if codes != given:
-        raise ValueError(
-            f"its {what} refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
-            f"set low_codebook_size to {given}"
-        )
-
-
 def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
     """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
     if not stages:
-        raise ValueError("stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}")
+        raise SettingError(
+            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
+        )
     before = None
     for name, stage in stages.items():
         try:
@@ -272,55 +347,3 @@ def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
         except ValueError as error:
             raise ValueError(f"stages.{name}: {error}") from error
         before = stage
-
-
-class Predictor:
-    """Guided logits for a partly masked grid; the conditioning of each text is computed once."""
-
-    def __init__(self, stage: Stage, text: TextEmbedding, negative: TextEmbedding | None, low: Tensor | None) -> None:
-        self.stage = stage
-        self.text, self.low = text, low
-        self._join = getattr(stage.transformer, "join", None)
-        self.nothing = text.null() if self._join is None else text.null(positions=0)
-        self.negative = self.nothing if negative is None else negative
-        fixed = text.mask.device.type in ("tpu", "xla")  # where each new shape would be compiled
-        self.placewise = getattr(stage.guidance, "placewise", False) and not fixed
-        self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
-        self._batched: dict[tuple[int, ...], Conditioning] = {}
-        self._memory = None if stage.cache is None else Memory(stage.cache, stage.revisit)
-
-    @torch.no_grad()
-    def __call__(self, tokens: Tensor, progress: float, places: Tensor | None = None) -> Tensor:
-        """int64[B, h, w] and the share of steps done to logits float[B, h, w, K].
-
-        places: int64[B, n], where the logits are wanted alone: float[B, n, K]. For who is `placewise`.
-        """
-
-        def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
-            asked = [self.nothing if text is None else text for text in texts]
-            distinct = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
-            if id(self.nothing) in distinct:
-                distinct[id(self.nothing)] = distinct.pop(id(self.nothing))  # last, as `join` wants it
-            conditioning, many = self._condition(tuple(distinct.values())), len(distinct)
-            if self._memory is None:
-                wanted = None if places is None else places.repeat(many, 1)
-                logits = self.stage.logits(tokens.repeat(many, 1, 1), conditioning, wanted).chunk(many)
-            else:
-                logits = self._memory(tokens, tuple(distinct), conditioning, places)
-            answers = dict(zip(distinct, logits, strict=True))
-            return tuple(answers[id(text)] for text in asked)
-
-        return self.stage.guidance(ask, self.text, self.negative, progress)
-
-    def _condition(self, texts: tuple[TextEmbedding, ...]) -> Conditioning:
-        key = tuple(map(id, texts))
-        if key not in self._batched:
-            for text in texts:
-                if id(text) not in self._conditioned:  # the text is kept beside it, so that its id stays its own
-                    self._conditioned[id(text)] = (text, self.stage.condition(text, self.low))
-            each = [self._conditioned[name][1] for name in key]
-            if self._join is None:
-                self._batched[key] = tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
-            else:
-                self._batched[key] = self._join(each)
-        return self._batched[key]

@@ -51,7 +51,7 @@ class DialectContract(Contract):
     def test_names_are_its_own(self) -> None:
         dialect = self.make()
         assert dialect.name.strip(), "name is empty; give what a recipe writes"
-        assert dialect.pieces, "there are no pieces; a dialect reads one file at least"
+        assert dialect.pieces or dialect.former, "there are no pieces; a dialect reads one file at least"
         for what in ("name", "written"):
             names = [getattr(piece, what) for piece in dialect.pieces]
             twice = {name for name in names if names.count(name) > 1}
@@ -72,6 +72,13 @@ class DialectContract(Contract):
                 assert rule.change in CHANGES, f"{piece.name}: {rule.change!r} is no change; give {', '.join(CHANGES)}"
             for pattern in piece.drop:
                 _compiled(pattern, piece)
+
+    @promise("no name of today is taken for a former one")
+    def test_names_of_today_stay(self) -> None:
+        former = self.make().former
+        for pattern, beginning in () if former is None else former.rules:
+            name = re.sub(r"\\\d", "0", beginning) + "weight"
+            assert former.current(name) == name, f"{pattern!r} becomes {name}, which a rule renames again"
 
     @promise("every tensor of the part is filled, once, and no published one is left over")
     def test_a_source_fills_the_part(self) -> None:
@@ -112,7 +119,7 @@ class DialectContract(Contract):
         dialect = self.make()
         settings = {piece.name: set_by for piece, _, set_by, _ in self._matched()}
         written = dialect.recipes(Imported(Path("folder"), {**settings, **dialect.given}))
-        assert written, "there are no recipes; give the model at least"
+        assert written or dialect.former, "there are no recipes; give the model at least"
         try:
             text = "".join(to_yaml(table) for table in written.values())
         except yaml.YAMLError as error:

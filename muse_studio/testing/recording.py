@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from muse_studio.contracts import RunContext
 from muse_studio.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class RecordingObserver:
         self.calls: list[Heard] = []
 
     @hookimpl
-    def muse_started(self, task: object) -> None:
+    def muse_started(self, task: object, context: RunContext) -> None:
         """Noted."""
-        self.calls.append(Heard("muse_started", {"task": task}))
+        self.calls.append(Heard("muse_started", {"task": task, "context": context}))
 
     @hookimpl
     def muse_step(
@@ -60,14 +61,14 @@ class RecordingObserver:
         self.calls.append(Heard("muse_progress", reported))
 
     @hookimpl
-    def muse_finished(self, task: object, result: object) -> None:
+    def muse_finished(self, task: object, result: object, context: RunContext) -> None:
         """Noted."""
-        self.calls.append(Heard("muse_finished", {"task": task, "result": result}))
+        self.calls.append(Heard("muse_finished", {"task": task, "result": result, "context": context}))
 
     @hookimpl
-    def muse_failed(self, task: object, error: BaseException) -> None:
+    def muse_failed(self, task: object, error: BaseException, context: RunContext) -> None:
         """Noted."""
-        self.calls.append(Heard("muse_failed", {"task": task, "error": error}))
+        self.calls.append(Heard("muse_failed", {"task": task, "error": error, "context": context}))
 
     @hookimpl
     def muse_prompt(self, prompt: str) -> None:

@@ -52,7 +52,7 @@ class TinyModel:
         """B prompts to pictures float32[B, 3, 32, 32] in 0..1; the observer hears every step."""
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
-            cascade.tell(observer, stage, step, steps, tokens)
+            cascade.report_step(observer, stage, step, steps, tokens)
 
         cascade.make_ready(self.stages, self.text_encoder, torch.device("cpu"))
         generator = torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import MASK, Conditioning, TextEmbedding, Transformer
+from muse_studio.sampling.abilities import outputs_of
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import embedding
 from muse_studio.testing.promise import ALONE, SHAPES, UNCHANGED, promise
@@ -203,11 +204,6 @@ class TransformerContract(Contract):
         self.logits(model, self.text(model)).square().mean().backward()
         idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
         assert not idle, f"{', '.join(idle)} received no gradient: data-parallel training would stop at the first step"
-
-
-def outputs_of(model: Transformer) -> int:
-    """How many logits a place a transformer promises: its codebook's, or as many as it says."""
-    return getattr(model, "outputs", None) or model.codebook_size
 
 
 def _close(got: Tensor, expected: Tensor, message: str) -> None:

@@ -15,8 +15,12 @@ from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
+
+FOLDER = "checkpoints"
+"""In a run's folder, that of its checkpoints."""
 
 STATE = "state.json"
 """Written last, so that its presence says that the rest is whole: the step, each file's size, each optimizer's kind."""
@@ -92,6 +96,7 @@ def _tidy(folder: Path, keep: int, good: int | None) -> None:
 
 def gathered(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
     """Tensors put together on the host of the first process; the others only give their shares."""
+    # torch's get_model_state_dict takes modules alone; averages, and optimizers by number, would need this beside it.
     host = {}
     for name, tensor in tensors.items():  # one at a time: a device may hold one whole tensor more, not all of them
         found = full_tensor(tensor.detach())
@@ -124,6 +129,8 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
     for name, module in modules.items():
         file = str(path / f"{name}.safetensors")
         if message := weights.difference(module, file):
+            run = path.parent.parent  # as a whole: its other checkpoints and its log are needed to go on
+            refuse_former(module, file, *weights.compared(module, file), run, "then go on with fit.out=converted")
             raise UserError(f"{file} does not fit here: {message}; {CURE}")
         _fill(module.state_dict(), weights.read(file))
     for name, optimizer in optimizers.items():

@@ -19,7 +19,7 @@ from muse_studio.runtime.launch import processes
 
 @dataclass(frozen=True)
 class World:
-    """This process is `rank` of `size` and computes on `device`; one process alone is a team too."""
+    """This process is `rank` of `size` and computes on `device`; one process alone is a world too."""
 
     device: torch.device
     rank: int = 0
@@ -93,7 +93,7 @@ SINGLE = World(torch.device("cpu"))
 
 @contextmanager
 def join(name: str, patience: float) -> Iterator[World]:
-    """The team that this process was started in, by torchrun or alone.
+    """The world that this process was started in, by torchrun or alone.
 
     name: a device's, as `choose_device` takes it; of several processes each has the accelerator of its own index.
     patience: seconds after which a process that waits for another one gives up.

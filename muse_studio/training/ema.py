@@ -7,17 +7,22 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class RunningAverage:
     """average <- decay * average + (1 - decay) * weights, after each step; it begins as the first step's weights.
 
     Buffers are the model's own. Where processes share the weights, each averages its share.
+
+    begun: whether it holds an average already, so that the next step is not the first; a checkpoint that fills it sets
+    this.
     """
 
-    def __init__(self, model: nn.Module, decay: float, begun: bool) -> None:
-        """begun: whether a checkpoint will fill it, so that the next step is not the first."""
-        self.model, self.decay, self.begun = model, decay, begun
+    # torch's AveragedModel copies the module itself, which FSDP2's modules refuse, and has its own names for tensors.
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model, self.begun = model, False
+        self._average = get_ema_multi_avg_fn(decay)
         self.tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -33,7 +38,7 @@ class RunningAverage:
             self.tensors[name].copy_(now[name])
         names = [name for name in now if name in learned]
         if names:
-            torch._foreach_lerp_([self.tensors[n] for n in names], [now[n] for n in names], 1 - self.decay)
+            self._average([self.tensors[n] for n in names], [now[n] for n in names], None)
         self.begun = True
 
     @contextmanager

@@ -42,6 +42,11 @@ class Trend:
         self._recent: deque[float] = deque(maxlen=SPAN)
         self._rows = 0
 
+    @property
+    def good(self) -> int | None:
+        """The step up to which checkpoints are known to be good; None where nothing is held against any."""
+        return None if math.isinf(self.factor) else self.calm
+
     def follow(self, row: Row) -> bool:
         """Take in the next row; whether the number has run away with it."""
         key = self.key or next(name for name in row if name != "step")

@@ -1,16 +1,34 @@
-"""What a run tells while it trains, in a CSV file, from which it goes on and its curves are drawn."""
+"""The numbers of a run while it trains, in a CSV file, from which it goes on and its curves are drawn."""
 
 from __future__ import annotations
 
 import csv
 import io
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import replacing
+from muse_studio.runtime.files import path_of, replacing
+
+if TYPE_CHECKING:
+    from muse_studio.training.fit import Fit
 
 Row: TypeAlias = dict[str, float]
+
+LOG = "log.csv"
+"""In a run's folder, its log."""
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """A task that trains, and keeps a log: by `log_of` an observer finds it."""
+
+    fit: Fit
+
+
+def log_of(task: Logged) -> Path:
+    """The log of a task's run, in the folder that its `fit.out` names; there is none before the run's first step."""
+    return path_of(task.fit.out) / LOG
 
 
 class Log:
@@ -22,7 +40,7 @@ class Log:
 
     def __init__(self, path: Path, start: int, writes: bool = True) -> None:
         self.path, self.writes = path, writes
-        self.rows = [row for row in _read(path) if row["step"] <= start]
+        self.rows = [row for row in read(path) if row["step"] <= start]
         self._write()
 
     def append(self, row: Row) -> None:
@@ -53,8 +71,11 @@ class Log:
             aside.write_text(text.getvalue() if self.rows else "", encoding="utf-8", newline="")
 
 
-def _read(path: Path) -> list[Row]:
-    """The rows of a file; a last line that was cut off, by a run that was killed, does not count."""
+def read(path: Path) -> list[Row]:
+    """The rows of a log, none where there is no file; UserError where it is no log.
+
+    A last line that was cut off, by a run that was killed, does not count.
+    """
     if not path.exists():
         return []
     try:

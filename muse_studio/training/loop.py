@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from muse_studio.contracts import Dataset
@@ -18,37 +18,29 @@ from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
 from muse_studio.training import checkpoint, mirror
-from muse_studio.training.distributed import World
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
 from muse_studio.training.health import verdict
+from muse_studio.training.learner import Learner
 from muse_studio.training.log import Row
-from muse_studio.training.monitor import CHECKPOINTS, Monitor
+from muse_studio.training.monitor import Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
 from muse_studio.training.stopping import ignore_signals, stopping
 
-__all__ = ["Fit", "History", "Learner", "first", "train"]
+__all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
 
 
-class Learner(Protocol):
-    """What the loop drives: `model` is trained and shipped; a checkpoint holds `modules` and `optimizers`, by name.
+@dataclass
+class Output:
+    """The file of trained weights, `<name>.safetensors` in `fit.out`.
 
-    One whose model predicts tokens may say how many of a record by an attribute `tokens_per_record`, and one whose loss
-    is no measure of success by `watched` which of its numbers must not run away.
+    name: the run's, too. settings: the recipe, for the file's metadata. frozen: tensors that are shipped beside the
+    trained ones, as they are.
     """
 
-    world: World
-    model: nn.Module
-    modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
-
-    def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
-        """Learn from this process's rows of a batch at step `step`, counted from 0.
-
-        Returns scalars to log, the first of them the loss, whose means over the processes are the batch's. A loss or a
-        `norm` that is not finite stops the run; any other number that is NaN has nothing to say at this step. Noise
-        from torch's global generator is a function of the step too.
-        """
+    name: str
+    settings: Mapping[str, Any]
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,84 +59,136 @@ class History:
         return "\n".join([f"{self.weights}\n{self.steps} steps: {numbers}", *([self.note] if self.note else [])])
 
 
-def train(
-    fit: Fit,
-    learner: Learner,
-    dataset: Dataset,
-    hook: Any,
-    name: str,
-    settings: Mapping[str, Any],
-    collate: Callable | None = None,
-    frozen: Mapping[str, Tensor] | None = None,
-    after: Callable[[int], None] | None = None,
-) -> History:
-    """Run `learner` over `dataset` to step `fit.steps`, from the newest checkpoint in `fit.out` where there is one.
+class Run:
+    """One run of a learner over a data set, from the newest checkpoint in `fit.out`, where there is one.
 
-    Writes `<name>.safetensors` into `fit.out`, with `settings` (the recipe) in its metadata: the running average of the
-    weights where `fit.ema` asks for one, else the last ones; `frozen` is shipped beside them, as it is.
-    Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not finite
-    stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
+    Every process of the learner's world makes one and trains; the first one writes and reports.
+
     after: called when a step is done, with how many are, while the model is what would be shipped; it must leave that
     as it is.
-    Every process of the learner's team calls it; the first one writes and speaks.
+
+    Making one raises UserError where the folder, the batch or the checkpoint there does not fit.
     """
-    world, out = learner.world, fit.folder()
-    world.check_batch(fit.batch, fit.accumulate, len(dataset))
-    keep_freed_memory()
-    world.on_main(lambda: _prepare(fit, out))
-    modules: dict[str, checkpoint.Stateful] = dict(learner.modules)
-    average, found = None, checkpoint.newest(out / CHECKPOINTS)
-    if fit.ema is not None:
-        modules["average"] = average = RunningAverage(learner.model, fit.ema, begun=found is not None)
-    start = 0 if found is None else checkpoint.load(found, modules, learner.optimizers)
-    if world.differ(start):
-        raise UserError(f"processes find other checkpoints in {out}; fit.out must be a folder that all of them share")
-    stop = max(start, fit.steps)
-    _check_memory(learner)
-    order = Order(len(dataset), fit.batch, fit.seed, start, stop, world.rows(fit.batch), repeated=fit.overfit)
-    loader: DataLoader[Any] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
-        batch_sampler=order,
-        num_workers=fit.workers,
-        collate_fn=collate,
-        worker_init_fn=ignore_signals,
-        timeout=fit.patience if fit.workers else 0,
-    )
-    monitor = Monitor(name, fit, learner, out, start, hook)
-    with stopping(world) as stop_asked, monitor:
-        for step, batch in enumerate(loader, start):
-            torch.manual_seed(key_of(fit.seed, step, "global") >> 1)
-            _set_rates(learner.optimizers, fit.rate(step))
-            with monitor.step():
-                numbers = learner.step(batch, step)
-                finish_step(world.device)
-            if average is not None:
-                average.update()
-            done, asked = step + 1, stop_asked()
-            logs = done % fit.log_every == 0 or done == fit.steps
-            saves = done % fit.checkpoint_every == 0 or done == fit.steps or asked
-            if logs or saves:
-                row = monitor.numbers(done, numbers)
-            if logs:
-                monitor.append(done, row)
-            if after is not None:
-                with monitor.paused(), nullcontext() if average is None else average.applied():
-                    after(done)
-            if saves:
-                checkpoint.save(out / CHECKPOINTS, done, modules, learner.optimizers, fit.keep, world, monitor.good)
-                if fit.upload is not None and world.is_main:
-                    mirror.send(out, fit.upload, fit.keep)
-            if asked:
-                asked.end(name, done)
-    path = out / f"{name}.safetensors"
-    state = checkpoint.gathered((learner.model if average is None else average).state_dict(), world)
-    dtype = getattr(torch, fit.dtype)
-    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-    world.on_main(lambda: weights.save(state | dict(frozen or {}), path, settings))
-    if fit.upload is not None and world.is_main:
-        mirror.send(out, fit.upload, fit.keep, path)
-    rows = monitor.log.rows
-    return History(path, stop, rows, verdict(rows) if fit.overfit else "")
+
+    def __init__(
+        self,
+        fit: Fit,
+        learner: Learner,
+        dataset: Dataset,
+        hook: Any,
+        output: Output,
+        after: Callable[[int], None] | None = None,
+    ) -> None:
+        self.fit, self.learner, self.dataset, self.output, self.after = fit, learner, dataset, output, after
+        self.world, self.out = learner.world, fit.folder()
+        self.checkpoints = self.out / checkpoint.FOLDER
+        self.world.check_batch(fit.batch, fit.accumulate, len(dataset))
+        keep_freed_memory()
+        self.modules: dict[str, checkpoint.Stateful] = dict(learner.modules)
+        self.average = None if fit.ema is None else RunningAverage(learner.model, fit.ema)
+        if self.average is not None:
+            self.modules["average"] = self.average
+        self.start = self.resume()
+        _check_memory(learner)
+        self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
+
+    def resume(self) -> int:
+        """Put back the state of the newest checkpoint; returns its step, 0 where there is none."""
+        self.world.on_main(self._prepare)
+        found = checkpoint.newest(self.checkpoints)
+        start = 0 if found is None else checkpoint.load(found, self.modules, self.learner.optimizers)
+        if self.average is not None:
+            self.average.begun = found is not None
+        if self.world.differ(start):
+            raise UserError(
+                f"processes find other checkpoints in {self.out}; fit.out must be a folder that all of them share"
+            )
+        return start
+
+    def train(self) -> History:
+        """Train to step `fit.steps`, and write the weights: the running average where `fit.ema` asks for one.
+
+        Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not
+        finite stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
+        """
+        with stopping(self.world) as asked_to_stop:
+            for step, batch in enumerate(self._loader(), self.start):
+                numbers = self.step(batch, step)
+                stop = asked_to_stop()
+                self._follow(step + 1, numbers, stop is not None)
+                if stop is not None:
+                    stop.end(self.output.name, step + 1)
+        return self.finish()
+
+    def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
+        """Have the learner learn from a batch at step `step`, counted from 0; returns its numbers."""
+        torch.manual_seed(key_of(self.fit.seed, step, "global") >> 1)
+        _set_rates(self.learner.optimizers, self.fit.rate(step))
+        with self.monitor.meter.step():
+            numbers = self.learner.step(batch, step)
+            finish_step(self.world.device)
+        if self.average is not None:
+            self.average.update()
+        return numbers
+
+    def save(self, done: int) -> None:
+        """Write the checkpoint of `done` steps, and copy it to `fit.upload`."""
+        good = self.monitor.trend.good
+        checkpoint.save(self.checkpoints, done, self.modules, self.learner.optimizers, self.fit.keep, self.world, good)
+        if self.fit.upload is not None and self.world.is_main:
+            mirror.send(self.out, self.fit.upload, self.fit.keep)
+
+    def finish(self) -> History:
+        """Write the trained weights, and copy them to `fit.upload`."""
+        path = self.out / f"{self.output.name}.safetensors"
+        state = checkpoint.gathered((self.average or self.learner.model).state_dict(), self.world)
+        dtype = getattr(torch, self.fit.dtype)
+        state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.settings))
+        if self.fit.upload is not None and self.world.is_main:
+            mirror.send(self.out, self.fit.upload, self.fit.keep, path)
+        rows = self.monitor.log.rows
+        return History(path, self._stop, rows, verdict(rows) if self.fit.overfit else "")
+
+    @property
+    def _stop(self) -> int:
+        """The step that the run ends at."""
+        return max(self.start, self.fit.steps)
+
+    def _prepare(self) -> None:
+        """Leave in the folder the checkpoints that the run shall go on from, if any."""
+        if self.fit.resume == "never":
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        elif self.fit.upload is not None and checkpoint.newest(self.checkpoints) is None:
+            mirror.fetch(self.out, self.fit.upload)
+
+    def _loader(self) -> DataLoader[Any]:
+        """This process's rows of the batch of each step that is left."""
+        fit, length = self.fit, len(self.dataset)
+        rows = self.world.rows(fit.batch)
+        return DataLoader(
+            self.dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
+            batch_sampler=Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit),
+            num_workers=fit.workers,
+            collate_fn=self.learner.collate,
+            worker_init_fn=ignore_signals,
+            timeout=fit.patience if fit.workers else 0,
+        )
+
+    def _follow(self, done: int, numbers: Mapping[str, Tensor], stops: bool) -> None:
+        """Log, call `after` and save, each where it is due once `done` steps are."""
+        fit = self.fit
+        logs = done % fit.log_every == 0 or done == fit.steps
+        saves = done % fit.checkpoint_every == 0 or done == fit.steps or stops
+        if logs or saves:  # what is not finite must become no checkpoint
+            row = self.monitor.numbers(done, numbers)
+        if logs:
+            self.monitor.append(done, row)
+        if self.after is not None:
+            with self.monitor.meter.paused(), nullcontext() if self.average is None else self.average.applied():
+                self.after(done)
+        if saves:
+            self.save(done)
 
 
 def _check_memory(learner: Learner) -> None:
@@ -154,14 +198,6 @@ def _check_memory(learner: Learner) -> None:
     need = sum(each.numel() * each.element_size() for each in shares)
     cure = "choose smaller sizes, another device, or parallel: {use: fsdp} over several"
     memory.check(need, "beside the weights, their gradients take", cure, learner.world.device)
-
-
-def _prepare(fit: Fit, out: Path) -> None:
-    """Leave in `out` the checkpoints that the run shall go on from, if any."""
-    if fit.resume == "never":
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    elif fit.upload is not None and checkpoint.newest(out / CHECKPOINTS) is None:
-        mirror.fetch(out, fit.upload)
 
 
 def first(dataset: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import fsspec
 
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
-from muse_studio.training.monitor import CHECKPOINTS, LOG
+from muse_studio.training.log import LOG
 
 
 def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
@@ -23,10 +23,10 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
             system.makedirs(root, exist_ok=True)
             system.put_file(str(file), f"{root}/{file.name}")
             return
-        step = checkpoint.newest(out / CHECKPOINTS)
+        step = checkpoint.newest(out / checkpoint.FOLDER)
         if step is None:
             return
-        target = f"{root}/{CHECKPOINTS}/{step.name}"
+        target = f"{root}/{checkpoint.FOLDER}/{step.name}"
         system.makedirs(target, exist_ok=True)
         # What says that a checkpoint is whole goes last, as it was written last.
         for part in sorted(step.iterdir(), key=lambda each: each.name == checkpoint.STATE):
@@ -34,7 +34,7 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
         if (out / LOG).exists():
             system.put_file(str(out / LOG), f"{root}/{LOG}")
         for old in _steps(system, root)[:-keep]:
-            system.rm(f"{root}/{CHECKPOINTS}/{old}", recursive=True)
+            system.rm(f"{root}/{checkpoint.FOLDER}/{old}", recursive=True)
     except Exception as error:  # each file system raises what its own library has
         warnings.warn(
             f"{address} could not be written ({error or type(error).__name__}); the run goes on", stacklevel=2
@@ -49,11 +49,11 @@ def fetch(out: Path, address: str) -> None:
     try:
         system, root = fsspec.url_to_fs(address)
         for name in reversed(_steps(system, root)):
-            target = out / CHECKPOINTS / name
+            target = out / checkpoint.FOLDER / name
             target.mkdir(parents=True, exist_ok=True)
-            for part in system.ls(f"{root}/{CHECKPOINTS}/{name}", detail=False):
+            for part in system.ls(f"{root}/{checkpoint.FOLDER}/{name}", detail=False):
                 system.get_file(part, str(target / _name(part)))
-            if checkpoint.newest(out / CHECKPOINTS) == target:
+            if checkpoint.newest(out / checkpoint.FOLDER) == target:
                 if system.exists(f"{root}/{LOG}"):
                     system.get_file(f"{root}/{LOG}", str(out / LOG))
                 return
@@ -65,10 +65,10 @@ def fetch(out: Path, address: str) -> None:
 
 def _steps(system: fsspec.AbstractFileSystem, root: str) -> list[str]:
     """The names of the checkpoints there, the newest last."""
-    if not system.exists(f"{root}/{CHECKPOINTS}"):
+    if not system.exists(f"{root}/{checkpoint.FOLDER}"):
         return []
     system.invalidate_cache()
-    return checkpoint.in_order(map(_name, system.ls(f"{root}/{CHECKPOINTS}", detail=False)))
+    return checkpoint.in_order(map(_name, system.ls(f"{root}/{checkpoint.FOLDER}", detail=False)))
 
 
 def _name(path: str) -> str:

@@ -1,69 +1,42 @@
-"""All that watches a run while it trains: log, speed, observers, curves, and when to stop it."""
+"""All that watches a run while it trains: log, speed, observers, and when to stop it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
-from muse_studio.training.curves import draw_curves
 from muse_studio.training.fit import Fit
 from muse_studio.training.health import SPAN, Trend
-from muse_studio.training.log import Log, Row
+from muse_studio.training.learner import Learner
+from muse_studio.training.log import LOG, Log, Row
 from muse_studio.training.speed import Meter
-
-CHECKPOINTS, LOG, CURVES = "checkpoints", "log.csv", "loss.png"
-"""What a run's folder holds."""
 
 
 class Monitor:
-    """Watches the run `name` of a `learner` in the folder `out`, from step `start` on; a context manager.
+    """Watches the run `name` of a `learner` in the folder `out`, from step `start` on.
 
-    At its end it draws the curves of the whole log, however the run ended, but for an error that is no user's.
+    log: its rows. trend: whether a number runs away. meter: its speed.
     """
 
-    def __init__(self, name: str, fit: Fit, learner: Any, out: Path, start: int, hook: Any) -> None:
-        self.name, self.fit, self.out, self.hook = name, fit, out, hook
-        self.checkpoints = out / CHECKPOINTS
+    def __init__(self, name: str, fit: Fit, learner: Learner, out: Path, start: int, hook: Any) -> None:
+        self.name, self.fit, self.hook = name, fit, hook
+        self.checkpoints = out / checkpoint.FOLDER
         self.world = learner.world
         self.log = Log(out / LOG, start, self.world.is_main)
         factor = None if fit.overfit else fit.diverged  # near zero, a loss is soon three times what it was
-        self.trend = Trend(getattr(learner, "watched", None), factor, fit.warmup)
+        self.trend = Trend(learner.watched, factor, fit.warmup)
         for row in self.log.rows:
             self.trend.follow(row)
-        self.meter = Meter(fit.batch, getattr(learner, "tokens_per_record", None), self.world.device)
-
-    def __enter__(self) -> Monitor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.world.is_main and (error is None or isinstance(error, KeyboardInterrupt | UserError)):
-            draw_curves(self.log.rows, self.out / CURVES, self.name)
-
-    def step(self) -> AbstractContextManager[None]:
-        """Around each step."""
-        return self.meter.step()
-
-    def paused(self) -> AbstractContextManager[None]:
-        """Around what is no part of a step, and shall not count as such."""
-        return self.meter.paused()
-
-    @property
-    def good(self) -> int | None:
-        """The step up to which checkpoints are known to be good; None where nothing is held against any."""
-        return None if math.isinf(self.trend.factor) else self.trend.calm
+        self.meter = Meter(fit.batch, learner.tokens_per_record, self.world.device)
 
     def numbers(self, done: int, reported: Mapping[str, Tensor]) -> Row:
-        """What a step told, as means over the processes; UserError where the loss or the norm is not finite."""
+        """What a step reported, as means over the processes; UserError where the loss or the norm is not finite."""
         row = self.world.mean(reported)
         checked = (next(iter(row)), "norm")
         wrong = next((key for key in checked if not math.isfinite(row.get(key, 0.0))), None)
@@ -79,7 +52,7 @@ class Monitor:
         seconds = self.meter.lap()
         row = {"step": done, **row, "seconds": seconds}
         self.log.append(row)
-        if self.world.is_main:
+        if self.world.is_main and self.hook is not None:
             numbers = {key: value for key, value in (row | self.meter.speed(seconds)).items() if key != "step"}
             self.hook.muse_step(
                 stage=self.name,

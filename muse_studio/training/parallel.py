@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +40,19 @@ class Parallel:
             raise ValueError("replicas and gather belong to strategy fsdp; with ddp each process has a replica already")
 
 
+@runtime_checkable
+class Entered(Protocol):
+    """A module whose methods other than `forward` compute with its weights, too; `entrances` names them."""
+
+    entrances: tuple[str, ...]
+
+
 def distribute(module: nn.Module, world: World, parallel: Parallel) -> nn.Module:
     """What to call in the place of `module`, so that its gradients are the means of all processes'.
 
     With fsdp the module's children are changed in place, so optimizers must be made afterwards. Each layer, that is
     each of `layers_of`, is gathered for itself; a layer or a child whose methods other than `forward` compute
-    with weights names them as `entrances`.
+    with weights is `Entered`.
     """
     if world.size == 1:
         return module
@@ -74,7 +81,7 @@ def shard(module: nn.Module, processes: int, kind: str, parallel: Parallel) -> N
     policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for each in [*layers_of(module), *module.children()]:
         fully_shard(each, mesh=mesh, mp_policy=policy)
-        for name in getattr(each, "entrances", ()):
+        for name in each.entrances if isinstance(each, Entered) else ():
             register_fsdp_forward_method(each, name)
 
 

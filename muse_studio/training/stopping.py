@@ -30,9 +30,9 @@ class Stop:
 
 @contextmanager
 def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
-    """Asks, after each step, whether to stop: yes in every process of the team, where any of them was signalled.
+    """Asks, after each step, whether to stop: yes in every process of the world, where any of them was signalled.
 
-    A second Ctrl-C stops a process that is alone at once. In a team it does not: a terminal signals every process, and
+    A second Ctrl-C stops a process that is alone at once. Of several it does not: a terminal signals every process, and
     torchrun passes the same signal on.
     """
     heard: list[int] = []

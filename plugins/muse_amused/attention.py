@@ -19,13 +19,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to float[B, N, width]."""
-        return self.look(*self.divide(x))
+        return self.attend(*self.divide(x))
 
     def divide(self, x: Tensor) -> tuple[Tensor, ...]:
         """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
         return tuple(split_heads(part, self.heads) for part in self.project(x).chunk(3, -1))
 
-    def look(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Places with queries float[B, heads, n, d] look at float[B, heads, N, d]: float[B, n, width]."""
         return self.out(merge_heads(F.scaled_dot_product_attention(query, key, value)))
 

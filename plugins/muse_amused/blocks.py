@@ -56,28 +56,28 @@ class ConvBlock(nn.Module):
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.norm = Norm(channels)
         self.widen = nn.Linear(channels, 4 * channels, bias=False)
-        self.compete = ResponseNorm(4 * channels)
+        self.response_norm = ResponseNorm(4 * channels)
         self.narrow = nn.Linear(4 * channels, channels, bias=False)
         self.modulate = nn.Linear(width, 2 * channels, bias=False)
-        self.read_text = nn.Linear(width, channels, bias=False)
-        self.norm1, self.read1 = Norm(channels), CrossAttention(channels, heads, channels)
-        self.norm2, self.read2 = Norm(channels), CrossAttention(channels, heads, channels)
+        self.text_projection = nn.Linear(width, channels, bias=False)
+        self.norm1, self.cross_attention1 = Norm(channels), CrossAttention(channels, heads, channels)
+        self.norm2, self.cross_attention2 = Norm(channels), CrossAttention(channels, heads, channels)
 
     def remember(self, text: Tensor, vector: Tensor) -> tuple[Tensor, ...]:
         """float[B, T, width], float[B, width] to scale and shift float[B, 2, channels], and both looks' memories."""
         scale, shift = self.modulate(F.silu(vector)).chunk(2, -1)
-        seen = self.read_text(F.silu(text))
+        seen = self.text_projection(F.silu(text))
         modulation = torch.stack([1 + scale, shift], 1).to(self.norm.weight.dtype)
-        return modulation, *self.read1.remember(seen), *self.read2.remember(seen)
+        return modulation, *self.cross_attention1.remember(seen), *self.cross_attention2.remember(seen)
 
     def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, *memory: Tensor) -> Tensor:
         """float[B, h, w, channels] to the same."""
         y = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        x = x + self.narrow(self.compete(F.gelu(self.widen(y))))
+        x = x + self.narrow(self.response_norm(F.gelu(self.widen(y))))
         scale, shift = modulation[:, :, None, None].unbind(1)
         flat = torch.addcmul(shift, x, scale).flatten(1, 2)
-        flat = flat + self.read1(self.norm1(flat), *memory[:2], mask)
-        flat = flat + self.read2(self.norm2(flat), *memory[2:], mask)
+        flat = flat + self.cross_attention1(self.norm1(flat), *memory[:2], mask)
+        flat = flat + self.cross_attention2(self.norm2(flat), *memory[2:], mask)
         return flat.view_as(x)
 
 
@@ -113,27 +113,27 @@ class Block(nn.Module):
         super().__init__()
         self.gains = nn.Parameter(torch.ones(3 * width))
         self.modulate = nn.Linear(width, 6 * width, bias=False)
-        self.look = SelfAttention(width, heads)
-        self.read = CrossAttention(width, heads, width)
-        self.think = GatedMLP(width, hidden)
+        self.self_attention = SelfAttention(width, heads)
+        self.cross_attention = CrossAttention(width, heads, width)
+        self.mlp = GatedMLP(width, hidden)
 
     def remember(self, text: Tensor, vector: Tensor) -> tuple[Tensor, ...]:
         """float[B, T, width], float[B, width] to scales and shifts float[B, 3, 2, width], and the text's memory."""
         scale, shift = self.modulate(F.silu(vector)).unflatten(-1, (3, 2, -1)).unbind(2)
-        return torch.stack([self.gains.view(3, -1) * (1 + scale), shift], 2), *self.read.remember(text)
+        return torch.stack([self.gains.view(3, -1) * (1 + scale), shift], 2), *self.cross_attention.remember(text)
 
     def forward(self, x: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        return self.after(x, self.look.look(*self.divide(x, modulation)), mask, modulation, key, value)
+        return self.after(x, self.self_attention.attend(*self.divide(x, modulation)), mask, modulation, key, value)
 
     def divide(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, ...]:
         """float[B, N, width] to the queries, keys and values of its self-attention float[B, heads, N, d]."""
         scale, shift = modulation[:, 0, :, None].unbind(1)
-        return self.look.divide(torch.addcmul(shift, rms_norm(x, EPS), scale))
+        return self.self_attention.divide(torch.addcmul(shift, rms_norm(x, EPS), scale))
 
     def after(self, x: Tensor, seen: Tensor, mask: Tensor, modulation: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, N, width], and what its places saw of each other, to what the block makes of them."""
         (scale2, shift2), (scale3, shift3) = (each.unbind(1) for each in modulation[:, 1:, :, None].unbind(1))
         x = x + seen
-        x = x + self.read(torch.addcmul(shift2, rms_norm(x, EPS), scale2), key, value, mask)
-        return x + self.think(torch.addcmul(shift3, F.layer_norm(x, x.shape[-1:], eps=EPS), scale3))
+        x = x + self.cross_attention(torch.addcmul(shift2, rms_norm(x, EPS), scale2), key, value, mask)
+        return x + self.mlp(torch.addcmul(shift3, F.layer_norm(x, x.shape[-1:], eps=EPS), scale3))

@@ -8,12 +8,12 @@ from itertools import islice
 from torch import Tensor
 
 from muse_amused.blocks import Block
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, moved, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 
 
 def revisit(
     blocks: Iterable[Block], x: Tensor, grid: Sequence[int], mask: Tensor, rest: Iterator[Tensor], visit: Visit
-) -> tuple[Tensor, Kept]:
+) -> tuple[Tensor, list[Tensor]]:
     """float[B, N, width], as it enters the blocks, to what leaves them, and what is kept for the next call.
 
     rest: gives each block's memories in turn. Kept are features behind the first `everywhere` blocks
@@ -28,7 +28,7 @@ def revisit(
         kept = [x]
         for block, memory in later:
             query, *seen = block.divide(x, memory[0])
-            x = block.after(x, block.look.look(query, *seen), mask, *memory)
+            x = block.after(x, block.self_attention.attend(query, *seen), mask, *memory)
             kept += seen
         return x, [*kept, x]
     first, *seen, last = visit.kept
@@ -39,6 +39,6 @@ def revisit(
         query, *new = block.divide(x, memory[0])
         for old, part in zip((keys, values), new, strict=True):
             scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
-        x = block.after(x, block.look.look(query, keys, values), mask, *memory)
+        x = block.after(x, block.self_attention.attend(query, keys, values), mask, *memory)
     scatter_places(last, places, x)
     return last, visit.kept

@@ -17,5 +17,5 @@ def muse_samplers():
 
 @hookimpl
 def muse_dialects():
-    """diffusers' folders of it."""
-    return {"amused": "muse_amused.dialect:amused"}
+    """diffusers' folders of it, and files of version 0.1."""
+    return {"amused": "muse_amused.dialect:amused", "amused-0.1": "muse_amused.former:amused_0_1"}

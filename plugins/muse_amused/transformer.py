@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
+from muse_amused.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.layers import layer_list, run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places, scatter_places
+from muse_studio.sampling.feature_cache import Visit, gather_places, scatter_places
 
 KEYS = 16
 """The text is filled up, unseen, to a multiple of so many positions: on a CPU, attention to CLIP's 77 takes twice as
@@ -47,6 +48,7 @@ class Amused(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
     empty_states: Tensor
@@ -79,13 +81,9 @@ class Amused(nn.Module):
     ) -> None:
         super().__init__()
         grid, crop = grid or [16, 16], crop or [0, 0]
-        sizes = {
-            "codebook_size": codebook_size,
-            "stride": stride,
-            "text_width": text_width,
-            "pooled_width": pooled_width,
-        }
-        sizes |= {"text_positions": text_positions, "token_width": token_width, "channels": channels, "width": width}
+        sizes = {"codebook_size": codebook_size, "stride": stride, "text_width": text_width, "channels": channels}
+        sizes |= {"text_positions": text_positions, "pooled_width": pooled_width, "token_width": token_width}
+        sizes |= {"width": width}
         sizes |= {"conv_blocks": conv_blocks, "layers": layers, "mlp": mlp, "heads": heads, "conv_heads": conv_heads}
         _check(sizes, grid, crop, vocabulary, frequencies, halved)
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
@@ -94,8 +92,8 @@ class Amused(nn.Module):
         self.embed = nn.Embedding(vocabulary, token_width)
         self.norm_embed = Norm(token_width)
         self.into_channels = nn.Linear(token_width, channels, bias=False)
-        self.read_text, self.norm_text = nn.Linear(text_width, width, bias=False), Norm(width)
-        self.read_picture = nn.Sequential(
+        self.text_projection, self.norm_text = nn.Linear(text_width, width, bias=False), Norm(width)
+        self.condition_embedding = nn.Sequential(
             nn.Linear(pooled_width + 5 * frequencies, width, bias=False), nn.SiLU(), nn.Linear(width, width, bias=False)
         )
         self.norm_shrink = Norm(channels) if halved else None
@@ -126,9 +124,9 @@ class Amused(nn.Module):
         """The text's mask bool[B, T], then what each block remembers; `low` is not for a base model."""
         refuse_low(low, "amused")
         states, mask, pooled = self.spoken(text)
-        seen = self.norm_text(self.read_text(states))
+        seen = self.norm_text(self.text_projection(states))
         numbers = waves(self.numbers(pooled.device), self.frequencies).flatten().expand(len(pooled), -1)
-        vector = self.read_picture(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
+        vector = self.condition_embedding(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
         return (mask, *(tensor for block in self._all() for tensor in block.remember(seen, vector)))
 
     def spoken(self, text: TextEmbedding) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,7 +172,7 @@ class Amused(nn.Module):
             flat = self._run(block, flat, mask, rest)
         return self._leave(flat, x, mask, rest, places)
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
 
         The convolutions, an eighth of the whole, are computed everywhere.

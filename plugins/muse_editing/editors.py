@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import MASK
+from muse_studio.errors import SettingError
 
 Resample = Callable[[Tensor], Iterator[Tensor]]
 
@@ -42,16 +43,18 @@ class MaskFree:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction is {self.fraction}; give a share of the tokens, above 0 and up to 1")
+            raise SettingError(
+                "fraction", f"fraction is {self.fraction}; give a share of the tokens, above 0 and up to 1"
+            )
         if self.iterations < 1:
-            raise ValueError(f"iterations is {self.iterations}; give 1 or more")
+            raise SettingError("iterations", f"iterations is {self.iterations}; give 1 or more")
 
     def __call__(
         self, tokens: Tensor, region: Tensor, resample: Resample, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """int64[B, h, w] and bool[B, h, w]; yields `iterations` finished grids."""
         for _ in range(self.iterations):
-            *_, tokens = resample(torch.where(by_lot(region, self.fraction, generator), MASK, tokens))
+            *_, tokens = resample(torch.where(random_part(region, self.fraction, generator), MASK, tokens))
             yield tokens
 
 
@@ -66,7 +69,7 @@ class Variations:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength is {self.strength}; give 0 (keeps the picture) to 1 (forgets it)")
+            raise SettingError("strength", f"strength is {self.strength}; give 0 (keeps the picture) to 1 (forgets it)")
 
     def __call__(
         self, tokens: Tensor, region: Tensor, resample: Resample, generator: torch.Generator
@@ -75,10 +78,10 @@ class Variations:
         if self.strength == 0:
             yield tokens
             return
-        yield from resample(torch.where(by_lot(region, self.strength, generator), MASK, tokens))
+        yield from resample(torch.where(random_part(region, self.strength, generator), MASK, tokens))
 
 
-def by_lot(region: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def random_part(region: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """bool[B, h, w]: in each picture, a `share`, above 0, of the region's places, rounded up, drawn by lot."""
     lots = torch.rand(region.shape, generator=generator, device=generator.device).to(region.device)
     rank = lots.masked_fill(~region, math.inf).flatten(1).argsort(1).argsort(1)

@@ -1,4 +1,4 @@
-"""Puts emoji on coloured canvases, several at once, and in other colours; what is drawn is exactly what is said."""
+"""Puts emoji on coloured canvases, several at once, and in other colours; each drawn exactly as its caption has it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def scatter(
     return np.asarray(canvas)[..., :3]
 
 
-def row_of(count: int, random: Generator) -> list[tuple[float, float, float]]:
+def boxes_of_several(count: int, random: Generator) -> list[tuple[float, float, float]]:
     """Boxes for 2 to 4 equal things: side by side, or four in a square."""
     if count == 4:
         return [(x, y, 0.46) for y in (0.26, 0.74) for x in (0.26, 0.74)]
@@ -64,7 +64,7 @@ def row_of(count: int, random: Generator) -> list[tuple[float, float, float]]:
     return [((i + 0.5) / count, 0.5, side) for i in range(count)]
 
 
-def two_of(where: str) -> list[tuple[float, float, float]]:
+def boxes_of_two(where: str) -> list[tuple[float, float, float]]:
     """Boxes for a first thing `where` of a second."""
     boxes = [(0.26, 0.5, 0.48), (0.74, 0.5, 0.48)]
     if where in ("above", "below"):

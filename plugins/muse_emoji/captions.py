@@ -1,21 +1,21 @@
-"""Says in words what a picture shows."""
+"""Captions of single emoji, of several, and of two beside each other."""
 
 from __future__ import annotations
 
 from numpy.random import Generator
 
 from muse_emoji.canvas import BACKGROUNDS, HUES
-from muse_emoji.index import Pair
+from muse_emoji.pairs import Pair
 
 COLOURS = {*BACKGROUNDS, *HUES, "white"}
 NUMBERS = {2: "two", 3: "three", 4: "four"}
-BESIDE = ("to the left of", "to the right of", "above", "below")
+POSITIONS = ("to the left of", "to the right of", "above", "below")
 UNCOUNTED = ("people-body", "symbols")
 """Groups whose labels have no plural that rules can make: "man kneeling", "input latin letters"."""
 
 
-def a(noun: str) -> str:
-    """The noun with its indefinite article, by how it is spoken: an apple, an hourglass, a unicorn."""
+def with_article(noun: str) -> str:
+    """The noun with its indefinite article, by its sound: an apple, an hourglass, a unicorn."""
     vowel = noun.startswith(("hour", *"aeiou")) and not noun.startswith(("unic", "euro", "ewe", "one", "uku"))
     return f"{'an' if vowel else 'a'} {noun}"
 
@@ -35,16 +35,16 @@ def countable(pair: Pair) -> bool:
 
 
 def coloured(name: str) -> bool:
-    """Whether a label or tag says a colour itself."""
+    """Whether a label or tag names a colour itself."""
     return any(word in COLOURS for word in name.split())
 
 
-def canonical(pair: Pair) -> str:
-    """The caption that evaluation asks with: label and style."""
+def plain_caption(pair: Pair) -> str:
+    """The caption that evaluation uses: label and style."""
     return f"{pair.label}, {pair.style} style"
 
 
-def noun(pair: Pair, random: Generator, colour: str | None = None, tag_share: float = 0.15) -> str:
+def random_noun(pair: Pair, random: Generator, colour: str | None = None, tag_share: float = 0.15) -> str:
     """Mostly the label, at times one of the tags; behind a colour, where there is one, and then no second colour."""
     tags = _tags(pair, colour)
     name = tags[random.integers(len(tags))] if tags and random.random() < tag_share else pair.label
@@ -55,28 +55,30 @@ def _tags(pair: Pair, colour: str | None) -> list[str]:
     return [tag for tag in pair.tags if colour is None or not coloured(tag)]
 
 
-def caption(pair: Pair, random: Generator, colour: str | None = None, background: str | None = None) -> str:
+def caption_of(pair: Pair, random: Generator, colour: str | None = None, background: str | None = None) -> str:
     """One of the ways to name a single emoji; `colour` of the thing, `background` colour where there is one."""
-    name = noun(pair, random, colour)
+    name = random_noun(pair, random, colour)
     if random.random() < 0.6 and not name.endswith("s"):
-        name = a(name)
+        name = with_article(name)
     tags = _tags(pair, colour)
     if tags and random.random() < 0.15:
         name = f"{name}, {', '.join(random.permutation(tags)[:2])}"
     if background is not None:
-        name = f"{name} on {a(background)} background"
+        name = f"{name} on {with_article(background)} background"
     way = random.random()
     if way < 0.1:
         return name
-    return f"{a(pair.style)} emoji of {name}" if way < 0.2 else f"{name}, {pair.style} style"
+    return f"{with_article(pair.style)} emoji of {name}" if way < 0.2 else f"{name}, {pair.style} style"
 
 
-def counted(pair: Pair, count: int, colour: str | None, style: bool, behind: str = "") -> str:
-    """Several of the same: "three red apples, noto style"; `behind` is said of the background."""
+def caption_of_several(pair: Pair, count: int, colour: str | None, style: bool, behind: str = "") -> str:
+    """Several of the same: "three red apples, noto style"; `behind` names the background."""
     name = plural(pair.label if colour is None else f"{colour} {pair.label}")
     return f"{NUMBERS[count]} {name}{behind}" + (f", {pair.style} style" if style else "")
 
 
-def placed(nouns: tuple[str, str], where: str, style: str | None, behind: str = "") -> str:
-    """Two things and how they lie: "a cat to the left of a car, noto style"; `behind` is said of the background."""
-    return f"{a(nouns[0])} {where} {a(nouns[1])}{behind}" + ("" if style is None else f", {style} style")
+def caption_of_two(nouns: tuple[str, str], where: str, style: str | None, behind: str = "") -> str:
+    """Two things and how they lie: "a cat to the left of a car, noto style"; `behind` names the background."""
+    return f"{with_article(nouns[0])} {where} {with_article(nouns[1])}{behind}" + (
+        "" if style is None else f", {style} style"
+    )

@@ -6,15 +6,14 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from muse_emoji import canvas, captions, render, sources
-from muse_emoji.edits import compose
-from muse_emoji.index import Pair
-from muse_emoji.index import pairs as find_pairs
+from muse_emoji.edits import compose_edits
+from muse_emoji.pairs import Pair, find_pairs
+from muse_studio.images.pixels import from_image
 
 LARGEST = 1024
 """Pixels of a side: ten thousand drawings of that size fill 40 GB."""
@@ -68,18 +67,18 @@ class Emoji(Dataset):
         self.styles, self.limit = tuple(styles or sources.STYLES), limit
 
     @cached_property
-    def _drawn(self) -> tuple[list[Pair], NDArray[np.uint8]]:
-        sets = sources.chosen(self.styles)
-        modules = sources.find(self.root, sets)
+    def _loaded(self) -> tuple[list[Pair], NDArray[np.uint8]]:
+        sets = sources.sources_of(self.styles)
+        modules = sources.find_packages(self.root, sets)
         found = find_pairs(modules, sets)
-        pictures = render.load(modules, found, self.size, sets)
+        pictures = render.load_rendered(modules, found, self.size, sets)
         return [pair for pair, _ in found], pictures
 
     @cached_property
     def _splits(self) -> dict[str, list[int]]:
         """The rows of each split, in order."""
-        rows = [row for row, pair in enumerate(self._drawn[0]) if pair.style in self.styles]
-        train = [row for row in rows if not self._drawn[0][row].held_out]
+        rows = [row for row, pair in enumerate(self._loaded[0]) if pair.style in self.styles]
+        train = [row for row in rows if not self._loaded[0][row].held_out]
         if self.limit is not None and self.limit < len(train):
             train = sorted(np.random.default_rng(self.seed).choice(train, self.limit, replace=False).tolist())
         seen = set(train)
@@ -92,8 +91,8 @@ class Emoji(Dataset):
     @cached_property
     def _countable(self) -> dict[str, list[int]]:
         """The rows of each style that can be one thing of a scene."""
-        able = [row for row in self._rows if captions.countable(self._drawn[0][row])]
-        return {style: [row for row in able if self._drawn[0][row].style == style] for style in self.styles}
+        countable = [row for row in self._rows if captions.countable(self._loaded[0][row])]
+        return {style: [row for row in countable if self._loaded[0][row].style == style] for style in self.styles}
 
     def __len__(self) -> int:
         return len(self._rows) * self.variants
@@ -106,12 +105,12 @@ class Emoji(Dataset):
         row = self._rows[place]
         if variant == 0:
             return self._plain(row)
-        return self._record(*self._by_lot(row, np.random.default_rng([self.seed, index])))
+        return self._record(*self._random_variant(row, np.random.default_rng([self.seed, index])))
 
     def evaluation(self, split: Literal["seen", "held-out"]) -> list[dict[str, Any]]:
         """Every drawing of a split, plain on white under label and style; "group" is the style."""
         rows = self._splits["train" if split == "seen" else split]
-        return [self._plain(row) | {"group": self._drawn[0][row].style} for row in rows]
+        return [self._plain(row) | {"group": self._loaded[0][row].style} for row in rows]
 
     def edits(self, n: int, seed: int) -> list[dict[str, Any]]:
         """n pairs of pictures of which one attribute differs, with what an edit from one to the other must give.
@@ -120,27 +119,27 @@ class Emoji(Dataset):
         "others": uint8[5, 3, size, size], the same with five other colours, things or backgrounds; "prompt_before",
         "prompt_after": captions}. Drawings are those of the split, turned or put on a background by the seed.
         """
-        return compose(*self._drawn, self._rows, n, seed)
+        return compose_edits(*self._loaded, self._rows, n, seed)
 
     def _plain(self, row: int) -> dict[str, Any]:
-        pair, picture = self._drawn[0][row], self._drawn[1][row]
-        return self._record(canvas.flatten(picture), captions.canonical(pair))
+        pair, picture = self._loaded[0][row], self._loaded[1][row]
+        return self._record(canvas.flatten(picture), captions.plain_caption(pair))
 
-    def _by_lot(self, row: int, random: Generator) -> tuple[NDArray[np.uint8], str]:
-        pair, picture = self._drawn[0][row], self._drawn[1][row]
-        kind = random.random()
+    def _random_variant(self, row: int, random: Generator) -> tuple[NDArray[np.uint8], str]:
+        pair, picture = self._loaded[0][row], self._loaded[1][row]
+        choice = random.random()
         backdrop = random.choice(list(canvas.BACKGROUNDS)) if random.random() < self.background else None
         ground = canvas.WHITE if backdrop is None else canvas.BACKGROUNDS[backdrop]
-        if kind < self.scenes and captions.countable(pair):
+        if choice < self.scenes and captions.countable(pair):
             return self._scene(row, random, ground, backdrop)
-        recoloured = self.scenes <= kind < self.scenes + self.recoloured
+        recoloured = self.scenes <= choice < self.scenes + self.recoloured
         colour = self._other_colour(row, random) if recoloured else None
         if colour is not None:
             picture = canvas.recolour(picture, colour)
-        return canvas.flatten(picture, ground), captions.caption(pair, random, colour, backdrop)
+        return canvas.flatten(picture, ground), captions.caption_of(pair, random, colour, backdrop)
 
     def _other_colour(self, row: int, random: Generator) -> str | None:
-        pair, picture = self._drawn[0][row], self._drawn[1][row]
+        pair, picture = self._loaded[0][row], self._loaded[1][row]
         if captions.coloured(pair.label) or not canvas.tinted(picture):
             return None  # "a blue red apple" says nothing, and a grey thing can't be turned
         return str(random.choice(list(canvas.HUES)))
@@ -148,23 +147,23 @@ class Emoji(Dataset):
     def _scene(
         self, row: int, random: Generator, ground: tuple[int, int, int], backdrop: str | None
     ) -> tuple[NDArray[np.uint8], str]:
-        pair, picture = self._drawn[0][row], self._drawn[1][row]
-        behind = "" if backdrop is None else f" on {captions.a(backdrop)} background"
+        pair, picture = self._loaded[0][row], self._loaded[1][row]
+        behind = "" if backdrop is None else f" on {captions.with_article(backdrop)} background"
         style = random.random() < 0.8
         if random.random() < 0.5:
             count = int(random.integers(2, 5))
             colour = self._other_colour(row, random) if random.random() < self.recoloured else None
             if colour is not None:
                 picture = canvas.recolour(picture, colour)
-            image = canvas.scatter([picture] * count, canvas.row_of(count, random), ground)
-            return image, captions.counted(pair, count, colour, style, behind)
+            image = canvas.scatter([picture] * count, canvas.boxes_of_several(count, random), ground)
+            return image, captions.caption_of_several(pair, count, colour, style, behind)
         other = int(random.choice(self._countable[pair.style]))
-        where = str(random.choice(captions.BESIDE))
-        image = canvas.scatter([picture, self._drawn[1][other]], canvas.two_of(where), ground)
-        second = self._drawn[0][other]
-        nouns = captions.noun(pair, random), captions.noun(second, random)
-        return image, captions.placed(nouns, where, pair.style if style else None, behind)
+        where = str(random.choice(captions.POSITIONS))
+        image = canvas.scatter([picture, self._loaded[1][other]], canvas.boxes_of_two(where), ground)
+        second = self._loaded[0][other]
+        nouns = captions.random_noun(pair, random), captions.random_noun(second, random)
+        return image, captions.caption_of_two(nouns, where, pair.style if style else None, behind)
 
     @staticmethod
     def _record(image: NDArray[np.uint8], caption: str) -> dict[str, Any]:
-        return {"image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), "caption": caption}
+        return {"image": from_image(image), "caption": caption}

@@ -1,4 +1,4 @@
-"""Draws the sets at any size into a cache of RGBA arrays."""
+"""Renders the sets at any size into a cache of RGBA arrays."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from muse_emoji.index import Pair
+from muse_emoji.pairs import Pair
 from muse_emoji.sources import FURTHER, SOURCES, Source
 from muse_studio.registry.progress import progress
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
 
 
-def load(
+def load_rendered(
     modules: Path, found: list[tuple[Pair, str]], size: int, sources: tuple[Source, ...] = SOURCES
 ) -> NDArray[np.uint8]:
     """uint8[N, size, size, 4], not premultiplied, one a drawing; rendered at the first call, mapped from disk later.
@@ -37,11 +37,11 @@ def load(
         with replacing(path) as aside, aside.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, kind)
             for pair, name in progress(found, f"drawing emoji at {size} px"):
-                file.write(_draw(modules, sets, pair.style, name, size).tobytes())
+                file.write(_render(modules, sets, pair.style, name, size).tobytes())
     return np.load(path, mmap_mode="r")
 
 
-def _draw(modules: Path, sets: dict[str, dict], style: str, name: str, size: int) -> NDArray[np.uint8]:
+def _render(modules: Path, sets: dict[str, dict], style: str, name: str, size: int) -> NDArray[np.uint8]:
     package = modules / next(source.package for source in (*SOURCES, *FURTHER) if source.style == style)
     if name.endswith(".webp"):
         with Image.open(package / "assets" / name) as opened:

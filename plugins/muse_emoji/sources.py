@@ -15,7 +15,7 @@ from muse_studio.runtime.files import open_folder, path_of
 
 @dataclass(frozen=True)
 class Source:
-    """One set of drawings. Sets of one family show the same drawings, so a split must not part them."""
+    """One set of drawings. Sets of one family show the same drawings, so a split keeps them together."""
 
     style: str
     package: str
@@ -41,13 +41,13 @@ LABELS = ("emojibase-data", "17.0.0")
 STYLES = tuple(source.style for source in SOURCES)
 
 
-def chosen(styles: tuple[str, ...]) -> tuple[Source, ...]:
+def sources_of(styles: tuple[str, ...]) -> tuple[Source, ...]:
     """The sets to fetch and draw for some styles: all seven where any of them is, so that one cache serves."""
     seven = SOURCES if any(source.style in styles for source in SOURCES) else ()
     return seven + tuple(source for source in FURTHER if source.style in styles)
 
 
-def find(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:
+def find_packages(root: str | None, sources: tuple[Source, ...] = SOURCES) -> Path:
     """The folder that holds the packages: `root` where given, else the cache, filled by npm where needed.
 
     Raises UserError where a package is missing from `root`, or npm is missing or fails.

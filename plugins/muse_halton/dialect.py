@@ -21,13 +21,13 @@ RULES = (
     Rule(rf"{BLOCK}\.mlp\.1\.(weight|bias)", r"blocks.\1.modulate.\2"),
     Rule(rf"{BLOCK}\.ln([12])\.weight", r"blocks.\1.norm\2.weight"),
     *(
-        Rule(rf"{BLOCK}\.attn\.w{each}\.weight", r"blocks.\1.look.project.weight", block=n)
+        Rule(rf"{BLOCK}\.attn\.w{each}\.weight", r"blocks.\1.self_attention.project.weight", block=n)
         for n, each in enumerate("qkv")
     ),
-    Rule(rf"{BLOCK}\.attn\.wo\.weight", r"blocks.\1.look.out.weight"),
-    Rule(rf"{BLOCK}\.ff\.w1\.weight", r"blocks.\1.think.gate.weight"),
-    Rule(rf"{BLOCK}\.ff\.w2\.weight", r"blocks.\1.think.narrow.weight"),
-    Rule(rf"{BLOCK}\.ff\.w3\.weight", r"blocks.\1.think.widen.weight"),
+    Rule(rf"{BLOCK}\.attn\.wo\.weight", r"blocks.\1.self_attention.out.weight"),
+    Rule(rf"{BLOCK}\.ff\.w1\.weight", r"blocks.\1.mlp.gate.weight"),
+    Rule(rf"{BLOCK}\.ff\.w2\.weight", r"blocks.\1.mlp.narrow.weight"),
+    Rule(rf"{BLOCK}\.ff\.w3\.weight", r"blocks.\1.mlp.widen.weight"),
     Rule(r"last_norm\.norm_final\.weight", "norm.weight"),
     Rule(r"last_norm\.norm_final\.bias", "shift"),
     Rule(r"last_norm\.mlp\.1\.(weight|bias)", r"modulate.\1"),

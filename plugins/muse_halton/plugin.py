@@ -17,5 +17,8 @@ def muse_samplers():
 
 @hookimpl
 def muse_dialects():
-    """Its authors' files."""
-    return {"halton-maskgit": "muse_halton.dialect:halton_maskgit"}
+    """Its authors' files, and those of version 0.1."""
+    return {
+        "halton-maskgit": "muse_halton.dialect:halton_maskgit",
+        "halton-maskgit-0.1": "muse_halton.former:halton_maskgit_0_1",
+    }

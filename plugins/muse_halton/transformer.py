@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muse_halton.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
@@ -66,8 +67,8 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()
         self.modulate = nn.Linear(width, 6 * width)
-        self.norm1, self.look = Norm(width), SelfAttention(width, heads)
-        self.norm2, self.think = Norm(width), SwiGLU(width, mlp)
+        self.norm1, self.self_attention = Norm(width), SelfAttention(width, heads)
+        self.norm2, self.mlp = Norm(width), SwiGLU(width, mlp)
 
     def tell(self, told: Tensor) -> Tensor:
         """float[B, width] of the class to its six vectors, float[B, 6, width]: shift, scale, weight of each half."""
@@ -76,8 +77,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         """float[B, N, width] to the same; told float[B, 6, width] as `tell` gives it."""
         shift1, scale1, weight1, shift2, scale2, weight2 = told[:, :, None].unbind(1)
-        x = x + weight1 * self.look(self.norm1(x) * (1 + scale1) + shift1)
-        return x + weight2 * self.think(self.norm2(x) * (1 + scale2) + shift2)
+        x = x + weight1 * self.self_attention(self.norm1(x) * (1 + scale1) + shift1)
+        return x + weight2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
 
 class HaltonMaskGIT(nn.Module):
@@ -99,6 +100,7 @@ class HaltonMaskGIT(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
 

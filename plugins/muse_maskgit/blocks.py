@@ -47,10 +47,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()
-        self.look, self.norm1 = SelfAttention(width, heads), Norm(width)
-        self.think, self.norm2 = nn.Sequential(nn.Linear(width, mlp), GELU(), nn.Linear(mlp, width)), Norm(width)
+        self.self_attention, self.norm1 = SelfAttention(width, heads), Norm(width)
+        self.mlp, self.norm2 = nn.Sequential(nn.Linear(width, mlp), GELU(), nn.Linear(mlp, width)), Norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        x = self.norm1(x + self.look(x))
-        return self.norm2(x + self.think(x))
+        x = self.norm1(x + self.self_attention(x))
+        return self.norm2(x + self.mlp(x))

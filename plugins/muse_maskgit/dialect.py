@@ -37,15 +37,15 @@ FLAX = (
     Rule(r"Embed_0/position_embeddings/embedding", "positions"),
     *(Rule(rf"Embed_0/embeddings_ln/{their}", f"norm.{our}") for their, our in SCALED),
     *(
-        Rule(rf"{ATTENTION}/{each}/{their}", rf"blocks.\1.look.project.{our}", change, n)
+        Rule(rf"{ATTENTION}/{each}/{their}", rf"blocks.\1.self_attention.project.{our}", change, n)
         for their, our, change in PROJECTED
         for n, each in enumerate(("query", "key", "value"))
     ),
-    Rule(rf"{ATTENTION}/out/kernel", r"blocks.\1.look.out.weight", "from_heads"),
-    Rule(rf"{ATTENTION}/out/bias", r"blocks.\1.look.out.bias"),
+    Rule(rf"{ATTENTION}/out/kernel", r"blocks.\1.self_attention.out.weight", "from_heads"),
+    Rule(rf"{ATTENTION}/out/bias", r"blocks.\1.self_attention.out.bias"),
     *(Rule(rf"{LAYER}/Attention_0/attention_output_ln/{their}", rf"blocks.\1.norm1.{our}") for their, our in SCALED),
     *(
-        Rule(rf"{LAYER}/Mlp_0/{name}/{their}", rf"blocks.\1.think.{place}.{our}", change)
+        Rule(rf"{LAYER}/Mlp_0/{name}/{their}", rf"blocks.\1.mlp.{place}.{our}", change)
         for name, place in (("intermediate_output", 0), ("layer_output", 2))
         for their, our, change in DENSE
     ),
@@ -62,10 +62,10 @@ TORCH = (
     Rule(r"tok_emb\.weight", "embed.weight"),
     Rule(r"pos_emb", "positions"),
     Rule(r"emb_ln\.(weight|bias)", r"norm.\1"),
-    Rule(rf"{BLOCK}\.MultiHeadAttention\.in_proj_(weight|bias)", r"blocks.\1.look.project.\2"),
-    Rule(rf"{BLOCK}\.MultiHeadAttention\.out_proj\.(weight|bias)", r"blocks.\1.look.out.\2"),
+    Rule(rf"{BLOCK}\.MultiHeadAttention\.in_proj_(weight|bias)", r"blocks.\1.self_attention.project.\2"),
+    Rule(rf"{BLOCK}\.MultiHeadAttention\.out_proj\.(weight|bias)", r"blocks.\1.self_attention.out.\2"),
     Rule(rf"{BLOCK}\.AttentionLN\.(weight|bias)", r"blocks.\1.norm1.\2"),
-    Rule(rf"{BLOCK}\.MLP\.([02])\.(weight|bias)", r"blocks.\1.think.\2.\3"),
+    Rule(rf"{BLOCK}\.MLP\.([02])\.(weight|bias)", r"blocks.\1.mlp.\2.\3"),
     Rule(rf"{BLOCK}\.MlpLN\.(weight|bias)", r"blocks.\1.norm2.\2"),
     Rule(r"Token_Prediction\.([02])\.(weight|bias)", r"head.\1.\2"),
     Rule(r"bias", "bias"),

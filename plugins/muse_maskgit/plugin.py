@@ -17,8 +17,9 @@ def muse_transformers():
 
 @hookimpl
 def muse_dialects():
-    """Its authors' flax checkpoints, and their conversion maskgit-torch."""
+    """Its authors' flax checkpoints, their conversion maskgit-torch, and files of version 0.1."""
     return {
+        "maskgit-0.1": "muse_maskgit.former:maskgit_0_1",
         "maskgit-256": "muse_maskgit.dialect:torch_256",
         "maskgit-256-flax": "muse_maskgit.dialect:flax_256",
         "maskgit-512": "muse_maskgit.dialect:torch_512",

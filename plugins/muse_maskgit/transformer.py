@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_maskgit.blocks import GELU, Block, Norm
+from muse_maskgit.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
@@ -35,6 +36,7 @@ class MaskGIT(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
 

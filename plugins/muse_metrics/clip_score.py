@@ -41,7 +41,7 @@ class CLIPScore:
     def meanings(self) -> dict[str, str]:
         """The score, by the model's name; UserError where the model can't be had."""
         name = self.model.rstrip("/").rpartition("/")[2]
-        self._loaded  # noqa: B018  a missing model is told before anything is drawn
+        self._loaded  # noqa: B018  a missing model is reported before anything is drawn
         return {
             f"CLIP score, {name}": f"cosine of a drawn picture and its caption in the space of {name}, at least 0, the "
             "mean; higher is better"
@@ -70,13 +70,13 @@ class CLIPScore:
             max_length=module.config.text_config.max_position_embeddings,
             return_tensors="pt",
         )
-        pixels = prepare(generated.to(self.device), module.config.vision_config.image_size)
-        answer = module(
+        pixels = preprocess(generated.to(self.device), module.config.vision_config.image_size)
+        output = module(
             input_ids=texts["input_ids"].to(self.device),
             attention_mask=texts["attention_mask"].to(self.device),
             pixel_values=pixels,
         )
-        cosine = F.cosine_similarity(answer.image_embeds.double().cpu(), answer.text_embeds.double().cpu())
+        cosine = F.cosine_similarity(output.image_embeds.double().cpu(), output.text_embeds.double().cpu())
         self.count += len(generated)
         self.total = self.total + cosine.clamp(min=0).sum()
 
@@ -110,8 +110,8 @@ class CLIPScore:
         return module.eval().requires_grad_(False), tokenizer
 
 
-def prepare(images: Tensor, side: int) -> Tensor:
-    """uint8[B, 3, H, W] to float32[B, 3, side, side] as CLIP wants it: by the shorter side, cut from the middle."""
+def preprocess(images: Tensor, side: int) -> Tensor:
+    """uint8[B, 3, H, W] to float32[B, 3, side, side] as CLIP takes it: by the shorter side, cut from the middle."""
     height, width = images.shape[2:]
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))

@@ -1,4 +1,4 @@
-"""How far two pictures lie apart in the layers of a network, place by place: LPIPS's form, with any network."""
+"""The perceptual distance of two pictures in the layers of a network, place by place: LPIPS's form, any network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.pairs import Pairs
+from muse_metrics.pairs import PairMetric
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 
@@ -18,7 +18,7 @@ EPS = 1e-10
 
 
 @dataclass
-class FeatureDistance(Pairs):
+class FeatureDistance(PairMetric):
     """Perceptual distance of each picture and its original (LPIPS, Zhang et al. 2018, section 3); 0 is best.
 
     At every place of every layer the channels are scaled to length 1. The squared differences are summed over channels,
@@ -51,7 +51,7 @@ class FeatureDistance(Pairs):
                 f"feature distance, {title}": "squared distance of unit-length features of each picture and its "
                 f"original, averaged over the places and layers of {title}, then the mean; 0 is best"
             }
-        self._weights  # noqa: B018  a missing file is told before anything is drawn
+        self._weights  # noqa: B018  a missing file is reported before anything is drawn
         return {
             f"LPIPS, {title}": f"perceptual distance of each picture and its original by LPIPS's weights for {title}, "
             "then the mean; 0 is best"
@@ -60,7 +60,7 @@ class FeatureDistance(Pairs):
     def measure(self, real: Tensor, generated: Tensor) -> Tensor:
         """float64[B, 3, H, W] in 0..255 twice to float64[B]; UserError where the weights are another network's."""
         pairs = zip(self.features.layers(real.byte()), self.features.layers(generated.byte()), strict=True)
-        parts = [(unit(one) - unit(other)).square() for one, other in pairs]
+        parts = [(unit_length(one) - unit_length(other)).square() for one, other in pairs]
         if self.linear is None:
             return torch.stack([part.sum(1).mean((1, 2)).cpu().double() for part in parts]).mean(0)
         found, wanted = [len(weight) for weight in self._weights], [part.shape[1] for part in parts]
@@ -92,6 +92,6 @@ class FeatureDistance(Pairs):
         return rows
 
 
-def unit(layer: Tensor) -> Tensor:
+def unit_length(layer: Tensor) -> Tensor:
     """float[B, C, h, w], each place's channels scaled to length 1; zeros stay zeros."""
     return layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS)

@@ -87,40 +87,40 @@ class Features:
 
 
 class Network:
-    """A network with its way of preparing pictures; it remembers its last answers, as several metrics ask the same.
+    """A network with its way of preparing pictures; it keeps its last outputs, as several metrics use the same.
 
-    title: what the features are called in a report. official: whether these are the features of FID. answer: features
+    title: what the features are called in a report. official: whether these are the features of FID. extract: features
     and logits of prepared pictures; layers: one tensor of each scale.
     """
 
-    REMEMBERED = 2
+    CACHED_BATCHES = 2
     """Batches: the real one and the drawn one."""
 
     def __init__(
         self,
         title: str,
         prepare: Callable[[Tensor], Tensor],
-        answer: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+        extract: Callable[[Tensor], tuple[Tensor, Tensor | None]],
         layers: Callable[[Tensor], list[Tensor]],
         module: nn.Module,
         official: bool = False,
     ) -> None:
         self.title, self.official = title, official
-        self._prepare, self._answer, self._module, self._layers = prepare, answer, module, layers
+        self._prepare, self._extract, self._module, self._layers = prepare, extract, module, layers
         self._last: list[tuple[Tensor, tuple[Tensor, Tensor | None]]] = []
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """uint8[B, 3, H, W] to features float64[B, D] and logits float64[B, K], or None where it has no classes."""
         _check(images)
-        for seen, answers in self._last:
-            if torch.equal(seen, images):
-                return answers
+        for batch, outputs in self._last:
+            if torch.equal(batch, images):
+                return outputs
         self._module.to(device)
-        features, logits = self._answer(self._prepare(images.to(device).float()))
-        answers = (features.cpu().double(), None if logits is None else logits.cpu().double())
-        self._last = [*self._last, (images.clone(), answers)][-self.REMEMBERED :]
-        return answers
+        features, logits = self._extract(self._prepare(images.to(device).float()))
+        outputs = (features.cpu().double(), None if logits is None else logits.cpu().double())
+        self._last = [*self._last, (images.clone(), outputs)][-self.CACHED_BATCHES :]
+        return outputs
 
     @torch.inference_mode()
     def layers(self, images: Tensor, device: torch.device) -> list[Tensor]:
@@ -141,7 +141,7 @@ def _load(network: str, address: str | None, side: int | None) -> Network:
         return _from_transformers(network, side)
     path = _local(network, address)
     module = EfficientNetLite0() if network == EFFICIENTNET else inception.Inception()
-    _fill(module, path, network)
+    _load_weights(module, path, network)
     if network == EFFICIENTNET:
         scaled = side or SIDE
 
@@ -153,10 +153,10 @@ def _load(network: str, address: str | None, side: int | None) -> Network:
         official = hashlib.file_digest(file, "sha256").hexdigest().startswith(OFFICIAL)
     title = "Inception v3" if official else f"Inception v3 of {path.name}"
 
-    def centred(pixels: Tensor) -> Tensor:
+    def prepare_inception(pixels: Tensor) -> Tensor:
         return (inception.resize(pixels) - 128) / 128
 
-    return Network(title, centred, module, module.layers, module, official)
+    return Network(title, prepare_inception, module, module.layers, module, official)
 
 
 def _local(network: str, address: str | None) -> Path:
@@ -171,7 +171,7 @@ def _local(network: str, address: str | None) -> Path:
         raise UserError(f"the weights of features.network {network!r} are not here: {error}; {cure}") from error
 
 
-def _fill(module: nn.Module, path: Path, network: str) -> None:
+def _load_weights(module: nn.Module, path: Path, network: str) -> None:
     """Strictly, from safetensors or from a .pth that holds tensors alone; UserError where it is anything else."""
     read = weights.read(str(path)) if path.suffix == ".safetensors" else unpickled(path)
     found = {name: tensor for name, tensor in read.items() if not name.endswith("num_batches_tracked")}
@@ -200,7 +200,7 @@ def _from_transformers(network: str, side: int | None) -> Network:
     def prepare(pixels: Tensor) -> Tensor:
         return (_scale(pixels, scaled) / 255 - mean.to(pixels)) / std.to(pixels)
 
-    def answer(pixels: Tensor) -> tuple[Tensor, None]:
+    def extract(pixels: Tensor) -> tuple[Tensor, None]:
         out = module(pixels)
         states = getattr(out, "pooler_output", None)
         if states is None:  # the mean over all places, which are rows of [B, T, D] or the plane of [B, D, h, w]
@@ -211,7 +211,7 @@ def _from_transformers(network: str, side: int | None) -> Network:
     def layers(pixels: Tensor) -> list[Tensor]:
         return layers_of(module, pixels, f"features.network {network!r}", f"give {' or '.join(DEFAULTS)}")
 
-    return Network(network.rstrip("/").rpartition("/")[2], prepare, answer, layers, module)
+    return Network(network.rstrip("/").rpartition("/")[2], prepare, extract, layers, module)
 
 
 def _scale(pixels: Tensor, side: int) -> Tensor:

@@ -41,7 +41,7 @@ class Moments:
         return (self.products - self.count * torch.outer(self.mean, self.mean)) / (self.count - 1)
 
 
-def distance(real: Moments, other: Moments) -> Tensor:
+def frechet_distance(real: Moments, other: Moments) -> Tensor:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), a scalar (Heusel et al. 2017, equation 6).
 
     UserError of fewer than two pictures in either, ValueError where their features have other widths.
@@ -86,13 +86,13 @@ class Frechet:
 
     def reset(self) -> None:
         """Forget all pictures."""
-        self.real, self.drawn = Moments(), Moments()
+        self.real, self.generated = Moments(), Moments()
 
     def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
         """uint8[B, 3, H, W] twice, of any sizes."""
         self.real.add(self.features(real))
-        self.drawn.add(self.features(generated))
+        self.generated.add(self.features(generated))
 
     def compute(self) -> Tensor:
         """float64[1]; UserError of fewer than two pictures."""
-        return distance(self.real, self.drawn)[None]
+        return frechet_distance(self.real, self.generated)[None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.sample import keys
+from muse_metrics.sample import picture_keys
 from muse_studio.errors import UserError
 
 
@@ -16,9 +16,9 @@ from muse_studio.errors import UserError
 class InceptionScore:
     """exp of the mean divergence of a picture's classes from those of all (Salimans et al. 2016); higher is better.
 
-    It looks at the drawn pictures alone. With another classifier than Inception it is named after that.
+    It measures the drawn pictures alone. With another classifier than Inception it is named after that.
 
-    splits: the pictures are dealt into so many parts, and mean and deviation over these are told; 10 in the paper. A
+    splits: the pictures are dealt into so many parts, and mean and deviation are over these; 10 in the paper. A
         picture's own pixels say into which, so that no order changes the score.
     """
 
@@ -45,24 +45,24 @@ class InceptionScore:
     def reset(self) -> None:
         """Forget all pictures."""
         self.counts = [0] * self.splits
-        self.shares: list[Tensor | float] = [0.0] * self.splits
+        self.probabilities: list[Tensor | float] = [0.0] * self.splits
         self.negentropies: list[Tensor | float] = [0.0] * self.splits
 
     def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
         """uint8[B, 3, H, W] twice, of any sizes."""
-        share = self.features.classes(generated)
-        negentropy = torch.special.xlogy(share, share).sum(1)
-        for row, part in enumerate((keys(generated) % self.splits).tolist()):
+        probabilities = self.features.classes(generated)
+        negentropy = torch.special.xlogy(probabilities, probabilities).sum(1)
+        for row, part in enumerate((picture_keys(generated) % self.splits).tolist()):
             self.counts[part] += 1
-            self.shares[part] = self.shares[part] + share[row]
+            self.probabilities[part] = self.probabilities[part] + probabilities[row]
             self.negentropies[part] = self.negentropies[part] + negentropy[row]
 
     def compute(self) -> Tensor:
         """float64[2]: mean and deviation over the parts that have pictures; UserError of no picture."""
         scores = []
-        for count, share, negentropy in zip(self.counts, self.shares, self.negentropies, strict=True):
+        for count, summed, negentropy in zip(self.counts, self.probabilities, self.negentropies, strict=True):
             if count:
-                mean = share / count
+                mean = summed / count
                 scores.append(torch.exp(negentropy / count - torch.special.xlogy(mean, mean).sum()))
         if not scores:
             raise UserError("an Inception score needs 1 picture at least, and none came")

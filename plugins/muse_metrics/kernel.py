@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.sample import Sampled
+from muse_metrics.sample import SampledMetric
 from muse_studio.errors import UserError
 
 
 @dataclass
-class Kernel(Sampled):
+class Kernel(SampledMetric):
     """The squared maximum mean discrepancy of features under the kernel (x.y / D + 1)^3 (Bińkowski et al. 2018).
 
     Unlike the Fréchet distance it is unbiased: sets of any number of pictures can be compared, and two of the same
@@ -54,16 +54,16 @@ class Kernel(Sampled):
         """float64[2]: mean and deviation; UserError of fewer than two pictures."""
         from torchmetrics.image.kid import poly_mmd
 
-        size = min(self.subset, len(self.real), len(self.drawn))
+        size = min(self.subset, len(self.real), len(self.generated))
         if size < 2:
             raise UserError(f"a kernel distance needs 2 pictures at least, and {size} came; measure more")
         generator = torch.Generator().manual_seed(0)
-        count = 1 if size == len(self.real) == len(self.drawn) else self.subsets
+        count = 1 if size == len(self.real) == len(self.generated) else self.subsets
         found = []
         for _ in range(count):
-            real, drawn = (
+            real, generated = (
                 sample.rows[torch.randperm(len(sample), generator=generator)[:size]]
-                for sample in (self.real, self.drawn)
+                for sample in (self.real, self.generated)
             )
-            found.append(poly_mmd(real, drawn))
+            found.append(poly_mmd(real, generated))
         return torch.stack([torch.stack(found).mean(), torch.stack(found).std(correction=0)])

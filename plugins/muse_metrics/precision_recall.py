@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from muse_metrics.features import Features
-from muse_metrics.sample import Sampled, check_width
+from muse_metrics.sample import SampledMetric, check_width
 from muse_studio.errors import UserError
 
 ROWS = 1024
@@ -16,7 +16,7 @@ ROWS = 1024
 
 
 @dataclass
-class PrecisionRecall(Sampled):
+class PrecisionRecall(SampledMetric):
     """Precision and recall by nearest neighbours in feature space (Kynkäänniemi et al. 2019).
 
     A set's manifold is the union of balls around its features, each reaching its k-th nearest other. Precision is the
@@ -51,11 +51,11 @@ class PrecisionRecall(Sampled):
 
     def compute(self) -> Tensor:
         """float64[2]; UserError of no more pictures than neighbours."""
-        fewest = min(len(self.real), len(self.drawn))
+        fewest = min(len(self.real), len(self.generated))
         if fewest < self.least:
             raise UserError(f"precision and recall need {self.least} pictures at least, and {fewest} came")
-        real, drawn = self.real.rows, self.drawn.rows
-        return torch.stack([_within(drawn, real, self.neighbours), _within(real, drawn, self.neighbours)])
+        real, generated = self.real.rows, self.generated.rows
+        return torch.stack([_within(generated, real, self.neighbours), _within(real, generated, self.neighbours)])
 
 
 def _within(points: Tensor, manifold: Tensor, neighbours: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from muse_metrics.features import Features
 
 
-def keys(images: Tensor) -> Tensor:
+def picture_keys(images: Tensor) -> Tensor:
     """uint8[B, 3, H, W] to int64[B], a number a picture that its pixels alone decide, evenly spread."""
     return torch.tensor(
         [
@@ -21,30 +21,30 @@ def keys(images: Tensor) -> Tensor:
     )
 
 
-class Sample:
-    """The features of at most `most` pictures: those with the smallest keys of all that were seen (bottom-k sampling).
+class FeatureSample:
+    """The features of at most `capacity` pictures: those with the smallest keys of all seen (bottom-k sampling).
 
     As keys are spread evenly, that is a uniform draw without replacement; it is the same in any order and any batches.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.keys = torch.empty(0, dtype=torch.int64)
         self.rows = torch.empty(0, 0)
 
     def add(self, images: Tensor, features: Tensor) -> None:
         """uint8[B, 3, H, W] and float[B, D]; ValueError where D is not what it was."""
         check_width(self.rows if len(self) else None, features)
-        joined = torch.cat([self.keys, keys(images)])
+        joined = torch.cat([self.keys, picture_keys(images)])
         rows = torch.cat([self.rows, features]) if len(self) else features
-        order = joined.argsort(stable=True)[: self.most]
+        order = joined.argsort(stable=True)[: self.capacity]
         self.keys, self.rows = joined[order], rows[order]
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-class Sampled:
+class SampledMetric:
     """What a metric of two sets keeps: `kept` pictures' `features` of each."""
 
     features: Features
@@ -52,12 +52,12 @@ class Sampled:
 
     def reset(self) -> None:
         """Forget all pictures."""
-        self.real, self.drawn = Sample(self.kept), Sample(self.kept)
+        self.real, self.generated = FeatureSample(self.kept), FeatureSample(self.kept)
 
     def update(self, real: Tensor, generated: Tensor, prompts: list[str]) -> None:
         """uint8[B, 3, H, W] twice, of any sizes."""
         self.real.add(real, self.features(real))
-        self.drawn.add(generated, self.features(generated))
+        self.generated.add(generated, self.features(generated))
 
 
 def check_width(before: Tensor | None, features: Tensor) -> None:

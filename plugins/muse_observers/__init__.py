@@ -1,1 +1,1 @@
-"""Observers that a recipe names under `observers`: previews, logs, and a filter of prompts."""
+"""Observers that a recipe names under `observers`: previews, logs, a filter of prompts; and each training's curves."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.training.log import Logged
 
 
 def folder_of(task: Any, given: str | None, setting: str) -> Path:
@@ -13,7 +14,7 @@ def folder_of(task: Any, given: str | None, setting: str) -> Path:
 
     Made where it is missing; UserError, naming the `setting`, where it can't be written.
     """
-    own = getattr(getattr(task, "fit", task), "out", "out")
+    own = task.fit.out if isinstance(task, Logged) else getattr(task, "out", "out")
     path = path_of(own if given is None else given)
     names_a_file = given is None and path.suffix.lower() in (".png", ".safetensors")
     return open_folder(path.parent if names_a_file else path, setting)

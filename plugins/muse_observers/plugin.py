@@ -1,8 +1,14 @@
-"""Observers that people want beside what tasks show and log themselves."""
+"""Observers that people want beside what tasks show and log themselves, and every training's curves."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from muse_observers.curves import Curves
 from muse_studio.hookspecs import hookimpl
+
+_CURVES = Curves()
+"""One for the process, which trains one model at a time."""
 
 
 @hookimpl
@@ -15,3 +21,22 @@ def muse_observers() -> dict[str, str]:
         "wandb": "muse_observers.weights_and_biases:WeightsAndBiases",
         "word-filter": "muse_observers.words:WordFilter",
     }
+
+
+@hookimpl
+def muse_step(stage: str, numbers: Mapping[str, float] | None) -> None:
+    """A row of a training's log."""
+    if numbers is not None:
+        _CURVES.follow(stage)
+
+
+@hookimpl
+def muse_finished(task: object) -> None:
+    """The curves of a training."""
+    _CURVES.finished(task)
+
+
+@hookimpl
+def muse_failed(task: object, error: BaseException) -> None:
+    """The curves of a training that was stopped, by its user or by what the user can mend."""
+    _CURVES.failed(task, error)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from muse_observers.place import folder_of
+from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.images.pixels import to_bytes, to_images
@@ -42,32 +43,30 @@ class Preview:
     def __post_init__(self) -> None:
         if self.seconds < 0:
             raise ValueError(f"seconds is {self.seconds}; give 0 or more")
-        self._tasks: list[Any] = []
+        self._tasks: list[tuple[Any, RunContext]] = []
         self._finished: dict[str, Tensor] = {}
         self._path: Path | None = None
         self._next = 0.0
 
     @hookimpl
-    def muse_started(self, task: object) -> None:
+    def muse_started(self, task: object, context: RunContext) -> None:
         """Prepare the folder, before anything is drawn; a run within a run writes to the outer one's."""
         if not self._tasks:
             self._path = folder_of(task, self.out, "out of the observer preview") / FILE
             self._next = time.monotonic() + self.seconds
-        self._tasks.append(task)
+        self._tasks.append((task, context))
 
     @hookimpl
     def muse_step(self, stage: str, step: int, steps: int, tokens: Tensor | None, image: Tensor | None) -> None:
         """A picture, where it is time for one."""
-        task = self._tasks[-1] if self._tasks else None
+        task, context = self._tasks[-1] if self._tasks else (None, NO_RUN)
         if image is not None:
             self._write(to_images(image[None])[0], Provenance())
         stages = getattr(task, "stages", {})
         if tokens is None or stage not in stages:
             return
         if time.monotonic() >= self._next:
-            provenance = Provenance(
-                getattr(task, "recipe", None), getattr(task, "plugins", None), hasattr(task, "picture")
-            )
+            provenance = Provenance(context.recipe, context.plugins, hasattr(task, "picture"))
             self._write(self._shown(stages, stage, tokens), provenance)
             self._next = time.monotonic() + self.seconds
         if step == steps:

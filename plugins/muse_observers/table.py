@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.runtime.files import open_folder, path_of
@@ -47,12 +48,12 @@ class Table:
             self._last[-1] = dict(numbers)
 
     @hookimpl
-    def muse_finished(self, task: Any, result: Any) -> None:
+    def muse_finished(self, task: Any, result: Any, context: RunContext) -> None:
         """Write what the run came to."""
         numbers = self._last.pop()
         if callable(scores := getattr(result, "scores", None)):
             numbers |= scores()
-        run, kind = getattr(getattr(task, "fit", task), "out", ""), (getattr(task, "recipe", None) or {}).get("use")
+        run, kind = getattr(getattr(task, "fit", task), "out", ""), (context.recipe or {}).get("use")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = "".join(_line((now, run, kind, name, value)) for name, value in numbers.items())
         _append(path_of(self.file), lines)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from muse_observers.place import folder_of
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.images.pixels import to_images
@@ -40,10 +41,10 @@ class WeightsAndBiases:
         self._run: Any = None
 
     @hookimpl
-    def muse_started(self, task: Any) -> None:
+    def muse_started(self, task: Any, context: RunContext) -> None:
         """Open a run with the recipe as its configuration; UserError where the package or the service refuses."""
         if self._depth == 0:
-            self._run = self._open(task)
+            self._run = self._open(task, context)
         self._depth += 1
 
     @hookimpl
@@ -74,7 +75,7 @@ class WeightsAndBiases:
         if self._depth == 0:
             self._run.finish(exit_code=1)
 
-    def _open(self, task: Any) -> Any:
+    def _open(self, task: Any, context: RunContext) -> Any:
         try:
             import wandb
         except ImportError as error:
@@ -91,7 +92,7 @@ class WeightsAndBiases:
                 tags=self.tags or None,
                 mode=self.mode,
                 dir=str(folder.resolve()),  # its service has a working folder of its own
-                config=getattr(task, "recipe", None),
+                config=context.recipe,
                 settings=wandb.Settings(console="off"),  # it would capture the progress bar
             )
         except wandb.Error as error:

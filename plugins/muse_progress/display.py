@@ -28,7 +28,7 @@ class Display:
 
     patience: float = PATIENCE
     _bars: Progress | None = field(default=None, init=False)
-    _began: float | None = field(default=None, init=False)
+    _started_at: float | None = field(default=None, init=False)
     _work: TaskID | None = field(default=None, init=False)
     _training: TaskID | None = field(default=None, init=False)
 
@@ -37,13 +37,13 @@ class Display:
         if over:
             if self._work is not None and self._bars is not None:
                 self._bars.remove_task(self._work)
-            self._work = self._began = None
+            self._work = self._started_at = None
             if self._training is None:
                 self._stop()
             return
         now = time.monotonic()
-        self._began = now if self._began is None else self._began
-        if now - self._began < self.patience:
+        self._started_at = now if self._started_at is None else self._started_at
+        if now - self._started_at < self.patience:
             return
         bars, first = self._start(), self._work is None
         if self._work is None:
@@ -52,16 +52,14 @@ class Display:
 
     def training(self, name: str, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """A row of a training's log."""
-        message, rest = number_texts(numbers), left(numbers, steps - step)
+        texts, rest = number_texts(numbers), time_left(numbers, steps - step)
         if not _console().is_terminal:
-            print("  ".join([f"{name} {step}/{steps}", *message, *rest]), file=sys.stderr, flush=True)
+            print("  ".join([f"{name} {step}/{steps}", *texts, *rest]), file=sys.stderr, flush=True)
             return
         bars = self._start()
         if self._training is None:
             self._training = bars.add_task(name, total=steps, numbers="")
-        bars.update(
-            self._training, completed=step, numbers="  ".join([*rest, *message])
-        )  # a narrow one cuts the end off
+        bars.update(self._training, completed=step, numbers="  ".join([*rest, *texts]))  # a narrow one cuts the end off
 
     def close(self) -> None:
         """A run is over: a training's bar is left standing, unless that was part of work that goes on."""
@@ -89,7 +87,7 @@ def number_texts(numbers: Mapping[str, float]) -> list[str]:
     return [f"{key} {value:.1%}" if key == "mfu" else f"{key} {value:.4g}" for key, value in numbers.items()]
 
 
-def left(numbers: Mapping[str, float], steps: int) -> list[str]:
+def time_left(numbers: Mapping[str, float], steps: int) -> list[str]:
     """The time that `steps` more take at a row's `seconds`; nothing where it has none."""
     return [f"left {timedelta(seconds=round(steps * numbers['seconds']))}"] if "seconds" in numbers else []
 
@@ -105,7 +103,7 @@ def _progress(console: Console) -> Progress:
     from rich.text import Text
 
     class Rest(columns.ProgressColumn):
-        """What is left; of a training its numbers, which tell that better than a clock that also counts pauses."""
+        """What is left; of a training its numbers, which are better than a clock that also counts pauses."""
 
         clock = columns.TimeRemainingColumn()
 

@@ -83,7 +83,7 @@ class CFG:
         t = self.strength(progress)
         if t == 0:
             return ask(text)[0]
-        prompted, unprompted = self._both(ask, text, negative)
+        prompted, unprompted = self._logits(ask, text, negative)
         guided = ((1 + t) * prompted).sub_(unprompted, alpha=t)
         if self.rescale == 0:
             return guided
@@ -105,15 +105,15 @@ class CFG:
             case _:
                 return self.scale * (1 - math.cos(math.pi * progress ** (self.power or 1))) / 2
 
-    def _both(
+    def _logits(
         self, ask: Callable[..., tuple[Tensor, ...]], text: TextEmbedding, negative: TextEmbedding
     ) -> tuple[Tensor, Tensor]:
         """float32 logits of the prompt, and of what to lead away from: l_0 + n * (l_neg - l_0)."""
         if self.negative_weight in (0, 1):
-            prompted, led_from = ask(text, negative if self.negative_weight else None)
-            return prompted.float(), led_from.float()
-        prompted, led_from, nothing = (logits.float() for logits in ask(text, negative, None))
-        return prompted, nothing + self.negative_weight * (led_from - nothing)
+            prompted, negated = ask(text, negative if self.negative_weight else None)
+            return prompted.float(), negated.float()
+        prompted, negated, nothing = (logits.float() for logits in ask(text, negative, None))
+        return prompted, nothing + self.negative_weight * (negated - nothing)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MaskSchedule, Predict, Transformer
+from muse_studio.sampling.abilities import is_critic
 from muse_studio.sampling.filling import Guess, fill, gumbel
 from muse_studio.sampling.settings import Codes, Order
 
@@ -37,7 +38,7 @@ class TokenCritic(Codes, Order):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if getattr(self.critic, "outputs", None) != 1:
+        if not is_critic(self.critic):
             raise ValueError(
                 "critic is a transformer that predicts codes; give one that scores tokens, such as {use: critic}"
             )

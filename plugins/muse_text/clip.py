@@ -30,7 +30,7 @@ class CLIP(PretrainedEncoder):
     dtype: of the weights.
     offline: never ask the hub. Otherwise it is asked only for what the local cache (HF_HOME) lacks.
     width: D, so that a recipe can be checked where the model is not; by default its configuration is asked. What is
-        told here must agree with it once the weights load.
+        stated here must agree with it once the weights load.
     """
 
     width_key = "hidden_size"
@@ -90,6 +90,6 @@ class CLIP(PretrainedEncoder):
 
     def encode(self, module: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The chosen layer's states, and the sentence vector."""
-        answer = module(input_ids=ids, attention_mask=mask.long(), output_hidden_states=self.layer != -1)
-        states = answer.last_hidden_state if self.layer == -1 else answer.hidden_states[self.layer]
-        return states, answer.text_embeds
+        output = module(input_ids=ids, attention_mask=mask.long(), output_hidden_states=self.layer != -1)
+        states = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
+        return states, output.text_embeds

@@ -1,4 +1,4 @@
-"""What every frozen text encoder does alike: load late, never train, keep one length, say what it cuts off."""
+"""What every frozen text encoder does alike: load late, never train, keep one length, warn of what it truncates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FrozenEncoder(ABC):
     It is no `nn.Module`: a model that holds it neither lists its parameters, nor saves them, nor reaches it with
     `.train()` or `.to()`; its own `to` moves it. Weights load at the first call.
 
-    length: T, the text positions of every answer. ValueError where no word would fit between the special tokens.
+    length: T, the text positions of every embedding. ValueError where no word would fit between the special tokens.
     """
 
     padded = False
@@ -35,7 +35,7 @@ class FrozenEncoder(ABC):
 
     @property
     def identity(self) -> str:
-        """What its answers depend on, told without loading the weights: its kind and T; a subclass adds its model."""
+        """What its embeddings depend on, without loading the weights: its kind and T; a subclass adds its model."""
         return f"{type(self).__name__} {self.length}"
 
     @abstractmethod
@@ -88,7 +88,7 @@ class FrozenEncoder(ABC):
         """As a call, but an empty prompt is a sentence like any other, of special tokens alone."""
         check_prompts(prompts)
         rows, padding = self.tokenize(prompts)
-        self._warn_of_cuts(prompts, rows)
+        self._warn_of_truncation(prompts, rows)
         rows = [row if len(row) <= self.length else row[: self.length - 1] + row[-1:] for row in rows]
         # A CPU runs any shape at once, so there it works on the longest prompt alone: three times faster on captions.
         span = max(map(len, rows)) if self.device.type == "cpu" and not self.padded else self.length
@@ -101,7 +101,7 @@ class FrozenEncoder(ABC):
         states = nn.functional.pad(states.float(), (0, 0, 0, self.length - span)).masked_fill(~mask[..., None], 0.0)
         return TextEmbedding(states, mask, None if pooled is None else pooled.float())
 
-    def _warn_of_cuts(self, prompts: list[str], rows: list[list[int]]) -> None:
+    def _warn_of_truncation(self, prompts: list[str], rows: list[list[int]]) -> None:
         cut = [(len(row) - self.length, prompt) for row, prompt in zip(rows, prompts, strict=True)]
         cut = [(excess, prompt) for excess, prompt in cut if excess > 0]
         if not cut:

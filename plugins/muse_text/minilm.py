@@ -90,11 +90,11 @@ def package_folder() -> Path:
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     for name, expected in SHA256.items():
-        check(folder / name, expected)
+        check_sha256(folder / name, expected)
     return folder
 
 
-def check(file: Path, expected: str) -> None:
+def check_sha256(file: Path, expected: str) -> None:
     """UserError, naming the cure, where the file is missing or its sha256 is another."""
     cure = f"cure: pip install --force-reinstall --no-deps {PACKAGE}"
     if not file.is_file():

@@ -36,17 +36,17 @@ class PretrainedEncoder(FrozenEncoder):
             raise ValueError("model is empty; give a local folder or a hub name")
         if width is not None and width < 1:
             raise ValueError(f"width is {width}; give the model's {self.width_key}, or leave it out")
-        self.model, self.dtype, self.offline, self.told = model, getattr(torch, dtype), offline, width
+        self.model, self.dtype, self.offline, self.stated_width = model, getattr(torch, dtype), offline, width
 
     @property
     def width(self) -> int:
-        """D, as told, else from the model's configuration; UserError as `text_config`."""
-        return getattr(self.text_config, self.width_key) if self.told is None else self.told
+        """D, as stated, else from the model's configuration; UserError as `text_config`."""
+        return getattr(self.text_config, self.width_key) if self.stated_width is None else self.stated_width
 
     def check_width(self, config: Any) -> None:
-        """UserError where a configuration has another width than was told."""
-        if self.told not in (None, found := getattr(config, self.width_key)):
-            raise UserError(f"width is {self.told}, but {self.model} has {found}; leave width out")
+        """UserError where a configuration has another width than was stated."""
+        if self.stated_width not in (None, found := getattr(config, self.width_key)):
+            raise UserError(f"width is {self.stated_width}, but {self.model} has {found}; leave width out")
 
     @property
     def identity(self) -> str:
@@ -113,7 +113,7 @@ class PretrainedEncoder(FrozenEncoder):
         try:
             with torch.device("meta"):
                 model = getattr(loader, "from_config", loader)(config)
-        except (ValueError, RuntimeError):  # what can't be made is told by loading it
+        except (ValueError, RuntimeError):  # loading it reports what can't be made
             return
         need = sum(weight.numel() for weight in model.parameters()) * self.dtype.itemsize
         memory.check(need, f"the weights of {self.model} take", "choose a smaller text encoder, or dtype: bfloat16")

@@ -22,7 +22,7 @@ class T5(PretrainedEncoder):
     dtype: of the weights; T5 overflows in float16, so that is not offered.
     offline: never ask the hub. Otherwise it is asked only for what the local cache (HF_HOME) lacks.
     width: D (4096 for T5-XXL), so that a recipe can be checked where the model is not; by default its configuration
-        is asked. What is told here must agree with it once the weights load.
+        is asked. What is stated here must agree with it once the weights load.
     """
 
     width_key = "d_model"
@@ -39,7 +39,7 @@ class T5(PretrainedEncoder):
 
     @cached_property
     def text_config(self) -> Any:
-        """The model's configuration; UserError where it is no T5, or of another width than was told."""
+        """The model's configuration; UserError where it is no T5, or of another width than was stated."""
         if self.config.model_type not in ("t5", "mt5", "umt5"):
             raise UserError(f"{self.model} is a {self.config.model_type!r}; text encoder 't5' takes a t5, mt5 or umt5")
         self.check_width(self.config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from muse_training.optimizers import check, groups
+from muse_training.optimizers import Standard, check, given_rate, groups
 
 
 @dataclass
@@ -16,14 +16,18 @@ class Adafactor:
 
     A matrix's second moment is kept as one number a row and one a column. The paper's "beta2 0.96" is read as the cap
     of the decay 1 - t^-0.8, the form of the JAX implementations; updates are cut to a root mean square of `clip`.
+
+    lr: another name of rate; give one of them.
     """
 
-    rate: float = 1e-4
+    rate: float = Standard(1e-4)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
     weight_decay: float = 0.045
     clip: float = 1.0
+    lr: float | None = None
 
     def __post_init__(self) -> None:
+        self.rate, self.lr = given_rate(self.rate, self.lr), None
         check(self.rate, self.betas, self.weight_decay)
         if self.clip <= 0:
             raise ValueError(f"clip is {self.clip}; give a root mean square above 0")

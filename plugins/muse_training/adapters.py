@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import fingerprint, linear_layers
+from muse_studio.runtime.former import former_names
 
 
 class LowRank(nn.Module):
@@ -42,7 +43,7 @@ class LoRA:
 
     rank: of the change of each matrix; the file grows with it. alpha: the change counts alpha / rank times.
     targets: which linear layers, by their names, * for any letters. The default is all of the transformer's blocks:
-    self-attention (look), cross-attention (read), MLP (think). Hu et al. adapt attention alone: blocks.*.look.*.
+    self_attention, cross_attention and mlp. Hu et al. adapt attention alone: blocks.*_attention.*.
     dropout: of the layers' inputs, on the way to the adapter alone.
     """
 
@@ -77,6 +78,7 @@ class LoRA:
                 raise UserError(f"adapter.targets: {target} is none of the linear layers: {', '.join(layers)}")
         model.requires_grad_(False)
         learning = nn.Module()
+        learning.former_names = former_names(model)  # type: ignore[assignment]  # torch takes it for a parameter's
         for name, layer in layers.items():
             if not any(fnmatchcase(name, target) for target in self.targets):
                 continue

@@ -56,7 +56,7 @@ class Average:
     Computed in float32, one tensor of one checkpoint at a time, so that it takes the memory of one set of float32
     weights. What is no floating-point number, such as a count, is the newest checkpoint's.
 
-    checkpoints: a run's folder, as its fit.out said; or addresses of safetensors files, the oldest first.
+    checkpoints: a run's folder, as its fit.out names it; or addresses of safetensors files, the oldest first.
     out: the file to write, .safetensors; it replaces what is there.
     module: which module of a run's checkpoints, such as transformer or tokenizer; by default the one that was trained.
     dtype: of the file.
@@ -98,11 +98,11 @@ class Average:
     def _files(self) -> list[Path]:
         if isinstance(self.checkpoints, list):
             return [weights.local(address) for address in self.checkpoints]
-        folder = path_of(self.checkpoints) / "checkpoints"
+        folder = path_of(self.checkpoints) / checkpoint.FOLDER
         steps = checkpoint.steps(folder)
         if not steps:
             raise UserError(
-                f"no checkpoints in {folder}; give as checkpoints a run's folder, as its fit.out said, "
+                f"no checkpoints in {folder}; give as checkpoints a run's folder, as its fit.out names it, "
                 "or a list of safetensors files"
             )
         module = self.module or _trained(steps[-1])

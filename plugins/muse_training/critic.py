@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.sampling.masking import hide
 from muse_studio.sampling.noise import choose
 from muse_training.learner import TransformerLearner
-from muse_training.masking import hide
 
 CRITIC = "critic"
 """What the trained weights' file is called, and the critic in a checkpoint."""
@@ -41,18 +41,18 @@ class CriticObjective(nn.Module):
 class CriticLearner(TransformerLearner):
     """Trains the critic of a stage's sampler, as a transformer is trained but for its loss, which weighs every token.
 
-    `accuracy` is the share of tokens told rightly, which says much only beside the share that was sampled.
+    `accuracy` is the share of tokens judged rightly, which says much only beside the share that was sampled.
     """
 
     def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
         """The critic, and its loss."""
-        critic = self.task.stage.critic
-        assert isinstance(critic, nn.Module)  # the task refuses all else
-        return {CRITIC: critic}, CriticObjective(self.task.transformer.eval().requires_grad_(False), critic.train())
+        generator, critic = self.setup.stage.transformer, self.setup.stage.critic
+        assert isinstance(generator, nn.Module) and isinstance(critic, nn.Module)  # the task refuses all else
+        return {CRITIC: critic}, CriticObjective(generator.eval().requires_grad_(False), critic.train())
 
     def noise(self, count: int, step: int) -> tuple[Tensor, ...]:
         """A uniform number for each code that the generator draws, float[count, h, w]."""
-        return (torch.rand(count, *self.task.stage.grid, generator=self.fit.generator(step, "draw")),)
+        return (torch.rand(count, *self.setup.stage.grid, generator=self.fit.generator(step, "draw")),)
 
     def counted(self, masks: Tensor) -> Tensor:
         """All of them."""
@@ -63,7 +63,7 @@ def telling_loss(scores: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over all tokens; float[B, h, w, 1], bool[B, h, w].
 
     The first is the binary cross-entropy of the scores, the log-odds that a token is real; the second, float[B], how
-    many of each row were told rightly. What was sampled is the mask itself, as in the paper: a code that was drawn
+    many of each row were judged rightly. What was sampled is the mask itself, as in the paper: a code that was drawn
     counts as sampled even where it is the one that was hidden.
     """
     scores = scores.squeeze(-1).float()

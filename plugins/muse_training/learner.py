@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.contracts import Optimizer, TextEmbedding, Transformer
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
+from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text, mask_tokens, predicted_loss
+from muse_studio.stage import Stage
 from muse_studio.training.distributed import World
+from muse_studio.training.fit import Fit
+from muse_studio.training.learner import Learner
 from muse_studio.training.parallel import distribute, layers_of, optimizer_step
-from muse_training.data.records import Encoder, Seen
-from muse_training.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
-
-if TYPE_CHECKING:
-    from muse_training.train import Train
+from muse_training.adapters import LoRA
+from muse_training.data.encoder import Encoder, TrainingBatch, collate
 
 BUCKETS = 4
-"""Accuracy is told for so many equal ranges of the share of tokens that are hidden."""
+"""Accuracy is logged for so many equal ranges of the share of tokens that are hidden."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, and how: the settings of `train` that a step needs, checked.
+
+    stage: whose transformer, or critic, learns; either is an nn.Module. before: the stage whose tokens it refines, None
+    for the first.
+    """
+
+    fit: Fit
+    optimizer: Optimizer
+    stage: Stage
+    before: Stage | None = None
+    text_dropout: float = 0.0
+    corruption: float = 0.0
+    smoothing: float = 0.0
+    adapter: LoRA | None = None
 
 
 class Objective(nn.Module):
@@ -36,11 +56,10 @@ class Objective(nn.Module):
 
     def forward(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None) -> tuple[Tensor, Tensor]:
         """The sums of `masked_loss` for int64[B, h, w] of which bool[B, h, w] are hidden."""
-        logits = self.transformer(hide(tokens, hidden), self.transformer.condition(text, low))
-        return masked_loss(logits, tokens, hidden, self.smoothing)
+        return predicted_loss(self.transformer, tokens, hidden, text, low, self.smoothing)
 
 
-class TransformerLearner:
+class TransformerLearner(Learner):
     """One step of masked-token training, as the shared loop wants it.
 
     All that is drawn by lot is drawn for the whole step in every process, on the host, and each takes its rows. The
@@ -48,9 +67,9 @@ class TransformerLearner:
     work through it, changes nothing.
     """
 
-    def __init__(self, task: Train, encoder: Encoder, world: World) -> None:
-        self.task, self.fit, self.encoder, self.world = task, task.fit, encoder, world
-        self.tokens_per_record = math.prod(task.stage.grid)
+    def __init__(self, setup: Setup, encoder: Encoder, world: World) -> None:
+        self.setup, self.fit, self.encoder, self.world = setup, setup.fit, encoder, world
+        self.tokens_per_record, self.collate = math.prod(setup.stage.grid), collate
         self.modules, objective = self.prepare()
         (self.model,) = self.modules.values()
         settings = device.compile_settings(world.device)
@@ -58,16 +77,17 @@ class TransformerLearner:
             for layer in layers_of(objective):
                 layer.compile(**settings)
         self.objective = distribute(objective, world, self.fit.parallel)
-        self.optimizers = {"transformer": task.optimizer(self.model)}
+        self.optimizers = {"transformer": setup.optimizer(self.model)}
         self.score = torch.compile(self.objective, **settings) if self.fit.compile is True else self.objective
 
     def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
         """What is trained, by its name in a checkpoint, and what makes its loss."""
-        transformer = self.task.transformer.train()
-        objective = Objective(transformer, self.task.smoothing)
-        if self.task.adapter is None:
+        transformer = self.setup.stage.transformer
+        assert isinstance(transformer, nn.Module)  # the task refuses all else
+        objective = Objective(transformer.train(), self.setup.smoothing)
+        if self.setup.adapter is None:
             return {"transformer": transformer}, objective
-        return {KEY: self.task.adapter.attach(transformer, self.fit.generator(0, "adapter"))}, objective
+        return {KEY: self.setup.adapter.attach(transformer, self.fit.generator(0, "adapter"))}, objective
 
     def noise(self, count: int, step: int) -> tuple[Tensor, ...]:
         """What else the loss draws by lot, for the whole step: tensors that lead with `count`, the last it is given."""
@@ -81,19 +101,19 @@ class TransformerLearner:
         """This process's rows: pictures and captions, or tokens and text states."""
         seen = self.encoder(batch)
         rows, count, on = self.world.rows(self.fit.batch), self.fit.batch, self.world.device
-        masks = mask_tokens(count, seen.tokens.shape[1:], self.task.stage.schedule, self.fit.generator(step, "mask"))
-        kept = keep_text(count, self.task.text_dropout, self.fit.generator(step, "text"))
-        low, before = seen.low, self.task.before
-        if low is not None and before is not None and self.task.corruption > 0:
-            codes, most = before.tokenizer.codebook_size, self.task.corruption
+        masks = mask_tokens(count, seen.tokens.shape[1:], self.setup.stage.schedule, self.fit.generator(step, "mask"))
+        kept = keep_text(count, self.setup.text_dropout, self.fit.generator(step, "text"))
+        low, before = seen.low, self.setup.before
+        if low is not None and before is not None and self.setup.corruption > 0:
+            codes, most = before.tokenizer.codebook_size, self.setup.corruption
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
-        seen = Seen(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
+        seen = TrainingBatch(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
         counted = self.counted(masks)
         scale = self.world.size / counted.sum().to(on)
         right: list[Tensor] = []
 
-        def loss_of(part: tuple[Seen, Tensor, tuple[Tensor, ...]]) -> Tensor:
+        def loss_of(part: tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]) -> Tensor:
             (tokens, text, low), hidden, noise = part
             with self.fit.autocast(on):
                 summed, guessed = self.score(tokens, hidden, text, low, *noise)
@@ -105,13 +125,13 @@ class TransformerLearner:
         shares = self._by_share(right, masks, counted)
         return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | shares
 
-    def _parts(self, seen: Seen, *drawn: Tensor) -> list[tuple[Seen, Tensor, tuple[Tensor, ...]]]:
+    def _parts(self, seen: TrainingBatch, *drawn: Tensor) -> list[tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]]:
         """This process's rows in `fit.accumulate` equal parts; drawn: what is hidden, and further noise."""
         tensors = (seen.tokens, seen.low, *seen.text, *drawn)
         cut = [[None] * self.fit.accumulate if t is None else t.chunk(self.fit.accumulate) for t in tensors]
         last = 2 + len(seen.text)
         return [
-            (Seen(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
+            (TrainingBatch(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
             for part in zip(*cut, strict=True)
         ]
 

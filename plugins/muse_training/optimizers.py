@@ -32,6 +32,19 @@ def fused(model: nn.Module) -> bool:
     return all(parameter.device.type in FUSED for parameter in model.parameters())
 
 
+class Standard(float):
+    """A rate that nobody gave: a part's own default, as distinct from the same number in a recipe."""
+
+
+def given_rate(rate: float, lr: float | None) -> float:
+    """The rate, by whichever of its two names it was given; ValueError where it was by both."""
+    if lr is None:
+        return rate
+    if not isinstance(rate, Standard):
+        raise ValueError(f"rate is {rate} and lr {lr}, which are two names of one setting; give one of them")
+    return lr
+
+
 def check(rate: float, betas: list[float], decay: float) -> None:
     """Ranges that every optimizer shares; ValueError where one is left."""
     if len(betas) != 2:
@@ -44,13 +57,18 @@ def check(rate: float, betas: list[float], decay: float) -> None:
 
 @dataclass
 class AdamW:
-    """AdamW (Loshchilov and Hutter, 2019). Muse's and MaskGIT's figures: betas [0.9, 0.96], weight_decay 0.045."""
+    """AdamW (Loshchilov and Hutter, 2019). Muse's and MaskGIT's figures: betas [0.9, 0.96], weight_decay 0.045.
 
-    rate: float = 1e-4
+    rate: the learning rate at its peak. lr: another name of it; give one of them.
+    """
+
+    rate: float = Standard(1e-4)
     betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
     weight_decay: float = 0.045
+    lr: float | None = None
 
     def __post_init__(self) -> None:
+        self.rate, self.lr = given_rate(self.rate, self.lr), None
         check(self.rate, self.betas, self.weight_decay)
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -64,14 +82,17 @@ class Muon:
     """Muon (Jordan et al., 2024) for the matrices of the hidden layers, AdamW for all else.
 
     rate: of both; Muon's steps are scaled to AdamW's size (Liu et al., 2025, section 2.2), so AdamW's rates do.
+    lr: another name of it; give one of them.
     """
 
-    rate: float = 1e-3
+    rate: float = Standard(1e-3)
     momentum: float = 0.95
     betas: list[float] = field(default_factory=lambda: [0.9, 0.96])
     weight_decay: float = 0.045
+    lr: float | None = None
 
     def __post_init__(self) -> None:
+        self.rate, self.lr = given_rate(self.rate, self.lr), None
         check(self.rate, self.betas, self.weight_decay)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}; it lies in 0..1 without 1")

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
 from muse_studio.images.naming import check_prompt
-from muse_studio.images.pixels import to_images
+from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_training.data.records import Encoder, stack
+from muse_training.data.encoder import Encoder, collate
 
 RECORDS = 8
 """Records of the data set whose captions are drawn where no prompts are given."""
@@ -52,7 +51,7 @@ class Sheets:
     """Writes `folder/step-0000500.png` and so on, by the sampler, guidance and tokenizer of the stage in training.
 
     encoder: the stage, and what is frozen. dataset: read at once, its first records alone. steps: of the whole run.
-    writes: whether this process is the one to write; all of a team draw, as each may hold a share of the weights.
+    writes: whether this process is the one to write; all processes draw, as each may hold a share of the weights.
     hook: the observers, who are shown each sheet.
     """
 
@@ -73,7 +72,7 @@ class Sheets:
         prompts, seen = samples.prompts, None
         if not prompts or len(stages) > 1:
             count = len(prompts) or min(RECORDS, len(dataset))
-            batch = stack([dataset[index % len(dataset)] for index in range(count)])
+            batch = collate([dataset[index % len(dataset)] for index in range(count)])
             seen, prompts = encoder(batch), prompts or batch.get("caption", [])
             if seen.low is not None:
                 self.low = seen.low
@@ -103,7 +102,7 @@ class Sheets:
         sheet = contact_sheet([Section(f"step {done}", tiles, labels)], side=side_of(tiles[0].images[-1]))
         write_png(sheet, self.folder / f"step-{done:07d}.png", Provenance(edited=bool(self.given)))
         if self.hook is not None:
-            image = torch.from_numpy(np.array(sheet).transpose(2, 0, 1).copy())
+            image = from_image(sheet)
             self.hook.muse_step(
                 stage=self.name, step=done, steps=self.steps, tokens=None, loss=None, image=image, numbers=None
             )

@@ -44,13 +44,13 @@ class MuseTransformer(Trunk):
             width, heads, {"grid": grid}, codebook_size=codebook_size, text_width=text_width, layers=layers, mlp=hidden
         )
 
-        def look() -> SelfAttention:
+        def self_attention() -> SelfAttention:
             return SelfAttention(width, heads)
 
-        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, look)
+        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention)
         load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """The text's mask, then every layer's keys and values float[B, heads, T, d]; `low` is not for a base model."""
         refuse_low(low, self.name)
-        return self.remember(self.read_text(text.states.to(self.positions.dtype)), text.mask)
+        return self.remember(self.text_projection(text.states.to(self.positions.dtype)), text.mask)

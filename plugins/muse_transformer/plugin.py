@@ -12,3 +12,9 @@ def muse_transformers():
         "muse": "muse_transformer.muse:MuseTransformer",
         "superres": "muse_transformer.superres:SuperResolution",
     }
+
+
+@hookimpl
+def muse_dialects():
+    """Their names in version 0.1."""
+    return {"muse-0.1": "muse_transformer.dialect:muse_0_1"}

@@ -19,13 +19,13 @@ class LowBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.norm1, self.look = nn.LayerNorm(width), SelfAttention(width, heads)
-        self.norm2, self.think = nn.LayerNorm(width), mlp(width, hidden)
+        self.norm1, self.self_attention = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.norm2, self.mlp = nn.LayerNorm(width), mlp(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        x = x + self.look(self.norm1(x))
-        return x + self.think(self.norm2(x))
+        x = x + self.self_attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
 
 
 class SuperResolution(Trunk):
@@ -89,23 +89,23 @@ class SuperResolution(Trunk):
                 f"these do: {', '.join(map(str, fit))}"
             )
 
-        def look() -> SelfAttention:
+        def self_attention() -> SelfAttention:
             return MultiAxisAttention(width, heads, (grid[0], grid[1]), block)
 
-        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, look)
+        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention)
         self.low_codebook_size, self.low_grid = low_codebook_size, tuple(low_grid)
         self.embed_low = nn.Embedding(low_codebook_size + 1, width)  # the last row stands for MASK
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
-        self.read_low = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
+        self.low_blocks = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
         load_or_start(self, weights, adapters, self.start)
 
     def start(self) -> None:
         """As any trunk; the encoder's writers scaled by its own depth, both grids' positions as the same waves."""
         super().start()
-        for block in self.read_low:
-            for writer in (block.look.out, block.think[2]):
-                nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (2 * len(self.read_low)) ** 0.5)
+        for block in self.low_blocks:
+            for writer in (block.self_attention.out, block.mlp[2]):
+                nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (2 * len(self.low_blocks)) ** 0.5)
         with torch.no_grad():
             for positions in (self.positions, self.low_positions):
                 positions.copy_(0.02 * waves(*positions.shape))
@@ -127,9 +127,9 @@ class SuperResolution(Trunk):
                 f"the transformer {self.name!r} has low_grid {self.low_grid}"
             )
         x = (look_up(self.embed_low, low) + self.low_positions).flatten(1, 2)
-        for block in self.read_low:
+        for block in self.low_blocks:
             x = self.run(block, x)
-        words = self.read_text(text.states.to(self.positions.dtype))
+        words = self.text_projection(text.states.to(self.positions.dtype))
         memory = torch.cat([words, self.norm_low(x).to(words.dtype)], 1)
         return self.remember(memory, torch.cat([text.mask, (low >= 0).flatten(1)], 1))
 

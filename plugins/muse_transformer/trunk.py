@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning
 from muse_studio.nn.checks import check_grid, check_heads
-from muse_studio.nn.layers import layer_list, run_layer
-from muse_studio.sampling.feature_cache import Kept, Visit, gather_places
+from muse_studio.nn.layers import layer_list, merge_heads, run_layer
+from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
-from muse_transformer.cached import revisit
+from muse_transformer.dialect import FORMER
+
+Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
+"""Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
 
 
 def mlp(width: int, hidden: int) -> nn.Sequential:
@@ -26,43 +30,44 @@ class Block(nn.Module):
 
     entrances = ("remember",)
 
-    def __init__(self, width: int, heads: int, hidden: int, look: SelfAttention) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, self_attention: SelfAttention) -> None:
         super().__init__()
-        self.norm1, self.look = nn.LayerNorm(width), look
-        self.norm2, self.read = nn.LayerNorm(width), CrossAttention(width, heads)
+        self.norm1, self.self_attention = nn.LayerNorm(width), self_attention
+        self.norm2, self.cross_attention = nn.LayerNorm(width), CrossAttention(width, heads)
         self.norm3 = nn.LayerNorm(width)
-        self.think = mlp(width, hidden)
+        self.mlp = mlp(width, hidden)
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, M, width] to what the cross-attention looks at: keys and values float[B, heads, M, d]."""
-        return self.read.remember(memory)
+        return self.cross_attention.remember(memory)
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, N, width] with the memory's keys and values float[B, heads, M, d] and mask bool[B, M].
 
         The memory may be of the first rows alone, and M may be 0: the other rows have nothing to look at.
         """
-        return self.after(x, self.look(self.norm1(x)), key, value, mask)
+        return self.after(x, self.self_attention(self.norm1(x)), key, value, mask)
 
     def after(self, x: Tensor, seen: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, n, width], and what its places saw of the grid, to what the block makes of them; memory as above."""
         x = x + seen
         rows = len(key) if key.shape[2] else 0
         if rows == len(x):
-            x = x + self.read(self.norm2(x), key, value, mask)
+            x = x + self.cross_attention(self.norm2(x), key, value, mask)
         elif rows:
             first, rest = x[:rows], x[rows:]
-            x = torch.cat([first + self.read(self.norm2(first), key, value, mask), rest])
-        return x + self.think(self.norm3(x))
+            x = torch.cat([first + self.cross_attention(self.norm2(first), key, value, mask), rest])
+        return x + self.mlp(self.norm3(x))
 
 
 class Trunk(nn.Module):
     """A masked transformer less its memory, which `condition` of a subclass makes: learned 2-D positions, an MLP head.
 
-    look: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
+    self_attention: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     outputs: int | None = None
     placewise = True
 
@@ -76,15 +81,15 @@ class Trunk(nn.Module):
         heads: int,
         hidden: int,
         checkpointing: bool,
-        look: Callable[[], SelfAttention],
+        self_attention: Callable[[], SelfAttention],
     ) -> None:
         super().__init__()
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
         self.grid = tuple(grid)
         self.embed = nn.Embedding(codebook_size + 1, width)  # the last row stands for MASK
         self.positions = nn.Parameter(torch.empty(*self.grid, width))
-        self.read_text = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
-        self.blocks = layer_list(Block(width, heads, hidden, look()) for _ in range(layers))
+        self.text_projection = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
+        self.blocks = layer_list(Block(width, heads, hidden, self_attention()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
@@ -99,7 +104,7 @@ class Trunk(nn.Module):
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.positions, std=0.02)
         for block in self.blocks:
-            for writer in (block.look.out, block.read.out, block.think[2]):
+            for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[2]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
@@ -133,12 +138,55 @@ class Trunk(nn.Module):
             return self.head(self.norm(gather_places(x, places)))
         return self.head(self.norm(x)).unflatten(1, self.grid)
 
-    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, Kept]:
-        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`)."""
+    def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
+        """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
+
+        Kept are features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of
+        its self-attention float[B, heads, N, d], and the logits float[B, N, K].
+        """
         mask, *memories = conditioning
         x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
-        logits, kept = revisit(self, x, memories, mask, visit)
-        return logits.unflatten(1, self.grid), kept
+        blocks = list(zip(self.blocks, memories[::2], memories[1::2], strict=True))
+        for block, key, value in blocks[: visit.everywhere]:
+            x = block(x, key, value, mask)
+        later = blocks[visit.everywhere :]
+        if visit.kept is None:
+            kept = self._visit_all(x, later, mask, visit.wanted)
+        else:
+            kept = self._visit_some(x, later, mask, visit)
+        return kept[-1].unflatten(1, self.grid), kept
+
+    def _visit_all(self, x: Tensor, blocks: Remembering, mask: Tensor, wanted: Tensor | None) -> list[Tensor]:
+        """Every place computed anew; logits of the `wanted` ones alone, where not all are."""
+        kept = [x]
+        for block, key, value in blocks:
+            attention = block.self_attention
+            query, *seen = attention.divide(block.norm1(x))
+            x = block.after(x, attention.out(merge_heads(attention.mix(query, *seen))), key, value, mask)
+            kept += seen
+        if wanted is None:
+            return [*kept, self.head(self.norm(x))]
+        part = self.head(self.norm(gather_places(x, wanted)))
+        logits = part.new_zeros(*x.shape[:2], part.shape[-1])
+        scatter_places(logits, wanted, part)
+        return [*kept, logits]
+
+    def _visit_some(self, x: Tensor, blocks: Remembering, mask: Tensor, visit: Visit) -> list[Tensor]:
+        """Some places computed anew; they look at the others as those were left."""
+        assert visit.kept is not None
+        first, *seen, logits = visit.kept
+        places = visit.choose(moved(x, first).unflatten(1, self.grid))
+        x = gather_places(x, places)
+        scatter_places(first, places, x)
+        for (block, key, value), keys, values in zip(blocks, seen[::2], seen[1::2], strict=True):
+            attention = block.self_attention
+            query, *new = attention.divide(block.norm1(x))
+            for old, part in zip((keys, values), new, strict=True):
+                scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
+            mixed = attention.mix_at(query, keys, values, places)
+            x = block.after(x, attention.out(merge_heads(mixed)), key, value, mask)
+        scatter_places(logits, places, self.head(self.norm(x)))
+        return visit.kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:
         """One block; with `checkpointing`, computed again in the backward pass instead of kept."""

@@ -41,10 +41,10 @@ BLOCK = (
     ("attn.qkv.weight", "project.weight"),
     ("attn.proj.weight", "out.weight"),
     ("attn.proj.bias", "out.bias"),
-    ("mlp.fc1.weight", "think.0.weight"),
-    ("mlp.fc1.bias", "think.0.bias"),
-    ("mlp.fc2.weight", "think.2.weight"),
-    ("mlp.fc2.bias", "think.2.bias"),
+    ("mlp.fc1.weight", "mlp.0.weight"),
+    ("mlp.fc1.bias", "mlp.0.bias"),
+    ("mlp.fc2.weight", "mlp.2.weight"),
+    ("mlp.fc2.bias", "mlp.2.bias"),
 )
 """What a block holds."""
 RULES = (
@@ -59,7 +59,7 @@ RULES = (
     Rule(r"mlm_layer\.fc\.(weight|bias)", r"head.0.\1"),
     Rule(r"mlm_layer\.ln\.(weight|bias)", r"head.2.\1"),
     Rule(r"mlm_layer\.bias", "bias", "flat"),
-    Rule(r"context_embed\.(weight|bias)", r"read_text.\1"),
+    Rule(r"context_embed\.(weight|bias)", r"text_projection.\1"),
 )
 """Their UViT to our parts `uvit` and `uvit-class`."""
 

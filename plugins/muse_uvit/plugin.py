@@ -11,8 +11,9 @@ def muse_transformers():
 
 @hookimpl
 def muse_dialects():
-    """The files of its text-to-image and of its class-conditional model."""
+    """The files of its text-to-image and of its class-conditional model, and those of version 0.1."""
     return {
         "muse-pytorch": "muse_uvit.dialect:muse_pytorch",
         "muse-pytorch-class": "muse_uvit.dialect:muse_pytorch_class",
+        "uvit-0.1": "muse_uvit.former:uvit_0_1",
     }

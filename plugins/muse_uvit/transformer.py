@@ -12,6 +12,7 @@ from muse_studio.nn.classes import class_weights
 from muse_studio.nn.layers import merge_heads, run_layer, split_heads
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
+from muse_uvit.former import FORMER
 
 
 class Block(nn.Module):
@@ -23,7 +24,7 @@ class Block(nn.Module):
         self.join = nn.Linear(2 * width, width) if skip else None
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
-        self.think = nn.Sequential(nn.Linear(width, mlp), nn.GELU(), nn.Linear(mlp, width))
+        self.mlp = nn.Sequential(nn.Linear(width, mlp), nn.GELU(), nn.Linear(mlp, width))
 
     def forward(self, x: Tensor, counts: Tensor | None, earlier: Tensor | None = None) -> Tensor:
         """float[B, N, width] to the same; counts bool[B, 1, 1, N] says which places are looked at, None for all."""
@@ -31,7 +32,7 @@ class Block(nn.Module):
             x = self.join(torch.cat([x, earlier], -1))
         query, key, value = (split_heads(part, self.heads) for part in self.project(self.norm1(x)).chunk(3, -1))
         x = x + self.out(merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=counts)))
-        return x + self.think(self.norm2(x))
+        return x + self.mlp(self.norm2(x))
 
 
 class Trunk(nn.Module):
@@ -41,6 +42,7 @@ class Trunk(nn.Module):
     """
 
     entrances = ("condition",)
+    former_names = FORMER
     low_grid = None
     placewise = True
 
@@ -148,7 +150,7 @@ class UViT(Trunk):
     ) -> None:
         super().__init__(codebook_size, text_width, grid or [16, 16], width, layers, heads, mlp, checkpointing)
         check_sizes({"text_width": text_width, "text_positions": text_positions}, list(self.grid))
-        self.read_text = nn.Linear(text_width, width)
+        self.text_projection = nn.Linear(text_width, width)
         self.register_buffer("empty_states", torch.zeros(text_positions, text_width))
         load_or_start(self, weights, adapters, self.start)
 
@@ -162,7 +164,7 @@ class UViT(Trunk):
         empty = F.pad(self.empty_states, (0, 0, 0, states.shape[1] - own))
         there = torch.arange(states.shape[1], device=mask.device) < own
         told = torch.where(some[..., None], states.to(empty.dtype), empty)
-        return self.read_text(told), torch.where(some, mask, there)
+        return self.text_projection(told), torch.where(some, mask, there)
 
 
 class ClassUViT(Trunk):

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import Dataset, Optimizer, Tokenizer
+from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
-from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World, join
-from muse_studio.training.loop import Fit, History
+from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
-from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
+from muse_vqgan.learner import Losses, Reconstructed, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
 from muse_vqgan.vqgan import VQGAN
 
@@ -40,8 +39,6 @@ class FinetuneDecoder:
     blocks adding nothing yet; else with random weights. `post`, whose size the codes give, starts as the source's.
     perceptual: Muse lowers its weight to 0.005 here.
     """
-
-    recipe: dict[str, Any]
 
     def __init__(
         self,
@@ -68,33 +65,33 @@ class FinetuneDecoder:
         self.tokenizer, self.source, self.dataset = tokenizer, source, dataset
         self.fit, self.optimizer = fit, optimizer
         self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
-        self._check_settings()
+        recipe = context.recipe or {}
+        self._check_settings(recipe)
         with join(self.fit.device, self.fit.patience) as world:
             learner = self.learner(world)
-            learner.try_out(loop.first(self.dataset)["image"])
-            frozen = weights.read(self.source, FROZEN)
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe, frozen=frozen)
+            learner.try_out(first(self.dataset)["image"])
+            output = Output("tokenizer", recipe, weights.read(self.source, FROZEN))
+            return Run(self.fit, learner, self.dataset, hook, output).train()
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: `post` and `decoder` alone learn, from where the source says."""
         tokenizer = self.tokenizer.eval().requires_grad_(False)
         weights.load(tokenizer, self.source, (*FROZEN, "post."))
         theirs = weights.read(self.source, ("decoder.",))
-        start = tokenizer.decoder.grown({name.removeprefix("decoder."): part for name, part in theirs.items()})
+        start = tokenizer.decoder.grow_from({name.removeprefix("decoder."): part for name, part in theirs.items()})
         if start is not None:
             tokenizer.decoder.load_state_dict(start)
         model = nn.ModuleDict({"post": tokenizer.post, "decoder": tokenizer.decoder}).train().requires_grad_(True)
-        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, Redecode(tokenizer), world)
+        return TokenizerLearner(self.fit, tokenizer, model, self.optimizer, self.losses, DecodeTokens(tokenizer), world)
 
-    def _check_settings(self) -> None:
+    def _check_settings(self, recipe: dict[str, Any]) -> None:
         """UserError where the source's file says that it was written for settings which would make other tokens."""
-        theirs, ours = weights.settings(self.source).get("tokenizer"), self.recipe.get("tokenizer")
+        theirs, ours = weights.settings(self.source).get("tokenizer"), recipe.get("tokenizer")
         if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
             return
         parameters = inspect.signature(VQGAN).parameters
@@ -107,15 +104,15 @@ class FinetuneDecoder:
                 )
 
 
-class Redecode(nn.Module):
+class DecodeTokens(nn.Module):
     """A tokenizer's path from the tokens that drawing has too, which the decoder alone can better."""
 
     def __init__(self, tokenizer: VQGAN) -> None:
         super().__init__()
         self.tokenizer = tokenizer
 
-    def forward(self, real: Tensor) -> Rebuilt:
+    def forward(self, real: Tensor) -> Reconstructed:
         """float[B, 3, H, W] in 0..1."""
         with torch.autocast(real.device.type, enabled=False):  # bfloat16 would make other tokens than drawing has
             tokens = self.tokenizer.encode(real)
-        return Rebuilt(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)
+        return Reconstructed(self.tokenizer.pixels(self.tokenizer.quantizer.lookup(tokens)), tokens, 0.0)

@@ -48,7 +48,7 @@ class EchoResidual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every place looks at every place, by one head (VQGAN, section 3.1 and its code)."""
+    """Self-attention of every place to every place, by one head (VQGAN, section 3.1 and its code)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float[B, channels, H, W] to the same."""
         query, key, value = self.project(self.norm(x).flatten(2).transpose(1, 2))[:, None].chunk(3, -1)
-        seen = self.out(F.scaled_dot_product_attention(query, key, value)[:, 0])
-        return x + seen.transpose(1, 2).view_as(x)
+        attended = self.out(F.scaled_dot_product_attention(query, key, value)[:, 0])
+        return x + attended.transpose(1, 2).view_as(x)
 
 
 class Down(nn.Module):

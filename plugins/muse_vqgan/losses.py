@@ -40,7 +40,7 @@ class Perceptual:
     network: any vision model that transformers' AutoModel loads, by hub name or local folder, such as
     microsoft/resnet-50 (MaskBit's choice) or a ConvNeXt.
     weight: the loss's weight; Muse has 0.05 (table 5), 0.005 in fine-tuning the decoder.
-    mean, std: how the network wants its pixels; ImageNet's by default.
+    mean, std: how the network takes its pixels; ImageNet's by default.
     The hub is asked only for what is neither a folder here nor in its cache.
     """
 
@@ -65,7 +65,7 @@ class Perceptual:
 
 
 class PerceptualLoss:
-    """`Perceptual`, ready to be asked."""
+    """`Perceptual` with its network loaded."""
 
     def __init__(self, network: Any, mean: Tensor, std: Tensor) -> None:
         self.network, self.mean, self.std = network, mean, std

@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         """float[B, width, h, w] to float[B, 3, H, W], about its own range."""
         return self.layers(latents)
 
-    def grown(self, smaller: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    def grow_from(self, smaller: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Tensors with which this decoder draws what another one draws, which has as many blocks a level or fewer.
 
         Each level's further blocks come last and add nothing yet. None where `smaller` are no such decoder's tensors:
@@ -76,8 +76,8 @@ class Decoder(nn.Module):
                 for name in self.layers[layer].state_dict()
             }
             if {its: own[name].shape for name, its in places.items()} == {n: t.shape for n, t in smaller.items()}:
-                silent = {n: torch.zeros_like(t) if ".conv2." in n or ".out." in n else t for n, t in own.items()}
-                return silent | {name: smaller[its] for name, its in places.items()}
+                start = {n: torch.zeros_like(t) if ".conv2." in n or ".out." in n else t for n, t in own.items()}
+                return start | {name: smaller[its] for name, its in places.items()}
         return None
 
 

@@ -32,7 +32,7 @@ class Projected(nn.Module):
         return self.project(latents.float().movedim(1, -1)).argmax(-1)
 
     def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
-        """float[B, D, h, w]; the entropy loss costs, so ask for it."""
+        """float[B, D, h, w]; the entropy loss is costly."""
         with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near logits
             logits = self.project(latents.float().movedim(1, -1))
         tokens = logits.argmax(-1)

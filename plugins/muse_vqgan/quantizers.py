@@ -50,11 +50,11 @@ class VQ(nn.Module):
             self.register_buffer("counts", torch.ones(size))
             self.register_buffer("sums", self.codes.detach().clone())
         self.register_buffer("idle", torch.zeros(size))
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._assigned: list[tuple[Tensor, Tensor]] = []
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float[B, D, h, w]."""
-        return F.embedding(tokens, self._table()).movedim(-1, 1)
+        return F.embedding(tokens, self._compared_codes()).movedim(-1, 1)
 
     def tokens(self, latents: Tensor) -> Tensor:
         """float[B, D, h, w] to int64[B, h, w]."""
@@ -62,7 +62,7 @@ class VQ(nn.Module):
         return self._scores(F.normalize(flat, dim=-1) if self.cosine else flat).argmax(-1)
 
     def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
-        """float[B, D, h, w]; in training mode `follow` will hear of it. The entropy loss costs, so ask for it."""
+        """float[B, D, h, w]; in training mode `update_codebook` uses it later. The entropy loss is costly."""
         latents = F.normalize(latents.float(), dim=1) if self.cosine else latents.float()
         flat = latents.movedim(1, -1).reshape(-1, self.width)
         with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near codes
@@ -75,16 +75,16 @@ class VQ(nn.Module):
         if self.ema == 0:
             losses["codebook"] = F.mse_loss(found, latents.detach())
         if self.training:
-            self._seen.append((flat.detach(), tokens.flatten()))
+            self._assigned.append((flat.detach(), tokens.flatten()))
         return Quantized(latents + (found - latents).detach(), tokens, losses)
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update_codebook(self) -> None:
         """The codebook's own step, towards all latents since the last one, those of other processes among them."""
-        if not self._seen:
+        if not self._assigned:
             return
-        flat, tokens = (gather_rows(torch.cat(each)) for each in zip(*self._seen, strict=True))
-        self._seen.clear()
+        flat, tokens = (gather_rows(torch.cat(each)) for each in zip(*self._assigned, strict=True))
+        self._assigned.clear()
         counts = torch.zeros_like(self.idle).index_add_(0, tokens, torch.ones_like(tokens, dtype=self.idle.dtype))
         self.idle.copy_(torch.where(counts > 0, 0.0, self.idle + 1))
         if self.ema > 0:
@@ -96,13 +96,13 @@ class VQ(nn.Module):
         if self.revive_after > 0:
             self._revive(flat)
 
-    def _table(self) -> Tensor:
+    def _compared_codes(self) -> Tensor:
         """The codes as they are compared: float[K, D]."""
         return F.normalize(self.codes, dim=-1) if self.cosine else self.codes
 
     def _scores(self, flat: Tensor) -> Tensor:
         """Minus the squared distance to each code: float[..., D] to float[..., K]."""
-        codes = self._table()
+        codes = self._compared_codes()
         return 2 * flat @ codes.t() - flat.pow(2).sum(-1, keepdim=True) - codes.pow(2).sum(-1)
 
     def _revive(self, flat: Tensor) -> None:

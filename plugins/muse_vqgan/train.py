@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from muse_studio.contracts import Dataset, Optimizer, Tokenizer
-from muse_studio.training import loop
+from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.training.distributed import SINGLE, World, join
-from muse_studio.training.loop import Fit, History
+from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
-from muse_vqgan.learner import Losses, Rebuilt, TokenizerLearner
+from muse_vqgan.learner import Losses, Reconstructed, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
 from muse_vqgan.vqgan import VQGAN
 
@@ -23,8 +22,6 @@ class TrainTokenizer:
     loss, where the quantizer has one (`ema: 0`). entropy: weight of MaskGIT's entropy loss (0.1 there).
     The log has the share of codes that a batch of pictures uses, and their perplexity.
     """
-
-    recipe: dict[str, Any]
 
     def __init__(
         self,
@@ -46,33 +43,32 @@ class TrainTokenizer:
         self.tokenizer, self.dataset, self.fit, self.optimizer = tokenizer, dataset, fit, optimizer
         self.weighted = {"commitment": commitment, "codebook": codebook, "entropy": entropy}
         self.losses = Losses(reconstruction or Reconstruction(), perceptual, adversarial)
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> History:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         with join(self.fit.device, self.fit.patience) as world:
             self.fit.folder()
             learner = self.learner(world)
-            learner.try_out(loop.first(self.dataset)["image"])
-            return loop.train(self.fit, learner, self.dataset, hook, "tokenizer", self.recipe)
+            learner.try_out(first(self.dataset)["image"])
+            return Run(self.fit, learner, self.dataset, hook, Output("tokenizer", context.recipe or {})).train()
 
     def learner(self, world: World = SINGLE) -> TokenizerLearner:
         """What the loop drives: all of the tokenizer learns."""
         model = self.tokenizer.train()
         return TokenizerLearner(
-            self.fit, model, model, self.optimizer, self.losses, Rebuild(model, self.weighted), world
+            self.fit, model, model, self.optimizer, self.losses, EncodeDecode(model, self.weighted), world
         )
 
 
-class Rebuild(nn.Module):
+class EncodeDecode(nn.Module):
     """A tokenizer's whole path, and what its quantizer pays, by the weights of each loss."""
 
     def __init__(self, tokenizer: VQGAN, weighted: dict[str, float]) -> None:
         super().__init__()
         self.tokenizer, self.weighted = tokenizer, weighted
 
-    def forward(self, real: Tensor) -> Rebuilt:
+    def forward(self, real: Tensor) -> Reconstructed:
         """float[B, 3, H, W] in 0..1."""
         made, quantized = self.tokenizer(real, entropy=self.weighted["entropy"] > 0)
         cost = sum(self.weighted[name] * value for name, value in quantized.losses.items())
-        return Rebuilt(made, quantized.tokens, cost)
+        return Reconstructed(made, quantized.tokens, cost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
 from muse_vqgan.projected import Projected
 from muse_vqgan.quantizers import FSQ, LFQ, VQ, Quantized
+
+QuantizerName = Literal["vq", "lfq", "fsq", "projected"]
+Quantizer: TypeAlias = VQ | LFQ | FSQ | Projected
 
 
 class VQGAN(nn.Module):
@@ -32,10 +35,10 @@ class VQGAN(nn.Module):
         projected (the greatest of a linear layer's logits).
     signed: the network's pixels are -1..1, as in most VQGANs; false leaves them in 0..1, as MaskGIT's and aMUSEd's have
         them.
-    attention: places look at each other behind each block at the smallest resolution, and in the middle, as in the
+    attention: self-attention of the places behind each block at the smallest resolution, and in the middle, as in the
         VQGANs of taming-transformers and LlamaGen. Time and memory then grow with the square of the tokens.
     maskgit: MaskGIT's own network: residual convolutions without bias, means in place of strided convolutions, no 1x1
-        convolutions around the codes, and the slip that `muse_vqgan.layers.EchoResidual` tells of.
+        convolutions around the codes, and the slip that `muse_vqgan.layers.EchoResidual` describes.
     cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
     weights: an address of safetensors to start from.
     """
@@ -54,7 +57,7 @@ class VQGAN(nn.Module):
         decoder_channels: int | None = None,
         decoder_blocks: int | None = None,
         patch: int = 1,
-        quantizer: Literal["vq", "lfq", "fsq", "projected"] = "vq",
+        quantizer: QuantizerName = "vq",
         levels: list[int] | None = None,
         cosine: bool = True,
         ema: float = 0.99,
@@ -80,15 +83,7 @@ class VQGAN(nn.Module):
             raise ValueError("levels belong to quantizer fsq, which needs them: give both or neither")
         self.signed = signed
         self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
-        self.quantizer: VQ | LFQ | FSQ | Projected
-        if quantizer == "lfq":
-            self.quantizer = LFQ(codebook_size)
-        elif quantizer == "fsq":
-            self.quantizer = FSQ(codebook_size, levels or [])
-        elif quantizer == "projected":
-            self.quantizer = Projected(codebook_size, code_width)
-        else:
-            self.quantizer = VQ(codebook_size, code_width, cosine, ema, revive_after)
+        self.quantizer = _make_quantizer(quantizer, codebook_size, code_width, levels or [], cosine, ema, revive_after)
         width = self.quantizer.width
         layout = Layout(attention, maskgit)
         latents = latent_width or width
@@ -125,6 +120,21 @@ class VQGAN(nn.Module):
         return from_range(images) if self.signed else images
 
     def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
-        """Training's path: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
+        """What training calls: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
         quantized = self.quantizer(self.latents(images), entropy)
         return self.pixels(quantized.latents), quantized
+
+
+def _make_quantizer(
+    name: QuantizerName, size: int, width: int, levels: list[int], cosine: bool, ema: float, revive_after: int
+) -> Quantizer:
+    """The quantizer of `size` codes; `width`, cosine, ema and revive_after are of those that learn a codebook."""
+    match name:
+        case "lfq":
+            return LFQ(size)
+        case "fsq":
+            return FSQ(size, levels)
+        case "projected":
+            return Projected(size, width)
+        case _:
+            return VQ(size, width, cosine, ema, revive_after)

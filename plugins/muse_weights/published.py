@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio import run
-from muse_studio.contracts import Dialect
+from muse_studio.contracts import NO_RUN, Dialect, RunContext
 from muse_studio.runtime.fetching import cache_folder
 from muse_weights.formats import NotDone, done
 from muse_weights.task import ImportWeights, check_others
+
+LAYOUT = 2
+"""Counted up where tensors get other names: what is kept under the names before is left, and imported anew."""
 
 
 @dataclass
@@ -37,27 +40,24 @@ class GeneratePublished:
     variant: str | None = None
     changes: dict = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the task was run with, which may hold a filter or a part; set by the runner."""
 
     def __post_init__(self) -> None:
         check_others(self.format, self.others)
 
-    def __call__(self, hook: Any = None) -> Any:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Any:
         """What `generate` returns. UserError where the weights can't be had or don't fit."""
         asked = ("prompt", "negative", "count", "seed", "out", "batch", "device", "animate", "previews")
         request = {name: getattr(self, name) for name in asked}
-        recipe = {**self.changes, "extends": str(self.model() / "generate.yaml"), **request}
-        return run(recipe, plugins=self.plugin_files)
+        recipe = {**self.changes, "extends": str(self.model(context) / "generate.yaml"), **request}
+        return run(recipe, plugins=context.plugin_files)  # which may hold a filter or a part
 
-    def model(self) -> Path:
+    def model(self, context: RunContext = NO_RUN) -> Path:
         """The folder of the imported model, made where it is missing."""
         format = done(self.format)
         others = (f"{name}={address}" for name, address in sorted(self.others.items()))
-        key = " ".join(map(str, (self.source, format.name, self.variant, *others)))
+        key = " ".join(map(str, (LAYOUT, self.source, format.name, self.variant, *others)))
         folder = cache_folder() / "imported" / hashlib.sha256(key.encode()).hexdigest()[:16]
         if not folder.is_dir():
             task = ImportWeights(self.source, format, str(folder), variant=self.variant, others=self.others)
-            task.plugin_files = self.plugin_files
-            task()
+            task(context=context)
         return folder

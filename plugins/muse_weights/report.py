@@ -47,6 +47,8 @@ class Report:
     source: str
     fits: list[Fit]
     recipes: list[Path] = field(default_factory=list)
+    folder: Path | None = None
+    """What was written, where no recipe belongs to it that draws."""
 
     @property
     def whole(self) -> bool:
@@ -56,7 +58,9 @@ class Report:
     def summary(self) -> str:
         """What the command line prints."""
         lines = [line for fit in self.fits for line in fit.lines()]
-        if not self.recipes:
+        if self.folder is not None:
+            lines.append(f"wrote {self.folder}")
+        elif not self.recipes:
             lines.append(
                 "all of it fits; nothing was written" if self.whole else "it does not fit and would be refused"
             )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from muse_studio import parts
-from muse_studio.contracts import Dialect
+from muse_studio.contracts import NO_RUN, Dialect, RunContext
 from muse_studio.errors import UserError
 from muse_studio.registry.progress import progress
 from muse_studio.runtime import memory, weights
@@ -23,6 +23,7 @@ from muse_studio.runtime.matching import Match, Tensors, differences, made, matc
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free, replacing_folder
 from muse_weights.formats import NotDone, done, refusal
+from muse_weights.former import Former
 from muse_weights.recipes import write
 from muse_weights.report import Fit, Report
 from muse_weights.source import Source, opened
@@ -39,6 +40,7 @@ class ImportWeights:
     source: a local folder or file, hf://owner/name, or any address that fsspec knows; what is remote is fetched into
         the cache folder (MUSE_CACHE), once.
     format: the dialect, such as amused; those that are known but not done are refused with the reason.
+        Such as muse-0.1 rename files of an earlier version: weights, an adapter, or a whole run with its checkpoints.
     out: the folder to write, which must not be there yet; it appears when all of it is written.
     dry_run: say what fits and what doesn't, and write nothing.
     variant: of the published files, such as fp16; those without by default. Numbers are kept in the type they have.
@@ -54,24 +56,24 @@ class ImportWeights:
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the task was run with, which may hold a part that is imported; set by the runner."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise ValueError("source is empty; give a folder, a file, or an address such as hf://owner/name")
         check_others(self.format, self.others)
 
-    def __call__(self, hook: Any = None) -> Report:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Report:
         """Read, compare, write. UserError, with nothing written, where the source does not fit or `out` is taken."""
         chosen = done(self.format)
         source = Source(self.source, self.variant, self.sha256)
         out = path_of(self.out).resolve()
         if not self.dry_run:
             check_free(out)
+        if chosen.former is not None:
+            return self._rename(chosen, source, out)
         try:
             configs = _configs(chosen, source)
-            opens = [self._open(piece, source, configs) for piece in chosen.pieces]
+            opens = [self._open(piece, source, configs, context.plugin_files) for piece in chosen.pieces]
             copies = {each.name: _copies(each, source) for each in chosen.copied}
             source.check_sums()
         except UserError as error:
@@ -105,9 +107,26 @@ class ImportWeights:
         report.recipes = [out / name for name in names]
         return report
 
-    def _open(self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:
-        """A piece where it lies."""
-        part = parts(piece.kind, piece.part, self.plugin_files)[0].load()
+    def _rename(self, chosen: Dialect, source: Source, out: Path) -> Report:
+        """Files of an earlier version, renamed into `out`; the folder holds all that the source does."""
+        former = Former.of(source, chosen.former)
+        source.check_sums()
+        report = Report(str(source), former.fits(str(source)))
+        if self.dry_run:
+            return report
+        if not report.whole:
+            raise UserError(f"{source} does not fit format {chosen.name!r}:\n{report.summary()}")
+        with replacing_folder(out) as aside:
+            former.write(aside)
+            names = write(aside, chosen.recipes(Imported(out, former.settings())), self.source, chosen.name)
+        report.recipes, report.folder = [out / name for name in names], out
+        return report
+
+    def _open(
+        self, piece: Piece, source: Source, configs: dict[str, dict[str, Any]], plugins: tuple[str | Path, ...]
+    ) -> _Opened:
+        """A piece where it lies; the part that it is for may be one of the run's plugin files."""
+        part = parts(piece.kind, piece.part, plugins)[0].load()
         if not piece.home:
             return _Opened.of(piece, part, source, configs)
         try:

@@ -50,7 +50,7 @@ def test_checkpointing_changes_no_gradient():
     for checkpointing in (False, True):
         model = small(checkpointing=checkpointing, halved=True)
         model(tokens, model.condition(said)).square().mean().backward()
-        gradients.append(model.blocks[0].think.widen.weight.grad)
+        gradients.append(model.blocks[0].mlp.widen.weight.grad)
     torch.testing.assert_close(*gradients)
     assert gradients[0].abs().max() > 0
 

@@ -22,6 +22,7 @@ from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.kinds import kinds
 from muse_studio.runtime.dialects import Piece, Rule
+from muse_studio.runtime.former import FormerNames
 from muse_studio.testing import (
     BrokenPromise,
     FakeDataset,
@@ -97,6 +98,7 @@ class Dialect:
     declares: ClassVar = {}
     given: ClassVar = {}
     further: ClassVar = {}
+    former = None
 
     def recipes(self, imported):
         return {"model.yaml": imported.part("linear", "scale")}
@@ -576,6 +578,12 @@ BROKEN = [
     (DIALECT, "every_rule", r"asks for group 2 of .*which has 1", table(rules=(Rule(r"(\w+)\.a", r"\2"),))),
     (DIALECT, "every_rule", "'squeezed' is no change", table(rules=(Rule("bias", "shift", "squeezed"),))),
     (DIALECT, "every_rule", "'[*]' is no regular", table(drop=("*",))),
+    (
+        DIALECT,
+        "names_of_today",
+        "becomes a.weight, which a rule renames again",
+        but(Dialect, former=FormerNames("two", ((r"c\.", "a."), (r"a\.", "b.")))),
+    ),
     (DIALECT, "a_source", "not used: loss.weight", table(drop=())),
     (DIALECT, "a_source", "missing: shift", table(drop=("loss.*", "bias"))),
     (DIALECT, "a_source", "given twice: scale from each of", table(rules=(Rule("norm.*|bias", "scale"),))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -347,6 +348,33 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 """Settings that make each part small, by kind and name, from a folder of the test's own."""
 
+OTHER_SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "guidance cfg": [
+        *({"scale": 5.0, "schedule": "constant"}, {"scale": 0.0}),
+        *({"schedule": "cosine"}, {"schedule": "power-cosine", "power": 2.5}, {"scales": [0.0, 2.0, 1.0]}),
+        *({"begin": 0.3, "end": 0.7}, {"negative_weight": 0.5}, {"negative_weight": 2.0}),
+        *({"rescale": 0.7}, {"rescale": 1.0}),
+    ],
+    "sampler confidence": [
+        *({"steps": 1}, {"steps": 90}),
+        {"steps": 5, "temperature": 0.0, "sampling_temperature": 0.5, "top_k": 3},
+        {"steps": 5, "top_p": 0.9},
+    ],
+    "sampler gumbel": [{"steps": 5, "sampling_temperature": 1.0}],
+    "sampler halton": [{"steps": 90, "roll": True}],
+    "sampler predictor-corrector": [{"steps": 5, "temperature": 4.5, "eta": 2.0}],
+    "sampler remdm": [
+        *({"strategy": "rescale", "eta": 1.0}, {"strategy": "conf", "eta": 1.0}),
+        {"steps": 90, "strategy": "loop", "eta": 0.5},
+    ],
+    "schedule polynomial": [{"exponent": 0.3}, {"exponent": 1.7}],
+    "schedule sigmoid": [{"start": 0.0, "end": 3.0, "tau": 0.7}],
+    "schedule steps": [{"ratios": [0.9, 0.9, 0.2, 0.0]}],
+    "text-encoder clip": [{"dtype": "bfloat16", "layer": -2, "padded": True}],
+    "text-encoder t5": [{"dtype": "bfloat16"}],
+}
+"""Settings over those above, with which a part that computes something else by them keeps its contract too."""
+
 REFINING = {"low_grid": (2, 2), "low_codes": 7}
 INPUTS: dict[str, dict[str, Any]] = {"transformer critic-superres": REFINING, "transformer superres": REFINING}
 """What a contract must know to ask a part, where its defaults don't fit."""
@@ -354,6 +382,10 @@ INPUTS: dict[str, dict[str, Any]] = {"transformer critic-superres": REFINING, "t
 
 ON_A_GPU = {"optimizer adamw8bit"}
 """Parts that refuse the CPU, on which a contract has its model; that they do is tested where they are."""
+
+
+CALLED_BY_NAME = {"editor", "guidance", "sampler", "schedule"}
+"""Kinds of parts that are classes with a `__call__` of the contract's very arguments."""
 
 
 def contract_of(part: Part) -> type[testing.Contract]:
@@ -365,8 +397,9 @@ def title(part: Part) -> str:
 
 
 PROMISES = [
-    pytest.param(part, name, id=f"{part.kind}-{part.name}-{name.removeprefix('test_')}")
+    pytest.param(part, more, name, id="-".join([part.kind, part.name, *map(str, more.values()), name[5:]]))
     for part in PARTS
+    for more in [{}, *OTHER_SETTINGS.get(title(part), [])]
     for name in dir(contract_of(part))
     if name.startswith("test_")
 ]
@@ -385,7 +418,9 @@ def test_every_part_of_every_entry_point_is_here():
 
 
 def test_every_promise_of_every_part_is_walked():
-    assert len(PROMISES) == sum(len(testing.promises(contract_of(part))) for part in PARTS)
+    forms = [(part, 1 + len(OTHER_SETTINGS.get(title(part), []))) for part in PARTS]
+    assert len(PROMISES) == sum(count * len(testing.promises(contract_of(part))) for part, count in forms)
+    assert set(OTHER_SETTINGS) <= set(SETTINGS)
 
 
 def test_every_part_has_settings_to_be_tested_with_and_none_are_left_over():
@@ -399,12 +434,18 @@ def test_a_dialect_goes_by_the_name_that_it_says():
     assert named == {name: name for name in SOURCES}
 
 
-@pytest.mark.parametrize(("part", "promise"), PROMISES)
-def test_it_keeps(part, promise, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", [part for part in PARTS if part.kind in CALLED_BY_NAME], ids=title)
+def test_it_is_called_as_its_contract_says(part):
+    called, contract = part.load().__call__, kinds()[part.kind].contract.__call__
+    assert list(inspect.signature(called).parameters) == list(inspect.signature(contract).parameters)
+
+
+@pytest.mark.parametrize(("part", "more", "promise"), PROMISES)
+def test_it_keeps(part, more, promise, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
     if title(part) in ON_A_GPU:
         pytest.skip("a contract is held on a CPU, which this part refuses")
-    settings = SETTINGS[title(part)](tmp_path)
+    settings = SETTINGS[title(part)](tmp_path) | more
 
     class Examined(contract_of(part)):
         def make(self):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
 from muse_studio import testing
+from muse_studio.registry.plugins import GROUP
 
 GOOD = '''
 from muse_studio import hookimpl
@@ -20,8 +22,15 @@ def muse_samplers():
 '''
 
 
-class TestOurs(testing.PluginContract):
-    module = "muse_sampling.plugin"
+OURS = sorted(entry.value for entry in entry_points(group=GROUP))
+
+
+@pytest.mark.parametrize("module", OURS)
+@pytest.mark.parametrize("promise", testing.promises(testing.PluginContract))
+def test_each_of_ours_keeps(module, promise):
+    contract = testing.PluginContract()
+    contract.module = module
+    getattr(contract, promise)()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from muse_studio import testing
+from muse_studio.contracts import NO_RUN
 from muse_studio.registry.kinds import hook_points, kinds
 from muse_studio.registry.plugins import Registry
 from muse_studio.testing import fixtures
@@ -51,17 +52,17 @@ def test_a_part_of_ones_own_takes_its_place(tiny_model, observer):
 
 
 def test_the_observer_notes_every_call_with_its_arguments(observer):
-    observer.muse_started(task="a task")
+    observer.muse_started(task="a task", context=NO_RUN)
     told = {"tokens": None, "loss": 0.5, "image": None, "numbers": None}
     observer.muse_step(stage="net", step=1, steps=2, **told)
-    observer.muse_finished(task="a task", result=7)
+    observer.muse_finished(task="a task", result=7, context=NO_RUN)
     assert observer.calls == [
-        ("muse_started", {"task": "a task"}),
+        ("muse_started", {"task": "a task", "context": NO_RUN}),
         (
             "muse_step",
             {"stage": "net", "step": 1, "steps": 2, "tokens": None, "loss": 0.5, "image": None, "numbers": None},
         ),
-        ("muse_finished", {"task": "a task", "result": 7}),
+        ("muse_finished", {"task": "a task", "result": 7, "context": NO_RUN}),
     ]
     assert observer.steps == [observer.calls[1].arguments]
 

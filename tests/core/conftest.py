@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from muse_studio.contracts import Sampler, Task, Tokenizer
+from muse_studio.contracts import RunContext, Sampler, Task, Tokenizer
 from muse_studio.hookspecs import hookimpl
 
 
@@ -92,14 +92,15 @@ class Draw:
     free: dict | None = None
     strict: bool = False
 
-    def __call__(self, hook):
+    def __call__(self, hook, context):
         hook.muse_step(stage="base", step=1, steps=1, tokens=None, loss=None, image=None, numbers=None)
-        return Drawn(self)
+        return Drawn(self, context)
 
 
 @dataclass
 class Drawn:
     task: Draw
+    context: RunContext
 
     def summary(self) -> str:
         return f"drew {self.task.prompt!r}"

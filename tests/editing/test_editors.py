@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from muse_editing.editors import Inpaint, MaskFree, Variations, by_lot
+from muse_editing.editors import Inpaint, MaskFree, Variations, random_part
 
 from muse_studio.contracts import MASK
 
@@ -77,7 +77,7 @@ def test_the_ends_of_a_variation_s_strength():
 def test_a_share_is_drawn_by_lot_within_the_region(seed, h, w, percent):
     generator = torch.Generator().manual_seed(seed)
     region = torch.rand(3, h, w, generator=generator) < 0.6
-    chosen = by_lot(region, percent / 100, generator)
+    chosen = random_part(region, percent / 100, generator)
     assert not (chosen & ~region).any()
     expected = [-(-int(each) * percent // 100) for each in region.sum((1, 2))]  # whole numbers, rounded up
     assert chosen.sum((1, 2)).tolist() == expected
@@ -86,7 +86,7 @@ def test_a_share_is_drawn_by_lot_within_the_region(seed, h, w, percent):
 def test_every_place_is_as_likely_as_another():
     """10,000 draws of 2 of 8 places: each is expected 2,500 times, with a standard deviation of 43."""
     region = torch.ones(10_000, 2, 4, dtype=torch.bool)
-    counts = by_lot(region, 0.25, torch.Generator().manual_seed(0)).sum(0)
+    counts = random_part(region, 0.25, torch.Generator().manual_seed(0)).sum(0)
     assert ((counts - 2500).abs() < 5 * 43).all()
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from muse_emoji import render
 from muse_emoji.dataset import Emoji
-from muse_emoji.index import pairs
+from muse_emoji.pairs import find_pairs
 
 
 def test_it_is_drawn_once_and_mapped(packages, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path))
-    found = pairs(packages)
-    first = render.load(packages, found, 16)
+    found = find_pairs(packages)
+    first = render.load_rendered(packages, found, 16)
     assert (first.shape, first.dtype) == ((len(found), 16, 16, 4), np.uint8)
     (file,) = (tmp_path / "emoji").iterdir()
     assert file.stat().st_size == 128 + first.size  # the header, then the pixels alone
@@ -22,8 +22,8 @@ def test_it_is_drawn_once_and_mapped(packages, tmp_path, monkeypatch):
     def never(*args):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(render, "_draw", never)
-    again = render.load(packages, found, 16)
+    monkeypatch.setattr(render, "_render", never)
+    again = render.load_rendered(packages, found, 16)
     assert isinstance(again, np.memmap)
     assert np.array_equal(again, first)
 
@@ -38,7 +38,7 @@ def test_nothing_is_left_where_the_disk_is_full(packages, tmp_path, monkeypatch)
             raise OSError(errno.ENOSPC, "No space left on device")
         return np.zeros((size, size, 4), np.uint8)
 
-    monkeypatch.setattr(render, "_draw", draw)
+    monkeypatch.setattr(render, "_render", draw)
     with pytest.raises(OSError, match="No space left on device") as caught:
         Emoji(16, str(packages))[0]
     assert caught.value.filename.startswith(str(tmp_path / "emoji" / "rendered-16-"))

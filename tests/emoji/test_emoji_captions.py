@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from muse_emoji import canvas, captions
-from muse_emoji.captions import a, countable, plural
+from muse_emoji.captions import countable, plural, with_article
 from muse_emoji.dataset import Emoji
-from muse_emoji.index import Pair
+from muse_emoji.pairs import Pair
 from PIL import Image
 
 NUMBERS = {"two": 2, "three": 3, "four": 4}
@@ -159,8 +159,16 @@ def test_plurals(one, many):
 
 
 def test_articles():
-    assert (a("apple"), a("blue car"), a("orange")) == ("an apple", "a blue car", "an orange")
-    assert (a("hourglass"), a("unicorn"), a("umbrella")) == ("an hourglass", "a unicorn", "an umbrella")
+    assert (with_article("apple"), with_article("blue car"), with_article("orange")) == (
+        "an apple",
+        "a blue car",
+        "an orange",
+    )
+    assert (with_article("hourglass"), with_article("unicorn"), with_article("umbrella")) == (
+        "an hourglass",
+        "a unicorn",
+        "an umbrella",
+    )
 
 
 def pair(label, tags=(), group="things"):
@@ -182,6 +190,6 @@ def test_what_can_be_counted(one, able):
 
 def test_a_thing_of_another_colour_has_no_second_one_in_its_tags():
     random = np.random.default_rng(0)
-    told = [captions.caption(pair("apple", ("red", "fruit", "deep red")), random, "blue") for _ in range(300)]
+    told = [captions.caption_of(pair("apple", ("red", "fruit", "deep red")), random, "blue") for _ in range(300)]
     assert all("blue" in each and "red" not in each for each in told)
     assert any("fruit" in each for each in told)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from muse_emoji import render
 from muse_emoji.dataset import Emoji
-from muse_emoji.index import pairs
-from muse_emoji.sources import FURTHER, SOURCES, STYLES, chosen
+from muse_emoji.pairs import find_pairs
+from muse_emoji.sources import FURTHER, SOURCES, STYLES, sources_of
 
 
 def records(data):
@@ -25,21 +25,23 @@ def test_the_seven_do_without_the_further_ones(packages, tmp_path, monkeypatch):
     shutil.copytree(packages, seven)
     for source in FURTHER:
         shutil.rmtree(seven / source.package)
-    assert chosen(STYLES) == chosen(("noto",)) == SOURCES
+    assert sources_of(STYLES) == sources_of(("noto",)) == SOURCES
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
     data = Emoji(size=16, root=str(seven))
     assert {record["group"] for record in data.evaluation("seen")} == set(STYLES)
-    names = [(pair.style, name) for pair, name in pairs(seven)] + [source.version for source in SOURCES]
+    names = [(pair.style, name) for pair, name in find_pairs(seven)] + [source.version for source in SOURCES]
     key = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
     assert [file.name for file in (tmp_path / "cache" / "emoji").iterdir()] == [f"rendered-16-{key}.npy"]
 
 
 def test_a_further_style_alone_draws_none_of_the_seven(packages, monkeypatch):
     styles = set()
-    draw = render._draw
-    monkeypatch.setattr(render, "_draw", lambda m, sets, style, *more: styles.add(style) or draw(m, sets, style, *more))
+    draw = render._render
+    monkeypatch.setattr(
+        render, "_render", lambda m, sets, style, *more: styles.add(style) or draw(m, sets, style, *more)
+    )
     data = Emoji(size=20, root=str(packages), styles=["streamline"])
-    assert styles == set() and len(data) == 8 * sum(not pair.held_out for pair, _ in pairs(packages, FURTHER))
+    assert styles == set() and len(data) == 8 * sum(not pair.held_out for pair, _ in find_pairs(packages, FURTHER))
     assert all(record["caption"].endswith(", streamline style") for record in data.evaluation("seen"))
     assert styles == {"streamline"}
 
@@ -60,7 +62,7 @@ def test_a_few_are_trained_on_and_all_others_held_out(packages):
     )
     assert len(seen) == 7 and len(unseen) == 53 and not seen & unseen
     assert {record["caption"] for record in records(train)[:7]} == seen
-    hashed = {f"{pair.label}, streamline style" for pair, _ in pairs(packages, FURTHER) if pair.held_out}
+    hashed = {f"{pair.label}, streamline style" for pair, _ in find_pairs(packages, FURTHER) if pair.held_out}
     assert hashed <= unseen
     other = {record["caption"] for record in Emoji(**settings, seed=1).evaluation("seen")}
     assert len(other) == 7 and other != seen

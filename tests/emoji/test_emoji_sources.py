@@ -7,7 +7,7 @@ import stat
 import numpy as np
 import pytest
 from muse_emoji import render, sources
-from muse_emoji.index import pairs
+from muse_emoji.pairs import find_pairs
 from muse_emoji.sources import LABELS, SOURCES
 
 from muse_studio.errors import UserError
@@ -31,14 +31,14 @@ def put_npm(tmp_path, monkeypatch, script):
 
 
 def test_a_folder_with_or_without_node_modules(packages, tmp_path):
-    assert sources.find(str(packages)) == packages
+    assert sources.find_packages(str(packages)) == packages
     (tmp_path / "node_modules").symlink_to(packages)
-    assert sources.find(str(tmp_path)) == tmp_path / "node_modules"
+    assert sources.find_packages(str(tmp_path)) == tmp_path / "node_modules"
 
 
 def test_a_folder_that_lacks_them_gets_the_line(tmp_path):
     with pytest.raises(UserError) as caught:
-        sources.find(str(tmp_path))
+        sources.find_packages(str(tmp_path))
     missing = ", ".join([*(source.package for source in SOURCES), LABELS[0]])
     assert str(caught.value) == (
         f"{tmp_path} lacks the emoji packages {missing} in their pinned versions; run there: {LINE}"
@@ -51,13 +51,13 @@ def test_another_version_is_not_the_pinned_one(packages, tmp_path):
     (tmp_path / "some" / SOURCES[1].package / "package.json").write_text("{")
     wanted = f"run there: npm install --ignore-scripts {SOURCES[0].package}@{SOURCES[0].version} {SOURCES[1].package}@"
     with pytest.raises(UserError, match=wanted):
-        sources.find(str(tmp_path / "some"))
+        sources.find_packages(str(tmp_path / "some"))
 
 
 def test_without_npm_the_line_is_told(empty_cache, monkeypatch):
     monkeypatch.setenv("PATH", str(empty_cache))
     with pytest.raises(UserError) as caught:
-        sources.find(None)
+        sources.find_packages(None)
     assert str(caught.value) == (
         "the emoji data set comes as npm packages, and there is no npm here; install Node.js, or run elsewhere\n"
         f"  {LINE}\nand give that folder as dataset.root"
@@ -67,7 +67,7 @@ def test_without_npm_the_line_is_told(empty_cache, monkeypatch):
 def test_npm_fetches_them_once(packages, empty_cache, tmp_path, monkeypatch):
     put_npm(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/asked; cp -r {packages} {empty_cache}/emoji/node_modules')
     for _ in range(2):
-        assert sources.find(None) == empty_cache / "emoji" / "node_modules"
+        assert sources.find_packages(None) == empty_cache / "emoji" / "node_modules"
     (asked,) = (tmp_path / "asked").read_text().splitlines()
     assert asked.startswith(
         f"install --ignore-scripts --no-audit --no-fund --prefix {empty_cache}/emoji @iconify-json/noto@"
@@ -78,22 +78,22 @@ def test_npm_fetches_them_once(packages, empty_cache, tmp_path, monkeypatch):
 def test_npm_that_fails_is_quoted(empty_cache, tmp_path, monkeypatch):
     put_npm(tmp_path, monkeypatch, "echo 'npm error network unreachable' >&2; exit 1")
     with pytest.raises(UserError, match="npm could not fetch the emoji packages: npm error network unreachable"):
-        sources.find(None)
+        sources.find_packages(None)
 
 
 def test_an_interrupted_drawing_leaves_nothing(packages, empty_cache, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(render, "_draw", interrupted)
+    monkeypatch.setattr(render, "_render", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        render.load(packages, pairs(packages)[:3], 16)
+        render.load_rendered(packages, find_pairs(packages)[:3], 16)
     assert list((empty_cache / "emoji").iterdir()) == []
 
 
 def test_every_set_draws_the_same_thing_alike(packages, colour_of):
-    found = pairs(packages)
-    drawn = render.load(packages, found, 32)
+    found = find_pairs(packages)
+    drawn = render.load_rendered(packages, found, 32)
     for (pair, _), picture in zip(found, drawn, strict=True):
         assert np.abs(picture[16, 16].astype(int) - (*colour_of[pair.label], 255)).max() <= 2, pair
         assert picture[0, 0, 3] == 0
@@ -126,13 +126,13 @@ def test_where_a_flipped_drawing_lies(name, corner, tmp_path):
         "turned": {"parent": "dot", "rotate": 1},
     }
     icons = {"width": 8, "height": 8, "icons": {"dot": {"body": '<rect width="4" height="4"/>'}}, "aliases": aliases}
-    picture = render._draw(tmp_path, {"noto": icons}, "noto", name, 16)
+    picture = render._render(tmp_path, {"noto": icons}, "noto", name, 16)
     quarters = picture[..., 3].reshape(2, 8, 2, 8).mean((1, 3))
     assert tuple(int(index) for index in np.unravel_index(quarters.argmax(), (2, 2))) == corner
 
 
 def test_a_drawing_that_is_not_square_keeps_its_shape(tmp_path):
     icons = {"icons": {"wide": {"body": '<rect width="16" height="8"/>', "width": 16, "height": 8}}}
-    alpha = render._draw(tmp_path, {"noto": icons}, "noto", "wide", 16)[..., 3]
+    alpha = render._render(tmp_path, {"noto": icons}, "noto", "wide", 16)[..., 3]
     assert alpha.shape == (16, 16)
     assert (alpha[5:11] == 255).all() and (alpha[:3] == 0).all() and (alpha[13:] == 0).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from muse_emoji import sources
 from muse_emoji.dataset import Emoji
-from muse_emoji.index import Pair, pairs, plain, slug
+from muse_emoji.pairs import Pair, find_pairs, plain, slug
 from muse_emoji.sources import SOURCES, STYLES
 
 from muse_studio.errors import UserError
@@ -23,7 +23,7 @@ def real() -> Path | None:
     given = os.environ.get("MUSE_EMOJI_ROOT")
     folder = Path(given or Path.home() / ".cache" / "muse_studio" / "emoji")
     try:
-        return sources.find(str(folder))
+        return sources.find_packages(str(folder))
     except UserError:
         return None
 
@@ -33,7 +33,7 @@ def labels_in(caption):
 
 
 def test_every_set_is_joined_by_codepoint_or_by_name(packages):
-    found = pairs(packages)
+    found = find_pairs(packages)
     assert len(found) == 7 * 60
     assert [pair.style for pair, _ in found[::60]] == list(STYLES)
     pair, name = found[0]
@@ -42,18 +42,20 @@ def test_every_set_is_joined_by_codepoint_or_by_name(packages):
 
 
 def test_flags_skin_tones_components_and_the_undrawn_are_left_out(packages):
-    labels = {pair.label for pair, _ in pairs(packages)}
+    labels = {pair.label for pair, _ in find_pairs(packages)}
     assert len(labels) == 60
     assert not labels & {"flag: germany", "waving hand: light skin tone", "light skin tone", "undrawn"}
 
 
 def test_a_family_is_held_out_as_one(packages):
     held = defaultdict(set)
-    for pair, _ in pairs(packages):
+    for pair, _ in find_pairs(packages):
         held[pair.hexcode, pair.family].add(pair.held_out)
     assert all(len(answers) == 1 for answers in held.values())
     assert sum(answers == {True} for answers in held.values()) >= 5
-    fluent = {(pair.hexcode, pair.style) for pair, _ in pairs(packages) if pair.family == "fluent" and pair.held_out}
+    fluent = {
+        (pair.hexcode, pair.style) for pair, _ in find_pairs(packages) if pair.family == "fluent" and pair.held_out
+    }
     assert {style for _, style in fluent} == {"fluent flat", "fluent", "fluent 3d"}
     assert len(fluent) % 3 == 0
 
@@ -71,7 +73,7 @@ def test_who_is_held_out_never_changes():
 def test_nothing_held_out_is_in_a_training_record(packages, style):
     settings = {"size": 16, "root": str(packages), "styles": [style], "scenes": 0.6, "variants": 9}
     train, held = Emoji(**settings), Emoji(**settings, split="held-out")
-    forbidden = {pair.label for pair, _ in pairs(packages) if pair.style == style and pair.held_out}
+    forbidden = {pair.label for pair, _ in find_pairs(packages) if pair.style == style and pair.held_out}
     assert len(train) == 9 * (60 - len(forbidden)) and len(held) == 9 * len(forbidden)
     seen = [labels_in(train[index]["caption"]) for index in range(len(train))]
     assert all(seen), "a caption without a label"
@@ -83,7 +85,7 @@ def test_nothing_held_out_is_in_a_training_record(packages, style):
 def test_evaluation_has_each_drawing_once(packages):
     data = Emoji(size=16, root=str(packages))
     seen, held = data.evaluation("seen"), data.evaluation("held-out")
-    assert len(seen) + len(held) == 7 * 60 and len(held) == sum(pair.held_out for pair, _ in pairs(packages))
+    assert len(seen) + len(held) == 7 * 60 and len(held) == sum(pair.held_out for pair, _ in find_pairs(packages))
     assert {record["group"] for record in seen} == set(STYLES)
     assert all(record["caption"].endswith(f", {record['group']} style") for record in seen + held)
     assert not {record["caption"] for record in seen} & {record["caption"] for record in held}
@@ -125,7 +127,7 @@ def test_names_as_the_sets_have_them():
 
 @pytest.mark.skipif(real() is None, reason="the real packages are not here; MUSE_EMOJI_ROOT names them")
 def test_the_real_packages():
-    found = [pair for pair, _ in pairs(real())]
+    found = [pair for pair, _ in find_pairs(real())]
     assert len(found) > 10_000
     assert {
         source.style: sum(pair.style == source.style for pair in found) > 1000 for source in SOURCES

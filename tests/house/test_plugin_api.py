@@ -30,11 +30,11 @@ HOOKS = {
     "muse_dialects": [],
     "muse_observers": [],
     "muse_tasks": [],
-    "muse_started": ["task"],
+    "muse_started": ["task", "context"],
     "muse_step": ["stage", "step", "steps", "tokens", "loss", "image", "numbers"],
     "muse_progress": ["label", "done", "total", "over"],
-    "muse_finished": ["task", "result"],
-    "muse_failed": ["task", "error"],
+    "muse_finished": ["task", "result", "context"],
+    "muse_failed": ["task", "error", "context"],
     "muse_prompt": ["prompt"],
     "muse_picture": ["image", "prompt"],
 }
@@ -44,6 +44,7 @@ METHODS = {
     "Transformer": {"condition": ["text", "low"], "__call__": ["tokens", "conditioning"]},
     "MaskSchedule": {"__call__": ["progress"]},
     "Guidance": {"__call__": ["ask", "text", "negative", "progress"]},
+    "Joining": {"join": ["conditionings"]},
     "Predict": {"__call__": ["tokens", "progress"]},
     "Sampler": {"__call__": ["predict", "tokens", "schedule", "generator"]},
     "Editor": {"__call__": ["tokens", "region", "resample", "generator"]},
@@ -52,7 +53,7 @@ METHODS = {
     "Metric": {"reset": [], "update": ["real", "generated", "prompts"], "compute": []},
     "Dialect": {"recipes": ["imported"]},
     "Observer": {},
-    "Task": {"__call__": ["hook"]},
+    "Task": {"__call__": ["hook", "context"]},
 }
 
 

@@ -55,7 +55,7 @@ def test_every_plugin_loads_and_offers_something_or_hears_every_run():
     assert registry.failed == {}
     heard = {each.plugin_name for hook in HEARD for each in getattr(registry.hook, hook).get_hookimpls()}
     assert {part.plugin for part in registry.parts()} | heard >= set(FOLDERS)
-    assert heard & set(FOLDERS) == {"muse_progress"}
+    assert heard & set(FOLDERS) == {"muse_progress", "muse_observers"}
 
 
 def test_every_hook_point_is_documented_with_its_contract():

@@ -147,7 +147,10 @@ LOOK = "TransformerLayer_1/Attention_0/self_attention"
     [
         (lambda tree: tree.pop("MlmLayer_0/mlm_ln/scale"), "1 missing: head.2.weight"),
         (lambda tree: tree["MlmLayer_0/mlm_bias/bias"][5:6].fill_(torch.nan), "1 not finite: .*bias"),
-        (lambda tree: tree.update({f"{LOOK}/out/bias": torch.ones(5)}), r"\[5\], and blocks.1.look.out.bias is \[32\]"),
+        (
+            lambda tree: tree.update({f"{LOOK}/out/bias": torch.ones(5)}),
+            r"\[5\], and blocks.1.self_attention.out.bias is \[32\]",
+        ),
         (
             lambda tree: tree.update({"Embed_0/position_embeddings/embedding": torch.ones(12, 32)}),
             "its transformer lacks positions of a square grid and of a class in front of it: it has 12",

@@ -37,7 +37,7 @@ def test_checkpointing_changes_no_gradient():
     for checkpointing in (False, True):
         model = small(checkpointing=checkpointing)
         model(tokens, model.condition(said)).square().mean().backward()
-        gradients.append(model.blocks[0].think[0].weight.grad)
+        gradients.append(model.blocks[0].mlp[0].weight.grad)
     torch.testing.assert_close(*gradients)
     assert gradients[0].abs().max() > 0
 

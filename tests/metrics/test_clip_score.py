@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from muse_metrics.clip_score import MEAN, STD, CLIPScore, prepare
+from muse_metrics.clip_score import MEAN, STD, CLIPScore, preprocess
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
@@ -63,7 +63,7 @@ def test_pictures_are_scaled_by_their_shorter_side_and_cut_from_the_middle(heigh
     y = torch.linspace(255, 0, height).round().byte()
     image = torch.stack([x.expand(height, width), y[:, None].expand(height, width), torch.zeros(height, width).byte()])
     expected = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize((32, 32), Image.Resampling.BICUBIC)
-    found = prepare(image[None], 32)[0] * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    found = preprocess(image[None], 32)[0] * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     wanted = torch.frombuffer(bytearray(expected.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1)
     inner = (slice(None), slice(2, -2), slice(2, -2))  # cutting before scaling, as here, shows at the edges
     assert (found * 255 - wanted)[inner].abs().max() < 2.5

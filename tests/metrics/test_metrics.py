@@ -9,12 +9,12 @@ import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_metrics.frechet import Frechet, Moments, distance
+from muse_metrics.frechet import Frechet, Moments, frechet_distance
 from muse_metrics.inception_score import InceptionScore
 from muse_metrics.kernel import Kernel
 from muse_metrics.pairs import PSNR, SSIM
 from muse_metrics.precision_recall import PrecisionRecall
-from muse_metrics.sample import Sample, keys
+from muse_metrics.sample import FeatureSample, picture_keys
 
 from muse_studio.errors import UserError
 
@@ -67,7 +67,7 @@ def test_frechet_of_gaussians_is_the_closed_form():
     one = moments(gaussian([0.0, 0.0, 1.0], [1.0, 2.0, 0.5]))
     other = moments(gaussian([3.0, 4.0, 1.0], [2.0, 2.0, 1.5]))
     # |m|^2 = 9 + 16; of commuting covariances the rest is the sum of (s1 - s2)^2 = 1 + 0 + 1
-    assert distance(one, other).item() == pytest.approx(27, abs=1e-10)
+    assert frechet_distance(one, other).item() == pytest.approx(27, abs=1e-10)
 
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 8), st.integers(0, 99))
@@ -78,14 +78,16 @@ def test_frechet_is_scipy_s_root(real, drawn, width, seed):
     covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) + 0 for rows in (one, two)]
     root = scipy.linalg.sqrtm((covariances[0] + 1e-13 * np.eye(width)) @ covariances[1])
     expected = ((one.mean(0) - two.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root.real)
-    found = distance(moments(torch.from_numpy(one)), moments(torch.from_numpy(two))).item()
+    found = frechet_distance(moments(torch.from_numpy(one)), moments(torch.from_numpy(two))).item()
     assert found == pytest.approx(expected, abs=2e-5)  # sqrtm itself is that inexact where there are few rows
-    assert distance(moments(torch.from_numpy(one)), moments(torch.from_numpy(one))).item() == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(moments(torch.from_numpy(one)), moments(torch.from_numpy(one))).item() == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_of_fewer_pictures_than_features_too_equal_sets_are_at_distance_0():
     rows = torch.randn(10, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100
-    assert abs(distance(moments(rows), moments(rows.flip(0))).item()) < 1e-6
+    assert abs(frechet_distance(moments(rows), moments(rows.flip(0))).item()) < 1e-6
 
 
 def test_moments_hold_for_features_far_from_0():
@@ -157,7 +159,7 @@ def test_the_inception_score_by_hand():
     share = Pixels().classes(drawn).numpy()
     divergence = (share * np.log(share / share.mean(0))).sum(1)
     assert measure(InceptionScore(Pixels(), splits=1), drawn, drawn) == pytest.approx([np.exp(divergence.mean()), 0])
-    parts = (keys(drawn) % 4).numpy()
+    parts = (picture_keys(drawn) % 4).numpy()
     scores = []
     for part in range(4):
         mine = share[parts == part]
@@ -199,7 +201,7 @@ def test_a_sample_is_a_uniform_draw_that_keeps_no_more_than_it_may():
     kept = torch.zeros(50)
     for seed in range(300):
         images = pictures(50, seed)
-        sample = Sample(10)
+        sample = FeatureSample(10)
         for part in range(0, 50, 8):
             sample.add(images[part : part + 8], torch.arange(50.0)[part : part + 8, None])
             assert len(sample) <= 10

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from muse_progress import display
-from muse_progress.display import Display, left, number_texts
+from muse_progress.display import Display, number_texts, time_left
 from rich.console import Console
 
 
@@ -77,4 +77,4 @@ def test_work_within_a_training_and_a_training_within_work_share_the_terminal(te
 
 def test_a_share_is_told_in_percent_and_a_row_without_a_time_has_none_left():
     row = {"loss": 2.0, "mfu": 0.41234}
-    assert (number_texts(row), left(row, 9)) == (["loss 2", "mfu 41.2%"], [])
+    assert (number_texts(row), time_left(row, 9)) == (["loss 2", "mfu 41.2%"], [])

@@ -12,7 +12,7 @@ from muse_tasks.edit.task import Edit
 from muse_tasks.generate.task import Generate
 from PIL import Image
 
-from muse_studio.contracts import MASK
+from muse_studio.contracts import MASK, NO_RUN, RunContext
 from muse_studio.hookspecs import hookimpl
 from muse_studio.recipe.running import Prepared
 from muse_studio.recipe.sources import recipe_text
@@ -36,18 +36,17 @@ class Looking:
             self.seen.append((stage, step, picture.convert("RGB"), tokens.clone()))
 
 
-def run(task, *observers):
+def run(task, *observers, context=NO_RUN):
     """The task's result; the last observer hears first."""
     registry = Registry(entries=())
     registry.observe([("observer", each) for each in observers])
-    return Prepared(task, registry)()
+    return Prepared(task, registry, context)()
 
 
 def test_each_step_is_shown_with_grey_where_nothing_is_drawn(stages, encoder):
     looking = Looking()
     task = Generate(stages, encoder, "a cat")
-    task.recipe = {"use": "generate", "prompt": "a cat"}
-    run(task, looking, Preview(seconds=0))
+    run(task, looking, Preview(seconds=0), context=RunContext({"use": "generate", "prompt": "a cat"}))
     assert [each[:2] for each in looking.seen] == [("base", n) for n in (1, 2, 3, 4)] + [
         ("large", n) for n in (1, 2, 3)
     ]
@@ -94,14 +93,14 @@ def test_an_edited_picture_of_another_shape_is_shown(stages, encoder):
 
 def test_a_batch_is_shown_side_by_side(stages):
     preview = Preview(seconds=0)
-    preview.muse_started(type("Task", (), {"stages": stages})())
+    preview.muse_started(type("Task", (), {"stages": stages})(), NO_RUN)
     preview.muse_step("base", 1, 4, torch.zeros(6, 4, 4, dtype=torch.int64), None)
     assert Image.open("out/preview.png").size == (4 * 16, 16)
 
 
 def test_a_training_s_samples_are_shown():
     preview = Preview(seconds=60)
-    preview.muse_started(type("Task", (), {"fit": type("Fit", (), {"out": "run"})})())
+    preview.muse_started(type("Task", (), {"fit": type("Fit", (), {"out": "run"})})(), NO_RUN)
     preview.muse_step("base", 1, 4, None, torch.full((3, 5, 7), 9, dtype=torch.uint8))
     with Image.open("run/preview.png") as picture:
         assert picture.size == (7, 5) and pixels(picture)[0][0] == [9, 9, 9]

@@ -7,17 +7,22 @@ import re
 import pytest
 from muse_observers.table import Table
 
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 
 
 class Task:
     def __init__(self, use="train", out="runs/a"):
-        self.recipe, self.out = {"use": use}, out
+        self.use, self.out = use, out
 
 
 class Scored:
     def scores(self):
         return {"R@1, seen": 0.85, "R@1, held-out": 0.25}
+
+
+def finish(table, task, result):
+    table.muse_finished(task, result, RunContext({"use": task.use}))
 
 
 def rows(path):
@@ -31,9 +36,9 @@ def test_the_last_row_of_a_training_and_the_scores_of_an_evaluation(here):
     table.muse_step({"loss": 8.5, "seconds": 1.5})
     table.muse_step(None)
     table.muse_step({"loss": 1 / 3, "seconds": 1.25})
-    table.muse_finished(Task(), object())
+    finish(table, Task(), object())
     table.muse_started()
-    table.muse_finished(Task("evaluate", "out/b"), Scored())
+    finish(table, Task("evaluate", "out/b"), Scored())
     head, *lines = rows(here / "kept/runs.csv")
     assert head == ["finished", "run", "task", "name", "value"]
     assert [line[1:] for line in lines] == [
@@ -51,7 +56,7 @@ def test_a_run_that_failed_or_had_no_numbers_adds_nothing(here):
     table.muse_step({"loss": 1.0})
     table.muse_failed()
     table.muse_started()
-    table.muse_finished(Task("generate"), object())
+    finish(table, Task("generate"), object())
     assert len(rows(here / "runs.csv")) == 1
 
 
@@ -60,8 +65,8 @@ def test_a_run_within_a_run_has_its_own_numbers(here):
     table.muse_started()
     table.muse_started()
     table.muse_step({"loss": 2.0})
-    table.muse_finished(Task(out="sweep/1"), object())
-    table.muse_finished(Task("sweep", "sweep"), object())
+    finish(table, Task(out="sweep/1"), object())
+    finish(table, Task("sweep", "sweep"), object())
     assert [line[1:] for line in rows(here / "runs.csv")[1:]] == [["sweep/1", "train", "loss", "2.0"]]
 
 
@@ -70,7 +75,7 @@ def _many(path):
         table = Table(path)
         table.muse_started()
         table.muse_step({f"number {each}": float(number) for each in range(20)})
-        table.muse_finished(Task(), object())
+        finish(table, Task(), object())
 
 
 def test_runs_at_once_leave_each_other_s_lines_whole(here):

@@ -10,6 +10,7 @@ import torch
 from muse_observers.weights_and_biases import WeightsAndBiases
 from PIL import Image
 
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 
 wandb = pytest.importorskip("wandb")
@@ -20,8 +21,10 @@ BLOCK = 32768
 class Task:
     """A training's task, as far as an observer looks at it."""
 
-    recipe = {"use": "train", "fit": {"steps": 2}}  # noqa: RUF012
     out = "out"
+
+
+CONTEXT = RunContext({"use": "train", "fit": {"steps": 2}})
 
 
 class Drawn:
@@ -80,7 +83,7 @@ def items(entries):
 
 def test_a_training_s_numbers_and_samples_are_written_offline(here):
     observer = WeightsAndBiases(project="mine", name="first", tags=["small"])
-    observer.muse_started(Task())
+    observer.muse_started(Task(), CONTEXT)
     observer.muse_step(1, None, {"loss": 8.5, "seconds": 0.25})
     observer.muse_step(2, None, {"loss": 7.5, "seconds": 0.25})
     observer.muse_step(2, torch.zeros(3, 4, 4, dtype=torch.uint8), None)
@@ -98,8 +101,8 @@ def test_a_training_s_numbers_and_samples_are_written_offline(here):
 
 def test_pictures_and_scores_are_written_and_a_run_within_it_is_left_out(here):
     observer = WeightsAndBiases(mode="offline")
-    observer.muse_started(Task())
-    observer.muse_started(Task())
+    observer.muse_started(Task(), CONTEXT)
+    observer.muse_started(Task(), CONTEXT)
     observer.muse_step(1, None, {"loss": 8.5})
     observer.muse_finished(Drawn())
     observer.muse_finished(Drawn())
@@ -113,7 +116,7 @@ def test_pictures_and_scores_are_written_and_a_run_within_it_is_left_out(here):
 
 def test_a_run_that_failed_is_closed_as_such(here):
     observer = WeightsAndBiases()
-    observer.muse_started(Task())
+    observer.muse_started(Task(), CONTEXT)
     observer.muse_failed()
     assert [each.exit.exit_code for each in records(here) if each.HasField("exit")] == [1]
 
@@ -123,7 +126,7 @@ def test_without_the_package_the_cure_is_told(monkeypatch):
     with pytest.raises(
         UserError, match=r"the observer wandb needs the package wandb .*: pip install 'muse-studio\[wan"
     ):
-        WeightsAndBiases().muse_started(Task())
+        WeightsAndBiases().muse_started(Task(), CONTEXT)
 
 
 def test_what_the_service_refuses_is_told_in_one_line(monkeypatch):
@@ -132,4 +135,4 @@ def test_what_the_service_refuses_is_told_in_one_line(monkeypatch):
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match=r"the observer wandb: api_key not configured .*; log in by `wandb login`, or"):
-        WeightsAndBiases().muse_started(Task())
+        WeightsAndBiases().muse_started(Task(), CONTEXT)

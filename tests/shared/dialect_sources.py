@@ -121,6 +121,9 @@ def maskgit(tree: bool, whole: bool = True) -> tuple[Source, Configs]:
     return held, {}
 
 
+FORMER = ("amused-0.1", "halton-maskgit-0.1", "maskgit-0.1", "muse-0.1", "uvit-0.1")
+"""Those that rename files of an earlier version, whatever these hold."""
+
 SOURCES: dict[str, Callable[[], tuple[Source, Configs]]] = {
     "amused": amused,
     "diffusers-vq": diffusers_vq,
@@ -137,4 +140,5 @@ SOURCES: dict[str, Callable[[], tuple[Source, Configs]]] = {
     "muse-pytorch-class": lambda: in_small("muse-pytorch-class", VQGAN | FLAX, UVIT | {"classes": 1000}),
     "open-magvit2": lambda: in_small("open-magvit2", MAGVIT2),
     "taming-vqgan": taming,
+    **dict.fromkeys(FORMER, lambda: ({}, {})),
 }

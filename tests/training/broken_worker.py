@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from muse_studio.testing import RecordingObserver
-from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE
 from muse_studio.training.fit import Fit
+from muse_studio.training.loop import Learner, Output, Run
 from muse_studio.training.parallel import optimizer_step
 
 
@@ -30,7 +30,7 @@ class Broken(torch.utils.data.Dataset):
         return torch.ones(1)
 
 
-class Linear:
+class Linear(Learner):
     world = SINGLE
 
     def __init__(self):
@@ -61,4 +61,4 @@ def fail():
 if __name__ == "__main__":
     fit = Fit(out=sys.argv[2], steps=8, batch=2, workers=1, patience=3, log_every=1)
     acts = {"die": die, "hang": hang, "fail": fail}
-    loop.train(fit, Linear(), Broken(acts[sys.argv[1]]), RecordingObserver(), "net", {})
+    Run(fit, Linear(), Broken(acts[sys.argv[1]]), RecordingObserver(), Output("net", {})).train()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.nn import lora
 from muse_studio.nn.lora import Adapter
@@ -23,7 +24,14 @@ from muse_studio.stage import Stage
 from muse_studio.training.loop import Fit
 
 SIZES = {"codebook_size": 64, "grid": [2, 2], "text_width": 8, "width": 16, "layers": 2, "heads": 2}
-PER_BLOCK = ["look.out", "look.project", "read.memory", "read.out", "read.query", "think.0", "think.2"]
+ATTENTIONS = [
+    "cross_attention.memory",
+    "cross_attention.out",
+    "cross_attention.query",
+    "self_attention.out",
+    "self_attention.project",
+]
+PER_BLOCK = [*ATTENTIONS, "mlp.0", "mlp.2"]
 
 
 class Greys:
@@ -63,8 +71,7 @@ def logits(model):
 def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, base):
     before = base.read_bytes()
     made = task(tmp_path / "run", base, LoRA(rank=4, alpha=6, dropout=0.1))
-    made.recipe = {"use": "train", "adapter": {"rank": 4}}
-    history = made(testing.RecordingObserver())
+    history = made(testing.RecordingObserver(), RunContext({"use": "train", "adapter": {"rank": 4}}))
     assert history.weights == tmp_path / "run" / "adapter.safetensors" and base.read_bytes() == before
     trained, plain = made.stage.transformer, load_file(base)
     left = {
@@ -81,7 +88,7 @@ def test_the_base_stays_to_the_bit_and_what_is_written_draws_the_same(tmp_path, 
     }  # fmt: skip
     wanted = {f"blocks.{block}.{name}.lora_{each}.weight" for block in (0, 1) for name in PER_BLOCK for each in "AB"}
     assert shapes.keys() == wanted
-    assert shapes["blocks.1.think.0.lora_A.weight"] == [4, 16] and shapes["blocks.1.think.0.lora_B.weight"] == [64, 4]
+    assert shapes["blocks.1.mlp.0.lora_A.weight"] == [4, 16] and shapes["blocks.1.mlp.0.lora_B.weight"] == [64, 4]
 
 
 def merged_base(base):
@@ -110,7 +117,9 @@ def test_the_running_average_is_what_is_shipped(tmp_path, base):
     average = load_file(step / "average.safetensors")
     assert all(torch.equal(shipped[name], average[name]) for name in shipped)
     last = load_file(step / "adapter.safetensors")
-    assert not torch.equal(shipped["blocks.0.look.out.lora_B.weight"], last["blocks.0.look.out.lora_B.weight"])
+    assert not torch.equal(
+        shipped["blocks.0.self_attention.out.lora_B.weight"], last["blocks.0.self_attention.out.lora_B.weight"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,7 @@ def test_a_run_of_the_whole_model_is_not_gone_on_with(tmp_path, base):
 
 def test_optimizers_let_both_matrices_decay_and_muon_turns_them(base):
     model = merged_base(base)
-    learning = LoRA(rank=2, targets=["blocks.*.look.*"]).attach(model, torch.Generator())
+    learning = LoRA(rank=2, targets=["blocks.*.self_attention.*"]).attach(model, torch.Generator())
     decays, stays = groups(learning, 0.1)
     assert len(decays["params"]) == 2 * 2 * 2 and stays["params"] == []
     assert {id(p) for p in decays["params"]} == {id(p) for p in learning.parameters()}
@@ -184,9 +193,9 @@ def test_settings_that_can_not_be(more, message):
     [
         (
             {"targets": ["blocks.*", "layers.*"]},
-            r"adapter\.targets: layers\.\* is none of the linear layers: read_text",
+            r"adapter\.targets: layers\.\* is none of the linear layers: text_projection",
         ),
-        ({"rank": 17}, r"adapter\.rank is 17, and blocks\.0\.look\.project has rank 16 at most; give less"),
+        ({"rank": 17}, r"adapter\.rank is 17, and blocks\.0\.self_attention\.project has rank 16 at most; give less"),
     ],
 )
 def test_what_does_not_fit_the_model_is_told_before(tmp_path, base, more, message):

@@ -211,7 +211,7 @@ def refused(tmp_path, checkpoints, **settings):
 
 
 def test_a_folder_without_checkpoints(tmp_path):
-    cure = "give as checkpoints a run's folder, as its fit.out said, or a list of safetensors files"
+    cure = "give as checkpoints a run's folder, as its fit.out names it, or a list of safetensors files"
     assert refused(tmp_path, str(tmp_path)) == f"no checkpoints in {tmp_path / 'checkpoints'}; {cure}"
     (tmp_path / "checkpoints" / ".step-0000001.77").mkdir(parents=True)
     assert refused(tmp_path, str(tmp_path)).startswith("no checkpoints in")

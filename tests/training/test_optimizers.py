@@ -39,13 +39,24 @@ def test_only_the_matrices_of_layers_decay():
     assert not decaying & staying
     for name in decaying:
         assert name.endswith("weight") and "norm" not in name and "embed" not in name
-    assert {"embed.weight", "positions", "norm.weight", "norm.bias", "head.2.weight", "read_text.1.weight"} <= staying
-    assert {f"blocks.0.{way}.norm_{each}.weight" for way in ("look", "read") for each in ("query", "key")} <= staying
-    assert {"blocks.1.norm2.weight", "blocks.1.think.0.bias", "head.3.bias"} <= staying
     assert {
-        "read_text.0.weight",
-        "blocks.0.look.project.weight",
-        "blocks.1.think.2.weight",
+        "embed.weight",
+        "positions",
+        "norm.weight",
+        "norm.bias",
+        "head.2.weight",
+        "text_projection.1.weight",
+    } <= staying
+    assert {
+        f"blocks.0.{way}.norm_{each}.weight"
+        for way in ("self_attention", "cross_attention")
+        for each in ("query", "key")
+    } <= staying
+    assert {"blocks.1.norm2.weight", "blocks.1.mlp.0.bias", "head.3.bias"} <= staying
+    assert {
+        "text_projection.0.weight",
+        "blocks.0.self_attention.project.weight",
+        "blocks.1.mlp.2.weight",
         "head.3.weight",
     } <= decaying
 
@@ -69,6 +80,16 @@ def test_adamw_s_settings_reach_torch():
     ]
     paper = AdamW()(muse()).param_groups[0]
     assert (paper["lr"], paper["betas"], paper["weight_decay"]) == (1e-4, (0.9, 0.96), 0.045)
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, AdamW8bit, Adafactor, Muon])
+def test_lr_is_another_name_of_the_rate(optimizer):
+    assert optimizer(lr=3e-4) == optimizer(rate=3e-4) != optimizer()
+    default = optimizer().rate
+    with pytest.raises(ValueError, match=rf"rate is {default} and lr 0\.1, .* two names of one setting; give one"):
+        optimizer(rate=float(default), lr=0.1)
+    with pytest.raises(ValueError, match=r"rate 0\.0 must be above 0"):
+        optimizer(lr=0.0)
 
 
 def adafactor_by_hand(weight, gradients, rate, betas, decay, clip):
@@ -154,7 +175,7 @@ def test_muon_turns_hidden_matrices_and_adamw_all_else():
     by_adamw = names_of(model, [p for group in optimizer.adamw.param_groups for p in group["params"]])
     assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
     assert not by_muon & by_adamw
-    assert {"blocks.0.look.project.weight", "blocks.1.think.2.weight", "head.0.weight"} <= by_muon
+    assert {"blocks.0.self_attention.project.weight", "blocks.1.mlp.2.weight", "head.0.weight"} <= by_muon
     assert {"head.3.weight", "embed.weight", "positions", "norm.weight"} <= by_adamw
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     learn(model, optimizer, 1)

@@ -48,7 +48,7 @@ def task(folder, rate, *, dataset=None, steps=150, width=64, stage="base", **mor
 
 @pytest.mark.parametrize("stage", ["base", "large"])
 def test_nothing_is_dropped_corrupted_or_smoothed(tmp_path, stage):
-    plain, overfit = (task(tmp_path, 1e-3, width=16, stage=stage, overfit=each) for each in (False, True))
+    plain, overfit = (task(tmp_path, 1e-3, width=16, stage=stage, overfit=each).setup for each in (False, True))
     assert (plain.text_dropout, plain.smoothing) == (0.3, 0.1)
     assert plain.corruption == (0.5 if stage == "large" else 0.0)
     assert (overfit.text_dropout, overfit.smoothing, overfit.corruption) == (0, 0, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from muse_sampling.schedules import Cosine
 from muse_tasks.generate.task import Generate
-from muse_training.data.records import Encoder
+from muse_training.data.encoder import Encoder
 from muse_training.optimizers import AdamW
 from muse_training.samples import Samples, Sheets
 from muse_training.train import Train

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from muse_sampling.schedules import Cosine
-from muse_training.data.pictures import BrokenPicture
+from muse_training.data.pictures import UnusablePicture
 from muse_training.data.prepare import PrepareTokens
 from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW, Muon
@@ -14,6 +14,7 @@ from runs import check_same_files, rows
 from torch import nn
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.runtime.memory import refusal
 from muse_studio.stage import Stage
@@ -234,8 +235,7 @@ def test_a_cache_is_made_once_and_anew_for_other_data(tmp_path):
         parts, data = {"base": stage()}, Colours(count=count)
         parts["base"].tokenizer = tokenizer or testing.FakeTokenizer()
         made = task(tmp_path / str(len(list(tmp_path.iterdir()))), data, parts, cache=str(cache), fit={"steps": 1})
-        made.recipe = {"dataset": settings}
-        made(testing.RecordingObserver())
+        made(testing.RecordingObserver(), RunContext({"dataset": settings}))
         return len(list(cache.iterdir())), len(data.read)
 
     probes = 32
@@ -262,7 +262,7 @@ def test_pictures_that_a_cache_leaves_out_are_told(tmp_path):
 
         def attempt(self, index):
             if index == 7:
-                raise BrokenPicture("seven.png", "it is torn")
+                raise UnusablePicture("seven.png", "it is torn")
             return self[index]
 
     made = task(tmp_path / "run", Torn(), cache="memory://left-out", fit={"steps": 1})

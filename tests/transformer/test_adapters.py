@@ -15,7 +15,7 @@ from muse_studio.nn import lora
 from muse_studio.nn.lora import Adapter
 from muse_studio.runtime import weights
 
-LAYERS = {"blocks.0.look.project": (16, 48), "blocks.1.think.2": (64, 16)}
+LAYERS = {"blocks.0.self_attention.project": (16, 48), "blocks.1.mlp.2": (64, 16)}
 """In and out of two of the linear layers."""
 
 
@@ -95,7 +95,7 @@ def test_one_of_half_precision_is_widened(tmp_path, base):
 
 def test_super_resolution_takes_them_too(tmp_path):
     weights.save(superres().state_dict(), tmp_path / "base.safetensors", {})
-    layers = {"blocks.1.look.out": (16, 16), "read_low.0.think.0": (16, 64)}
+    layers = {"blocks.1.self_attention.out": (16, 16), "low_blocks.0.mlp.0": (16, 64)}
     matrices = put(tmp_path / "a.safetensors", layers=layers, base=lora.fingerprint(superres()))
     given = {"weights": str(tmp_path / "base.safetensors"), "adapters": [Adapter(str(tmp_path / "a.safetensors"), 0.5)]}
     got, plain = superres(**given).state_dict(), superres().state_dict()
@@ -110,7 +110,9 @@ def test_one_of_other_weights_is_warned_of_and_added(tmp_path, base):
     put(tmp_path / "a.safetensors", base="0" * 64)
     with pytest.warns(UserWarning, match=r"the adapter .*a\.safetensors was trained on other weights than these"):
         changed = muse(weights=base, adapters=[Adapter(str(tmp_path / "a.safetensors"))])
-    assert not torch.equal(changed.blocks[0].look.project.weight, muse().blocks[0].look.project.weight)
+    assert not torch.equal(
+        changed.blocks[0].self_attention.project.weight, muse().blocks[0].self_attention.project.weight
+    )
 
 
 def test_a_fingerprint_tells_one_changed_bit():
@@ -124,11 +126,14 @@ def test_a_fingerprint_tells_one_changed_bit():
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
-        ({"blocks.0.look.project": (20, 48)}, r"blocks\.0\.look\.project\.lora_A\.weight is \[3, 20\], not \[3, 16\]"),
-        ({"blocks.1.think.2": (64, 8)}, r"blocks\.1\.think\.2\.lora_B\.weight is \[8, 3\], not \[16, 3\]"),
         (
-            {"blocks.7.look.out": (16, 16)},
-            r"blocks\.7\.look\.out\.lora_A\.weight is \[3, 16\], which belongs to no lin",
+            {"blocks.0.self_attention.project": (20, 48)},
+            r"blocks\.0\.self_attention\.project\.lora_A\.weight is \[3, 20\], not \[3, 16\]",
+        ),
+        ({"blocks.1.mlp.2": (64, 8)}, r"blocks\.1\.mlp\.2\.lora_B\.weight is \[8, 3\], not \[16, 3\]"),
+        (
+            {"blocks.7.self_attention.out": (16, 16)},
+            r"blocks\.7\.self_attention\.out\.lora_A\.weight is \[3, 16\], which belongs to no lin",
         ),
         ({"embed": (16, 12)}, r"embed\.lora_A\.weight is \[3, 16\], which belongs to no linear layer here"),
     ],
@@ -144,14 +149,12 @@ def test_one_of_another_model_is_refused_by_its_tensor(tmp_path, base, layers, s
 def test_a_matrix_that_is_missing_or_one_too_many_is_named(tmp_path, base):
     put(tmp_path / "a.safetensors")
     tensors = load_file(tmp_path / "a.safetensors")
-    up = tensors.pop("blocks.1.think.2.lora_B.weight")
+    up = tensors.pop("blocks.1.mlp.2.lora_B.weight")
     said = {"muse_settings": json.dumps({"adapter": {"alpha": 1}})}
     save_file(tensors, tmp_path / "less.safetensors", said)
-    with pytest.raises(UserError, match=r"blocks\.1\.think\.2\.lora_B\.weight is missing, not \[16, 3\]"):
+    with pytest.raises(UserError, match=r"blocks\.1\.mlp\.2\.lora_B\.weight is missing, not \[16, 3\]"):
         muse(weights=base, adapters=[Adapter(str(tmp_path / "less.safetensors"))])
-    save_file(
-        tensors | {"blocks.1.think.2.lora_B.weight": up, "extra": up.clone()}, tmp_path / "more.safetensors", said
-    )
+    save_file(tensors | {"blocks.1.mlp.2.lora_B.weight": up, "extra": up.clone()}, tmp_path / "more.safetensors", said)
     with pytest.raises(UserError, match=r"extra is \[16, 3\], which belongs to no linear layer here"):
         muse(weights=base, adapters=[Adapter(str(tmp_path / "more.safetensors"))])
 

@@ -61,16 +61,16 @@ def logits_by_hand(state, tokens, text, mask):
     def dense(x, name):
         return linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
 
-    memory = norm(dense(text, "read_text.0"), "read_text.1")
+    memory = norm(dense(text, "text_projection.0"), "text_projection.1")
     rows = [state["embed.weight"][K if token == MASK else token] for token in tokens.flatten().tolist()]
     x = torch.stack(rows) + state["positions"].reshape(-1, WIDTH)
     everything = torch.ones(len(x), dtype=torch.bool)
     for block in ("blocks.0", "blocks.1"):
         y = norm(x, f"{block}.norm1")
-        x = x + attention_by_hand(state, f"{block}.look", y, y, everything)
+        x = x + attention_by_hand(state, f"{block}.self_attention", y, y, everything)
         if mask.any():
-            x = x + attention_by_hand(state, f"{block}.read", norm(x, f"{block}.norm2"), memory, mask)
-        x = x + dense(gelu(dense(norm(x, f"{block}.norm3"), f"{block}.think.0")), f"{block}.think.2")
+            x = x + attention_by_hand(state, f"{block}.cross_attention", norm(x, f"{block}.norm2"), memory, mask)
+        x = x + dense(gelu(dense(norm(x, f"{block}.norm3"), f"{block}.mlp.0")), f"{block}.mlp.2")
     return dense(norm(gelu(dense(norm(x, "norm"), "head.0")), "head.2"), "head.3")
 
 
@@ -91,7 +91,7 @@ def test_no_prompt_means_that_cross_attention_adds_nothing(training):
     model, silent = muse().train(training), muse().train(training)
     with torch.no_grad():
         for block in silent.blocks:
-            block.read.out.weight.zero_()
+            block.cross_attention.out.weight.zero_()
     text, tokens = embedding(2), grids(2)
     null = model(tokens, model.condition(text.null()))
     assert torch.equal(null, silent(tokens, silent.condition(text)))
@@ -157,7 +157,7 @@ def test_what_writes_into_the_residual_stream_starts_small():
     torch.manual_seed(0)
     model = MuseTransformer(64, [4, 4], text_width=8, width=64, layers=12, heads=4)
     for block in model.blocks:
-        for writer in (block.look.out, block.read.out, block.think[2]):
+        for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[2]):
             assert writer.weight.std().item() == pytest.approx(0.02 / 6, rel=0.1)  # 0.02 / sqrt(3 * 12)
     assert model.embed.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert model.positions.std().item() == pytest.approx(0.02, rel=0.1)

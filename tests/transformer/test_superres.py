@@ -74,7 +74,7 @@ def test_a_masked_low_token_is_not_looked_at():
 def test_without_a_prompt_the_low_tokens_still_count_and_without_both_nothing_does():
     model, silent = superres(), superres()
     for block in silent.blocks:
-        block.read.out.weight.zero_()
+        block.cross_attention.out.weight.zero_()
     text = embedding(2).null()
     tokens, low = drawn()
     unknown = torch.full_like(low, MASK)
@@ -88,7 +88,7 @@ def test_without_a_prompt_the_low_tokens_still_count_and_without_both_nothing_do
 def test_the_low_grid_is_read_once_a_picture_not_once_a_step():
     model = superres()
     calls = []
-    model.read_low[0].register_forward_pre_hook(lambda *given: calls.append(1))
+    model.low_blocks[0].register_forward_pre_hook(lambda *given: calls.append(1))
     tokens, low = drawn()
     conditioning = model.condition(embedding(2), low)
     for _ in range(5):
@@ -98,15 +98,15 @@ def test_the_low_grid_is_read_once_a_picture_not_once_a_step():
 
 def test_its_trunk_looks_along_both_axes():
     model = superres()
-    assert all(type(block.look) is MultiAxisAttention for block in model.blocks)
-    assert [(block.look.grid, block.look.block) for block in model.blocks] == [((4, 6), 2)] * 2
+    assert all(type(block.self_attention) is MultiAxisAttention for block in model.blocks)
+    assert [(block.self_attention.grid, block.self_attention.block) for block in model.blocks] == [((4, 6), 2)] * 2
 
 
 def test_checkpointing_changes_no_gradient_and_computes_each_block_again():
     results = []
     for checkpointing in (False, True):
         model, calls = superres(checkpointing=checkpointing).train(), []
-        for block in (model.read_low[0], model.blocks[0]):
+        for block in (model.low_blocks[0], model.blocks[0]):
             block.register_forward_pre_hook(lambda *given, calls=calls: calls.append(1))
         tokens, low = drawn()
         loss = model(tokens, model.condition(embedding(2), low)).square().mean()

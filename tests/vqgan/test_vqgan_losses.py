@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
-from muse_vqgan.learner import psnr, usage
+from muse_vqgan.learner import usage
 from muse_vqgan.losses import Perceptual, Reconstruction
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -31,18 +31,6 @@ def test_reconstruction_by_hand():
     assert Reconstruction(l1=0, edges=1)(made, real).item() == pytest.approx(along + down)
     assert Reconstruction(2, 3, 4)(made, real).item() == pytest.approx(2 * 0.5 + 3 * 0.375 + 4 * 2)
     assert Reconstruction(1, 1, 1)(made, made).item() == 0
-
-
-def test_psnr_by_hand():
-    real = torch.full((2, 3, 4, 4), 0.5)
-    made = real.clone()
-    made[0] += 0.1
-    made[1] -= 0.01
-    assert psnr(made, real).item() == pytest.approx((20 + 40) / 2, abs=1e-3)
-    assert psnr(real, real).item() == pytest.approx(100)
-    assert psnr(torch.full_like(real, 9.0), torch.ones_like(real)).item() == pytest.approx(100), (
-        "what is shown is cut off"
-    )
 
 
 def test_usage_and_perplexity_by_hand():

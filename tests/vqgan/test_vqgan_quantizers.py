@@ -64,7 +64,7 @@ def test_the_codebook_follows_its_moving_average(cosine):
         if cosine:
             flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         assert np.array_equal(quantizer(z).tokens.flatten().numpy(), tokens)
-        quantizer.follow()
+        quantizer.update_codebook()
         for code in range(16):
             counts[code] = decay * counts[code] + (1 - decay) * (tokens == code).sum()
             sums[code] = decay * sums[code] + (1 - decay) * flat[tokens == code].sum(0)
@@ -81,8 +81,8 @@ def test_a_batch_in_parts_moves_the_codebook_as_in_one(ema):
     whole(z)
     for part in z.chunk(2):
         parts(part)
-    whole.follow()
-    parts.follow()
+    whole.update_codebook()
+    parts.update_codebook()
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], tensor)
 
@@ -91,7 +91,7 @@ def test_outside_of_training_nothing_moves():
     quantizer = vq(ema=0.5, revive_after=1).eval()
     before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
     quantizer(latents())
-    quantizer.follow()
+    quantizer.update_codebook()
     assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
 
 
@@ -105,7 +105,7 @@ def test_a_collapsed_codebook_recovers(cosine, ema):
                 quantizer.sums.copy_(quantizer.codes)
         for step in range(40):
             quantizer(latents(batch=8, seed=step))
-            quantizer.follow()
+            quantizer.update_codebook()
         return quantizer.tokens(latents(batch=8, seed=99)).unique().numel() / 32
 
     assert used(0) < 0.4
@@ -119,10 +119,10 @@ def test_a_dead_code_goes_to_the_latent_farthest_from_all():
         quantizer.sums.copy_(quantizer.codes)
     z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, -7.0]]).T.reshape(1, 2, 2, 2)
     quantizer(z)
-    quantizer.follow()
+    quantizer.update_codebook()
     assert quantizer.idle.tolist() == [0, 0, 1, 1]
     quantizer(z)
-    quantizer.follow()
+    quantizer.update_codebook()
     assert quantizer.idle.tolist() == [0, 0, 0, 0]
     torch.testing.assert_close(quantizer.codes[2:], torch.tensor([[0.0, -7.0], [0.0, 3.0]]))
     assert quantizer.counts[2:].tolist() == [1, 1]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from muse_training.optimizers import AdamW, Muon
 from muse_vqgan.adversarial import Adversarial
-from muse_vqgan.learner import psnr
 from muse_vqgan.losses import Reconstruction
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from runs import check_same_files, rows, same_tensors
 
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import psnr
 from muse_studio.testing import FakeTokenizer, RecordingObserver
 from muse_studio.training.loop import Fit
 
@@ -83,7 +83,7 @@ def test_it_learns(tmp_path):
     assert {"loss", "pixels", "psnr", "norm", "usage", "perplexity"} <= last.keys()
     trained = vqgan(channels=16, codebook_size=64, weights=str(history.weights)).eval()
     images = torch.stack([Pictures()[index]["image"] for index in range(8)]).float() / 255
-    assert psnr(trained.decode(trained.encode(images)), images) > 17
+    assert psnr(trained.decode(trained.encode(images)), images, 1).mean() > 17
 
 
 def learner(**more):
@@ -132,7 +132,7 @@ def test_the_discriminator_s_loss_gives_the_generator_no_gradient(monkeypatch):
     for silenced in (False, True):
         made = learner(adversarial=Adversarial(start=0, channels=8, levels=2))
         if silenced:
-            monkeypatch.setattr(made, "_criticise", lambda *given: torch.zeros(()))
+            monkeypatch.setattr(made, "_discriminator_step", lambda *given: torch.zeros(()))
         made.step(batch(), 0)
         gradients.append([parameter.grad for parameter in made.model.parameters()])
     assert all(map(torch.equal, *gradients))
@@ -150,7 +150,7 @@ def test_the_generator_s_loss_is_weighed_sum():
     numbers = made.step(batch(), 0)
     torch.testing.assert_close(numbers["loss"], pixels + weighed)
     torch.testing.assert_close(numbers["pixels"], pixels)
-    torch.testing.assert_close(numbers["psnr"], psnr(out, real))
+    torch.testing.assert_close(numbers["psnr"], psnr(out.clamp(0, 1), real, 1).mean())
 
 
 @pytest.mark.parametrize(

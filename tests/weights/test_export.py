@@ -33,7 +33,7 @@ def test_other_weights_take_the_place_of_the_imported_ones(imported, tmp_path):
     written = load_file(tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(written["project_to_hidden.weight"], changed["into.weight"])
     assert torch.equal(
-        written["transformer_layers.1.attn1.to_k.weight"], changed["blocks.1.look.project.weight"][32:64]
+        written["transformer_layers.1.attn1.to_k.weight"], changed["blocks.1.self_attention.project.weight"][32:64]
     )
 
 

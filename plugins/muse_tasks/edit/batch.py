@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from muse_studio.registry.progress import ProgressBar
-from muse_studio.sampling.cascade import Watch, tell
+from muse_studio.sampling.abilities import iterations
+from muse_studio.sampling.cascade import Watch
 from muse_studio.sampling.session import EditSession
 from muse_studio.sampling.windows import Layout
 from muse_tasks.edit.task import Edit
 from muse_tasks.generate.batching import batched, encode
+from muse_tasks.generate.reporting import report_to
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reworking:
+class BatchEditor:
     """A task `edit` and how it is run over many pictures.
 
     The task's own picture, region, prompts, feather, seed and count play no part. hook: the observers, or None.
@@ -43,18 +45,13 @@ class Reworking:
 
     @contextmanager
     def bar(self, batches: int, label: str) -> Iterator[Watch]:
-        """A progress bar over so many batches, and what `edit_batch` reports each step to: bar and observers."""
+        """A progress bar over so many batches, and what `edit` calls after each step, to report it."""
         first, *later = (stage.sampler.steps for stage in self.task.stages.values())
-        steps = first * getattr(self.task.editor, "iterations", 1) + sum(later)
+        steps = first * (iterations(self.task.editor) or 1) + sum(later)
         with ProgressBar(batches * steps) as bar:
+            yield report_to(self.hook, bar, label)
 
-            def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
-                tell(self.hook, stage, step, steps, tokens)
-                bar.advance(f"{label}, {stage}")
-
-            yield watch
-
-    def rework(
+    def edit(
         self,
         pictures: Tensor,
         regions: Tensor,
@@ -77,7 +74,7 @@ class Reworking:
         text = encode(task.text_encoder, prompts, self.device)
         negative = None if negatives is None else encode(task.text_encoder, negatives, self.device)
         whole = EditSession.joined(each)
-        *_, first = whole.edit(task.editor, text, generator, negative=negative, watch=watch)
-        finished = whole.finish(first, text, generator, negative=negative, watch=watch)
+        *_, draft = whole.edit(task.editor, text, generator, negative=negative, watch=watch)
+        finished = whole.finish(draft, text, generator, negative=negative, watch=watch)
         rows = [{name: tokens[row : row + 1] for name, tokens in finished.items()} for row in range(len(each))]
         return torch.stack([one.paste(row) for one, row in zip(each, rows, strict=True)])

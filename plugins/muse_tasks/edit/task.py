@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_studio.contracts import Editor, TextEncoder
-from muse_studio.errors import UserError
+from muse_studio.contracts import NO_RUN, Editor, RunContext, TextEmbedding, TextEncoder
+from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import slug, spell
-from muse_studio.images.pixels import to_images
+from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
@@ -23,16 +22,21 @@ from muse_studio.registry.filtering import ask_picture, ask_prompts
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
-from muse_studio.sampling.cascade import make_ready, tell
+from muse_studio.sampling.abilities import iterations
+from muse_studio.sampling.cascade import Watch, make_ready
 from muse_studio.sampling.region import read_region
 from muse_studio.sampling.session import EditSession
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_studio.sampling.windows import Layout
 from muse_tasks.generate.batching import encode
-from muse_tasks.generate.drawn import Pictures
 from muse_tasks.generate.files import beside, save_new
+from muse_tasks.generate.pictures import Pictures
+from muse_tasks.generate.reporting import report_to
 from muse_tasks.generate.request import check_request, names_a_file, open_out
 from muse_tasks.generate.steps import STRIP
+
+Between = list[tuple[int, Image.Image]]
+"""Pictures on the way, each with the iteration after which it is shown."""
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Extend:
     def __post_init__(self) -> None:
         for side, pixels in vars(self).items():
             if pixels < 0:
-                raise ValueError(f"{side} is {pixels}; give 0 pixels or more")
+                raise SettingError(side, f"{side} is {pixels}; give 0 pixels or more")
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
@@ -96,30 +100,27 @@ class Edit:
     seed: int = 0
     out: str = "out"
     device: str = "auto"
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which each picture then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which each picture then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
         check_request([self.prompt], self.negative, self.count, self.seed, self.out)
         if not self.picture.strip():
-            raise ValueError("picture is empty; give the file of the picture to edit")
+            raise SettingError("picture", "picture is empty; give the file of the picture to edit")
         for name in ("dilate", "feather"):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"{name} is {value}; give 0 or more")
+                raise SettingError(name, f"{name} is {value}; give 0 or more")
         if self.every is not None:
-            iterations = getattr(self.editor, "iterations", None)
-            if iterations is None:
-                raise ValueError(f"every is {self.every}, but the editor has no iterations; leave it out")
-            if not 1 <= self.every <= iterations:
-                raise ValueError(
-                    f"every is {self.every}; give a number of the editor's iterations, of which it has {iterations}"
+            most = iterations(self.editor)
+            if most is None:
+                raise SettingError("every", f"every is {self.every}, but the editor has no iterations; leave it out")
+            if not 1 <= self.every <= most:
+                raise SettingError(
+                    "every",
+                    f"every is {self.every}; give a number of the editor's iterations, of which it has {most}",
                 )
 
-    def __call__(self, hook: Any = None) -> Pictures:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Pictures:
         """Draw and write them all; `hook` hears of each step.
 
         Raises UserError where a filter refuses the prompt, the picture or the region can't be read, `out` can't be
@@ -128,49 +129,42 @@ class Edit:
         """
         ask_prompts(hook, [self.prompt])
         picture = open_picture(self.picture)
-        pixels = torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+        pixels = from_image(picture)
         region = self._region(picture)
         layout = Layout.of(self.stages, self._size(picture), (picture.height, picture.width))
         out, device = open_out(self.out), choose_device(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        session = EditSession(
-            self.stages,
-            layout,
-            *self._extend(pixels, region),
-            device,
-            dilate=self.dilate,
-            redraw=self.redraw,
-            feather=self._feather(picture),
-        )
+        settings: dict[str, Any] = {"dilate": self.dilate, "redraw": self.redraw, "feather": self._feather(picture)}
+        session = EditSession(self.stages, layout, *self._extend(pixels, region), device, **settings)
         text = encode(self.text_encoder, [self.prompt], device)
         negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
         result = Pictures([], [], [], [], before=picture)
-        iterations = getattr(self.editor, "iterations", 0)
         path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
         with ProgressBar(session.count(self.editor) * self.count) as bar:
-
-            def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
-                tell(hook, stage, step, steps, tokens)
-                bar.advance(f"picture {len(result.images) + 1} of {self.count}, {stage}")
-
-            for seed in range(self.seed, self.seed + self.count):
-                generator = torch.Generator().manual_seed(seed)
-                between: list[tuple[int, Image.Image]] = []
-                for step, tokens in enumerate(
-                    session.edit(self.editor, text, generator, negative=negative, watch=watch), 1
-                ):
-                    if self.every and step % self.every == 0 and step < iterations:
-                        aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
-                        finished = session.finish(tokens, text, aside, negative=negative, watch=lambda *step: None)
-                        between.append((step, _image(session.paste(finished))))
-                finished = session.finish(tokens, text, generator, negative=negative, watch=watch)
-                image = _image(session.paste(finished))
+            for number, seed in enumerate(range(self.seed, self.seed + self.count), 1):
+                watch = report_to(hook, bar, f"picture {number} of {self.count}")
+                image, between = self._draw(session, text, negative, seed, watch)
                 for shown in (image, *(each for _, each in between)):
                     ask_picture(hook, shown, self.prompt, seed)
-                self._write(image, between, path, seed, result)
+                self._write(image, between, path, self._provenance(context, seed, 1), seed, result)
         if self.count > 1:
-            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", self._provenance(self.seed, self.count))
+            inside = self._provenance(context, self.seed, self.count)
+            result.sheet = save_new(result.contact_sheet(), out / "sheet.png", inside)
         return result
+
+    def _draw(
+        self, session: EditSession, text: TextEmbedding, negative: TextEmbedding | None, seed: int, watch: Watch
+    ) -> tuple[Image.Image, Between]:
+        """The edited picture of a seed, and those after each `every` iterations."""
+        generator = torch.Generator().manual_seed(seed)
+        between: Between = []
+        for step, draft in enumerate(session.edit(self.editor, text, generator, negative=negative, watch=watch), 1):
+            if self.every and step % self.every == 0 and step < (iterations(self.editor) or 0):
+                aside = torch.Generator().manual_seed(seed)  # so that looking changes nothing
+                finished = session.finish(draft, text, aside, negative=negative, watch=lambda *step: None)
+                between.append((step, _image(session.paste(finished))))
+        finished = session.finish(draft, text, generator, negative=negative, watch=watch)
+        return _image(session.paste(finished)), between
 
     def _region(self, picture: Image.Image) -> Tensor:
         """bool[H, W] of the picture."""
@@ -201,10 +195,15 @@ class Edit:
         return larger, F.pad(region, sides, value=True)
 
     def _write(
-        self, image: Image.Image, between: list[tuple[int, Image.Image]], path: Path, seed: int, result: Pictures
+        self,
+        image: Image.Image,
+        between: Between,
+        path: Path,
+        inside: Provenance,
+        seed: int,
+        result: Pictures,
     ) -> None:
         """The picture, and beside it what is asked for."""
-        inside = self._provenance(seed, 1)
         endings = [f"-{step:03d}.png" for step, _ in between]
         taken = save_new(image, path, inside, endings=[*endings, *[STRIP] * self.previews])
         for ending, (_, shown) in zip(endings, between, strict=True):
@@ -216,17 +215,14 @@ class Edit:
             tiles += [Tile([image], "after")]
             sheet = contact_sheet([Section(spell(self.prompt), tiles, [])], side=side_of(image), columns=len(tiles))
             result.strips.append(save_new(sheet, beside(taken, STRIP), inside))
-        result.paths.append(taken)
-        result.images.append(image)
-        result.prompts.append(self.prompt)
-        result.seeds.append(seed)
+        result.add(image, taken, self.prompt, seed)
 
-    def _provenance(self, seed: int, count: int) -> Provenance:
-        recipe = self.recipe
+    def _provenance(self, context: RunContext, seed: int, count: int) -> Provenance:
+        recipe = context.recipe
         if recipe is not None:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device")}
             recipe |= {"seed": seed, "count": count}
-        return Provenance(recipe, self.plugins, edited=True)
+        return Provenance(recipe, context.plugins, edited=True)
 
 
 def _image(pixels: Tensor) -> Image.Image:

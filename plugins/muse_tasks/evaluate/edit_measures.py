@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from muse_tasks.evaluate.editable import EditCase
+from muse_tasks.evaluate.edit_cases import EditCase
 
 FIELDS = 4
 """A hole's coarse colours are the means of 4 x 4 fields."""

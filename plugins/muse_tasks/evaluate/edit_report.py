@@ -11,7 +11,7 @@ from PIL import Image
 from rich.table import Table
 
 from muse_tasks.evaluate.edit_measures import COARSE, DIFFERS, FIELDS
-from muse_tasks.evaluate.written import printed
+from muse_tasks.evaluate.output import to_text
 
 DEFINITIONS = {
     "refilled": "holes in real pictures, drawn anew by the task under `inpaint`: a rectangle of half the height and "
@@ -56,7 +56,7 @@ class EditEvaluation:
     def summary(self) -> str:
         """A table of each measure, and the files."""
         kinds = {"refilled": _refilled, "edited": _edited}
-        return printed([table(self.metrics[name]) for name, table in kinds.items() if name in self.metrics], self.paths)
+        return to_text([table(self.metrics[name]) for name, table in kinds.items() if name in self.metrics], self.paths)
 
 
 def _refilled(found: dict[str, Any]) -> Table:

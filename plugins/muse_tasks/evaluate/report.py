@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
-from muse_tasks.evaluate.judges import DRAWN, RECONSTRUCTED
 from muse_tasks.evaluate.measures import EQUAL_DB
-from muse_tasks.evaluate.real import REFINED
+from muse_tasks.evaluate.metrics import DRAWN, RECONSTRUCTED
+from muse_tasks.evaluate.output import to_text
+from muse_tasks.evaluate.real_pictures import REFINED
 from muse_tasks.evaluate.records import SPLITS
-from muse_tasks.evaluate.written import printed
 
 DEFINITIONS = {
     "seen": "pairs of picture and caption that training saw, or may have seen",
@@ -53,6 +53,21 @@ MEASURED = {
 """Added where there are such metrics."""
 
 
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a measure's name, the format of its numbers, one a split, and that of both splits."""
+
+    name: str
+    form: str
+    splits: Mapping[str, float | None] = field(default_factory=dict)
+    both: float | None = None
+
+    def cells(self) -> list[str]:
+        """The texts of its cells, "-" where there is no number."""
+        numbers = [*(self.splits.get(split) for split in SPLITS), self.both]
+        return [self.name, *("-" if number is None else format(number, self.form) for number in numbers)]
+
+
 @dataclass
 class Evaluation:
     """The numbers (`metrics`, as in metrics.json), the contact sheet, and where both were written.
@@ -84,7 +99,7 @@ class Evaluation:
 
     def summary(self) -> str:
         """One table, a column a split, and the files."""
-        return printed([self._table()], self.paths)
+        return to_text([self._table()], self.paths)
 
     def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Of each metric its name, and of each of its numbers the name and the value by split."""
@@ -93,56 +108,75 @@ class Evaluation:
                 yield name, number, {split: found[number] for split, found in splits.items()}
 
     def _table(self) -> Table:
-        metrics = self.metrics
-        table = Table(title=f"seed {metrics['seed']}")
+        table = Table(title=f"seed {self.metrics['seed']}")
         table.add_column("measure")
         for title in ("seen", "held out", "both"):
             table.add_column(title, justify="right")
-
-        def row(name: str, form: str, values: dict[str, float], both: float | None = None) -> None:
-            cells = [values.get(split) for split in SPLITS] + [both]
-            table.add_row(name, *("-" if value is None else format(value, form) for value in cells))
-
-        row("pictures measured", "d", metrics["n"], sum(metrics["n"].values()))
-        for stage, of in metrics["tokenizer"].items():
+        for section in filter(None, self._sections()):
             table.add_section()
-            row(f"{stage}: tokenizer PSNR, dB", ".2f", of["psnr_db"])
-            row(f"{stage}: codebook in use", ".1%", {}, of["codebook_usage"])
-            row(f"{stage}: codebook perplexity", ".1f", {}, of["perplexity"])
-        for which in (RECONSTRUCTED, DRAWN):
-            if metrics.get(which):
-                table.add_section()
-            for name, number, splits in self._measured(which):
-                row(f"{which.removesuffix('_metrics')}, {name}: {number}", ".4g", splits)
-        for stage, of in metrics["masked_tokens"].items():
-            table.add_section()
-            for ratio in next(iter(of.values())):
-                for measure, form in (("accuracy", ".3f"), ("cross_entropy", ".3f")):
-                    name = f"{stage}: {measure.replace('_', '-')}, {float(ratio):.0%} masked"
-                    row(name, form, {split: ratios[ratio][measure] for split, ratios in of.items()})
-        for stage, of in metrics["refinement"].items():
-            table.add_section()
-            for what in REFINED:
-                row(
-                    f"{stage}: PSNR {what.replace('_', ', ')}, dB",
-                    ".2f",
-                    {split: found["psnr_db"][what] for split, found in of.items()},
-                )
-            for ratio, which in (
-                (ratio, which) for ratio, given in next(iter(of.values()))["cross_entropy"].items() for which in given
-            ):
-                row(
-                    f"{stage}: cross-entropy, {float(ratio):.0%} masked, {which} low tokens",
-                    ".3f",
-                    {split: found["cross_entropy"][ratio].get(which) for split, found in of.items()},
-                )
-        for stage, of in metrics["retrieval"].items():
-            for query in next(iter(of.values())):
-                table.add_section()
-                for k in ("R@1", "R@5"):
-                    row(
-                        f"{stage}: retrieval {k}, {query}",
-                        ".4f" if query == "chance" else ".3f",
-                        {split: found[query][k] for split, found in of.items()},
-                    )
+            for row in section:
+                table.add_row(*row.cells())
         return table
+
+    def _sections(self) -> Iterator[list[Row]]:
+        """The table's rows, section by section."""
+        metrics = self.metrics
+        counts = metrics["n"]
+        yield [Row("pictures measured", "d", counts, sum(counts.values()))]
+        for stage, found in metrics["tokenizer"].items():
+            yield [
+                Row(f"{stage}: tokenizer PSNR, dB", ".2f", found["psnr_db"]),
+                Row(f"{stage}: codebook in use", ".1%", both=found["codebook_usage"]),
+                Row(f"{stage}: codebook perplexity", ".1f", both=found["perplexity"]),
+            ]
+        for which in (RECONSTRUCTED, DRAWN):
+            title = which.removesuffix("_metrics")
+            yield [Row(f"{title}, {name}: {number}", ".4g", found) for name, number, found in self._measured(which)]
+        for stage, splits in metrics["masked_tokens"].items():
+            yield _masked_tokens(stage, splits)
+        for stage, splits in metrics["refinement"].items():
+            yield _refinement(stage, splits)
+        for stage, splits in metrics["retrieval"].items():
+            for query in _of_first(splits):
+                form = ".4f" if query == "chance" else ".3f"
+                yield [Row(f"{stage}: retrieval {k}, {query}", form, _each(splits, query, k)) for k in ("R@1", "R@5")]
+
+
+def _masked_tokens(stage: str, splits: dict[str, Any]) -> list[Row]:
+    return [
+        Row(f"{stage}: {measure.replace('_', '-')}, {float(ratio):.0%} masked", ".3f", _each(splits, ratio, measure))
+        for ratio in _of_first(splits)
+        for measure in ("accuracy", "cross_entropy")
+    ]
+
+
+def _refinement(stage: str, splits: dict[str, Any]) -> list[Row]:
+    psnr = [
+        Row(f"{stage}: PSNR {what.replace('_', ', ')}, dB", ".2f", _each(splits, "psnr_db", what)) for what in REFINED
+    ]
+    losses = [
+        Row(
+            f"{stage}: cross-entropy, {float(ratio):.0%} masked, {which} low tokens",
+            ".3f",
+            _each(splits, "cross_entropy", ratio, which),
+        )
+        for ratio, given in _of_first(splits)["cross_entropy"].items()
+        for which in given
+    ]
+    return psnr + losses
+
+
+def _of_first(splits: dict[str, Any]) -> dict[str, Any]:
+    """What was found of the first split; it names what was found of each."""
+    return next(iter(splits.values()))
+
+
+def _each(splits: dict[str, Any], *keys: str) -> dict[str, float | None]:
+    """One number by split, found under these keys; None where its last key is missing."""
+    *path, last = keys
+    found = {}
+    for split, each in splits.items():
+        for key in path:
+            each = each[key]
+        found[split] = each.get(last)
+    return found

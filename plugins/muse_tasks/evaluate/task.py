@@ -7,27 +7,28 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from muse_studio.contracts import Dataset, Metric, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, Metric, RunContext, TextEncoder
+from muse_studio.errors import SettingError
 from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import open_folder, path_of
-from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
+from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample
 from muse_studio.sampling.stage import Stage, check_fit
-from muse_tasks.evaluate.galleries import Collection, read
-from muse_tasks.evaluate.judges import Judges
+from muse_tasks.evaluate.collection import Collection, read
 from muse_tasks.evaluate.measures import perplexity, usage
-from muse_tasks.evaluate.real import ANOTHER, NONE, REFINED, RIGHT, Real
+from muse_tasks.evaluate.metrics import PictureMetrics
+from muse_tasks.evaluate.output import write
+from muse_tasks.evaluate.real_pictures import ANOTHER, NONE, REFINED, RIGHT, Real
 from muse_tasks.evaluate.records import stream
 from muse_tasks.evaluate.report import Evaluation
 from muse_tasks.evaluate.retrieval import Gallery, features
-from muse_tasks.evaluate.tally import Tally, mean
-from muse_tasks.evaluate.written import write
+from muse_tasks.evaluate.totals import Totals, mean
 from muse_tasks.generate.batching import batched, encode
+from muse_tasks.generate.reporting import report_to
 from muse_tasks.generate.timing import timed
 
 
@@ -70,26 +71,25 @@ class Evaluate:
     collection: Collection | None = field(default=None, init=False, repr=False)
     """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
     it may be set to that one's."""
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which the sheet then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which the sheet then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
         for name in ("n", "batch", "shown"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+                raise SettingError(name, f"{name} is {getattr(self, name)}; give at least 1")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more")
+            raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
         if not self.mask_ratios or not all(0 < ratio <= 1 for ratio in self.mask_ratios):
-            raise ValueError(f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1")
+            raise SettingError(
+                "mask_ratios", f"mask_ratios is {self.mask_ratios}; give one or more shares above 0 and up to 1"
+            )
         if self.reconstruction_metrics and not self.real:
-            raise ValueError(
-                "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either"
+            raise SettingError(
+                "reconstruction_metrics",
+                "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either",
             )
 
-    def __call__(self, hook: Any = None) -> Evaluation:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Evaluation:
         """Measure, and write both files; `hook` hears of each sampling step.
 
         Raises UserError where `out` can't be written or the device is missing, before any picture is read, and where
@@ -103,91 +103,87 @@ class Evaluate:
         splits, gallery, starts = self.collection.splits, self.collection.gallery, self.collection.starts
         chosen = {split: self._choose(split, len(records)) for split, records in splits.items()}
         batches = sum(-(-len(indices) // self.batch) for indices in chosen.values())
-        judges = Judges(self.metrics, self.reconstruction_metrics, device)
-        judges.check({split: len(indices) for split, indices in chosen.items()})
-        tallies: dict[str, Tally] = {}
+        picture_metrics = PictureMetrics(self.metrics, self.reconstruction_metrics, device)
+        picture_metrics.check({split: len(indices) for split, indices in chosen.items()})
+        by_split: dict[str, Totals] = {}
         seconds: list[float] = []
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
-                tally = tallies[split] = Tally(self.stages)
-                judges.start(split)
+                totals = by_split[split] = Totals(self.stages)
+                picture_metrics.start(split)
                 noise, refining, drawing = (stream(self.seed, split, purpose) for purpose in ("mask", "refine", "draw"))
                 real = Real(self.stages, self.mask_ratios, noise, refining, device)
-
-                def watch(stage: str, step: int, steps: int, tokens: Tensor, split: str = split) -> None:
-                    tell(hook, stage, step, steps, tokens)
-                    bar.advance(f"{split} pictures, {stage}")
-
+                watch = report_to(hook, bar, f"{split} pictures")
                 for indices in batched(chosen[split], self.batch):
                     batch = [records[index] for index in indices]
-                    tally.targets += [starts[split] + index for index in indices]
+                    totals.targets += [starts[split] + index for index in indices]
                     text = encode(self.text_encoder, [record["caption"] for record in batch], device)
                     if self.real:
-                        again = real.measure(tally, batch, text)
-                        judges.see_reconstructed(batch, last, again)
+                        again = real.measure(totals, batch, text)
+                        picture_metrics.add_reconstructed(batch, last, again)
                     with timed(seconds, len(batch)):
                         finished = sample(self.stages, text, drawing, watch=watch)
                         drawn = [to_bytes(decode(self.stages[name], finished[name])).cpu() for name in finished]
                     for name, pictures in zip(finished, drawn, strict=True):
-                        tally.features[name, "generated"].append(features(pictures))
-                    judges.see_drawn(batch, last, drawn[-1])
-                    tally.keep(batch, drawn, self.shown)
-                judges.finish()
-        metrics = self._metrics(tallies, gallery) | judges.found
-        result = Evaluation(metrics, _sheet(tallies, list(self.stages)), seconds, judges.meanings)
-        result.paths = write(result, out, Provenance(self.recipe, self.plugins, edited=True))
+                        totals.features[name, "generated"].append(features(pictures))
+                    picture_metrics.add_drawn(batch, last, drawn[-1])
+                    totals.keep(batch, drawn, self.shown)
+                picture_metrics.finish()
+        metrics = self._metrics(by_split, gallery) | picture_metrics.found
+        result = Evaluation(metrics, _sheet(by_split, list(self.stages)), seconds, picture_metrics.meanings)
+        result.paths = write(result, out, Provenance(context.recipe, context.plugins, edited=True))
         return result
 
     def _choose(self, split: str, total: int) -> list[int]:
         return torch.randperm(total, generator=stream(self.seed, split, "choice"))[: self.n].tolist()
 
-    def _metrics(self, tallies: dict[str, Tally], gallery: Gallery) -> dict[str, Any]:
+    def _metrics(self, by_split: dict[str, Totals], gallery: Gallery) -> dict[str, Any]:
         metrics: dict[str, Any] = {
             "seed": self.seed,
-            "n": {split: len(tally.targets) for split, tally in tallies.items()},
+            "n": {split: len(totals.targets) for split, totals in by_split.items()},
             "batch": self.batch,
             "gallery": gallery.sizes,
         }
         metrics |= {kind: {} for kind in ("tokenizer", "masked_tokens", "refinement", "retrieval")}
         for name in self.stages:
-            metrics["retrieval"][name] = {split: tally.retrieval(gallery, name) for split, tally in tallies.items()}
+            metrics["retrieval"][name] = {split: totals.retrieval(gallery, name) for split, totals in by_split.items()}
         for place, (name, stage) in enumerate(self.stages.items() if self.real else ()):
-            counts = torch.stack([tally.codes[name] for tally in tallies.values()]).sum(0)
+            counts = torch.stack([totals.codes[name] for totals in by_split.values()]).sum(0)
             metrics["tokenizer"][name] = {
-                "psnr_db": {split: mean(tally.psnr[name, "tokenizer"]) for split, tally in tallies.items()},
+                "psnr_db": {split: mean(totals.psnr[name, "tokenizer"]) for split, totals in by_split.items()},
                 "codebook_size": stage.tokenizer.codebook_size,
                 "codebook_usage": usage(counts),
                 "perplexity": perplexity(counts),
             }
-            metrics["masked_tokens"][name] = {split: self._masked(name, tally) for split, tally in tallies.items()}
+            metrics["masked_tokens"][name] = {split: self._masked(name, totals) for split, totals in by_split.items()}
             if place > 0:
-                metrics["refinement"][name] = {split: self._refined(name, tally) for split, tally in tallies.items()}
+                metrics["refinement"][name] = {split: self._refined(name, totals) for split, totals in by_split.items()}
         return metrics
 
-    def _masked(self, name: str, tally: Tally) -> dict[str, dict[str, float]]:
+    def _masked(self, name: str, totals: Totals) -> dict[str, dict[str, float]]:
         return {
             f"{ratio:g}": {
-                "accuracy": mean(tally.right[name, ratio]),
-                "cross_entropy": mean(tally.loss[name, ratio, RIGHT]),
+                "accuracy": mean(totals.right[name, ratio]),
+                "cross_entropy": mean(totals.loss[name, ratio, RIGHT]),
             }
             for ratio in self.mask_ratios
         }
 
-    def _refined(self, name: str, tally: Tally) -> dict[str, Any]:
+    def _refined(self, name: str, totals: Totals) -> dict[str, Any]:
         return {
-            "psnr_db": {of: mean(tally.psnr[name, of]) for of in REFINED},
+            "psnr_db": {of: mean(totals.psnr[name, of]) for of in REFINED},
             "cross_entropy": {
                 f"{ratio:g}": {
-                    which: mean(tally.loss[name, ratio, which])
+                    which: mean(totals.loss[name, ratio, which])
                     for which in (RIGHT, ANOTHER, NONE)
-                    if tally.loss[name, ratio, which]
+                    if totals.loss[name, ratio, which]
                 }
                 for ratio in self.mask_ratios
             },
         }
 
 
-def _sheet(tallies: dict[str, Tally], stages: list[str]) -> Image.Image:
+def _sheet(by_split: dict[str, Totals], stages: list[str]) -> Image.Image:
     columns = ["real", *(stages if len(stages) > 1 else ["generated"])]
-    sections = [Section(f"{split} pairs", tally.tiles, columns) for split, tally in tallies.items()]
+    sections = [Section(f"{split} pairs", totals.tiles, columns) for split, totals in by_split.items()]
     return contact_sheet(sections, side=96)

@@ -8,8 +8,10 @@ from typing import TypeVar
 import torch
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
+from muse_studio.errors import SettingError
 from muse_studio.runtime import memory
 from muse_studio.runtime.memory import lacks_memory
+from muse_studio.sampling.abilities import is_rowwise
 from muse_studio.sampling.noise import Rows
 from muse_studio.stage import Stage
 
@@ -35,11 +37,12 @@ def encode(encoder: TextEncoder, prompts: Sequence[str], device: torch.device) -
 def check_batch(batch: int, stages: dict[str, Stage]) -> None:
     """ValueError where it is below 1, or above it with a sampler that draws the noise of all pictures as one."""
     if batch < 1:
-        raise ValueError(f"batch is {batch}; draw at least 1 picture at once")
+        raise SettingError("batch", f"batch is {batch}; draw at least 1 picture at once")
     for name, stage in stages.items():
-        if batch > 1 and not getattr(stage.sampler, "rowwise", False):
-            raise ValueError(
-                f"batch is {batch}, and the sampler of stages.{name} can't draw each picture by its own seed; give 1"
+        if batch > 1 and not is_rowwise(stage.sampler):
+            raise SettingError(
+                "batch",
+                f"batch is {batch}, and the sampler of stages.{name} can't draw each picture by its own seed; give 1",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompt
 from muse_studio.runtime.files import open_folder, path_of
 
@@ -15,16 +16,18 @@ def check_request(prompts: list[str], negative: str, count: int, seed: int, out:
     for prompt in (*prompts, negative):
         check_prompt(prompt)
     if count < 1:
-        raise ValueError(f"count is {count}; draw at least 1 picture a prompt")
+        raise SettingError("count", f"count is {count}; draw at least 1 picture a prompt")
     if not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"seed is {seed}; give one from 0 to {LARGEST_SEED}")
+        raise SettingError("seed", f"seed is {seed}; give one from 0 to {LARGEST_SEED}")
     if seed + count - 1 > LARGEST_SEED:
-        raise ValueError(f"count is {count}; the last seed, {seed} + count - 1, must be at most {LARGEST_SEED}")
+        raise SettingError(
+            "count", f"count is {count}; the last seed, {seed} + count - 1, must be at most {LARGEST_SEED}"
+        )
     if not out.strip():
-        raise ValueError('out is empty; name a folder, such as "out", or "." for this one')
+        raise SettingError("out", 'out is empty; name a folder, such as "out", or "." for this one')
     total = len(prompts) * count
     if names_a_file(out) and total > 1:
-        raise ValueError(f"out is {out!r}, one file, but {total} pictures are asked for; name a folder")
+        raise SettingError("out", f"out is {out!r}, one file, but {total} pictures are asked for; name a folder")
 
 
 def names_a_file(out: str) -> bool:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
-from muse_studio.contracts import TextEncoder
+from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
+from muse_studio.errors import SettingError
 from muse_studio.images.naming import slug
-from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.registry.filtering import ask_picture, ask_prompts
-from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device
-from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample, tell
+from muse_studio.sampling.cascade import make_ready
 from muse_studio.sampling.stage import Stage, check_fit
-from muse_tasks.generate.batching import check_batch, encode, fitting, generator, in_batches, together
-from muse_tasks.generate.drawn import Pictures
+from muse_tasks.generate.batching import check_batch, fitting, in_batches
+from muse_tasks.generate.drawing import Drawing, Job
 from muse_tasks.generate.files import beside, save_new
+from muse_tasks.generate.pictures import Pictures
 from muse_tasks.generate.request import check_request, names_a_file, open_out
-from muse_tasks.generate.steps import ANIMATION, STRIP, Film, Frame, animate, strip
-from muse_tasks.generate.timing import timed
+from muse_tasks.generate.steps import ANIMATION, STRIP, Film, animate, strip
 
 
 @dataclass
@@ -60,95 +58,70 @@ class Generate:
     device: str = "auto"
     animate: bool = False
     previews: bool = False
-    recipe: dict[str, Any] | None = field(default=None, init=False)
-    """The resolved recipe, which each picture then carries; set by the runner."""
-    plugins: dict[str, str] | None = field(default=None, init=False)
-    """Plugins and their versions, which each picture then carries; set by the runner."""
 
     def __post_init__(self) -> None:
         check_fit(self.stages, self.text_encoder)
         self.prompts = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
         if not self.prompts:
-            raise ValueError('prompt is an empty list; give at least one, or "" for a picture of anything')
+            raise SettingError("prompt", 'prompt is an empty list; give at least one, or "" for a picture of anything')
         check_batch(self.batch, self.stages)
         check_request(self.prompts, self.negative, self.count, self.seed, self.out)
 
-    def __call__(self, hook: Any = None) -> Pictures:
-        """Draw and write them all; `hook` hears of each step.
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Pictures:
+        """Draw and write them all; `hook` hears of each step, and each picture carries what the run was made of.
 
         Raises UserError where a filter refuses a prompt, `out` can't be written or the device is missing, before
         anything is drawn; and where a filter refuses a picture, before that is written.
         """
         ask_prompts(hook, self.prompts)
-        out = open_out(self.out)
-        device = choose_device(self.device)
+        out, device = open_out(self.out), choose_device(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
-        result = Pictures([], [], [], [])
-        jobs = [(prompt, seed) for prompt in self.prompts for seed in range(self.seed, self.seed + self.count)]
-        total, last = len(jobs), list(self.stages)[-1]
-        endings = [ANIMATION] * self.animate + [STRIP] * self.previews
-        pieces = count_steps(self.stages) + (Film(self.stages).count if endings else 0)
+        jobs = [Job(prompt, seed) for prompt in self.prompts for seed in range(self.seed, self.seed + self.count)]
+        films = self.animate or self.previews
+        drawing = Drawing(self.stages, self.text_encoder, self.negative, device, len(jobs), films, hook)
+        result = Pictures([], [], [], [], seconds=drawing.seconds)
         most = fitting(self.batch, self.stages, device) if self.batch > 1 else 1
-        with ProgressBar(total * pieces) as bar:
-
-            def label(what: str) -> str:
-                return f"picture {len(result.images) + 1} of {total}, {what}"
-
-            def draw(batch: list[tuple[str, int]]) -> tuple[list[Image.Image], list[Film]]:
-                bar.done = len(result.images) * pieces  # again, where memory did not suffice
-                films = [Film(self.stages) for _ in batch]
-
-                def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
-                    tell(hook, stage, step, steps, tokens)
-                    for film, row in zip(films, tokens.split(1), strict=True):
-                        film.keep(stage, row)
-                    bar.advance(label(stage), len(batch))
-
-                texts = {prompt: encode(self.text_encoder, [prompt], device) for prompt, _ in batch}
-                text = together([texts[prompt] for prompt, _ in batch])
-                unwanted = None if negative is None else together([negative] * len(batch))
-                noise = generator([seed for _, seed in batch])
-                seconds: list[float] = []
-                with timed(seconds, len(batch)):
-                    finished = sample(self.stages, text, noise, negative=unwanted, watch=watch)
-                    images = to_images(decode(self.stages[last], finished[last]))
-                result.seconds += seconds * len(batch)
-                return images, films
-
-            for batch, (drawn, films) in in_batches(jobs, most, draw):
-                for (prompt, seed), image, film in zip(batch, drawn, films, strict=True):
-                    ask_picture(hook, image, prompt, seed)
-                    path = out if names_a_file(self.out) else out / f"{slug(prompt)}.png"
+        with drawing.bar:
+            for batch, drawn in in_batches(jobs, most, drawing.draw):
+                for job, image, film in zip(batch, *drawn, strict=True):
+                    ask_picture(hook, image, job.prompt, job.seed)
                     # Written at once, so that an interrupted run keeps what it has drawn.
-                    provenance = self._provenance(prompt, seed, 1)
-                    path = save_new(image, path, provenance, endings=endings)
-                    if endings:
-                        frames = []
-                        for frame in film.frames(image):
-                            frames.append(frame)
-                            bar.advance(label("its steps"))
-                        self._show(frames, path, prompt, provenance, result)
-                    result.paths.append(path)
-                    result.images.append(image)
-                    result.prompts.append(prompt)
-                    result.seeds.append(seed)
-        if total > 1:
-            provenance = self._provenance(self.prompts, self.seed, self.count)
+                    self._write(job, image, film, out, context, drawing, result)
+                    drawing.done += 1
+        if len(jobs) > 1:
+            provenance = self._provenance(context, self.prompts, self.seed, self.count)
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", provenance)
         return result
 
-    def _show(self, frames: list[Frame], path: Path, prompt: str, provenance: Provenance, result: Pictures) -> None:
-        """Write what is asked for beside the picture at `path`."""
+    def _write(
+        self,
+        job: Job,
+        image: Image.Image,
+        film: Film,
+        out: Path,
+        context: RunContext,
+        drawing: Drawing,
+        result: Pictures,
+    ) -> None:
+        """The picture's file, and beside it what is asked for."""
+        endings = [ANIMATION] * self.animate + [STRIP] * self.previews
+        provenance = self._provenance(context, job.prompt, job.seed, 1)
+        path = out if names_a_file(self.out) else out / f"{slug(job.prompt)}.png"
+        path = save_new(image, path, provenance, endings=endings)
+        frames = []
+        for frame in film.frames(image) if endings else ():
+            frames.append(frame)
+            drawing.advance("its steps")
         if self.animate:
             result.animations.append(animate(frames, beside(path, ANIMATION), provenance))
         if self.previews:
-            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), provenance))
+            result.strips.append(save_new(strip(frames, job.prompt), beside(path, STRIP), provenance))
+        result.add(image, path, job.prompt, job.seed)
 
-    def _provenance(self, prompt: str | list[str], seed: int, count: int) -> Provenance:
+    def _provenance(self, context: RunContext, prompt: str | list[str], seed: int, count: int) -> Provenance:
         """Of just these pictures; where they were written, and how they were computed, is not in it."""
-        recipe = self.recipe
+        recipe = context.recipe
         if recipe is not None:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device", "batch")}
             recipe |= {"prompt": prompt, "seed": seed, "count": count}
-        return Provenance(recipe, self.plugins)
+        return Provenance(recipe, context.plugins)

@@ -35,7 +35,7 @@ class Axis:
     def labels(self) -> list[str]:
         """Its values as people read them, each another one."""
         found: list[str] = []
-        for label in map(shown, self.values):
+        for label in map(value_label, self.values):
             found.append(label if label not in found else f"{label} ({len(found) + 1})")
         return found
 
@@ -99,13 +99,13 @@ def combine(source: str | dict[str, Any], settings: Mapping[str, Any], files: ru
     return combinations
 
 
-def shown(value: Any) -> str:
+def value_label(value: Any) -> str:
     """A value on a label: a table of a part as its name and settings, a number without needless digits."""
     if isinstance(value, dict):
-        rest = (f"{key}={shown(each)}" for key, each in value.items() if key != "use")
+        rest = (f"{key}={value_label(each)}" for key, each in value.items() if key != "use")
         text = " ".join([*([str(value["use"])] if "use" in value else []), *rest])
     elif isinstance(value, list):
-        text = f"[{', '.join(map(shown, value))}]"
+        text = f"[{', '.join(map(value_label, value))}]"
     elif isinstance(value, float):
         text = f"{value:g}"
     else:
@@ -174,9 +174,16 @@ def _mistakes(combinations: list[Combination], axes: list[Axis], known: Sequence
 
 
 def _owner(problem: Problem, axes: list[Axis]) -> Axis | None:
-    """The setting at which, or in whose value, a problem is."""
-    within = [axis for axis in axes if f"{problem.path}.".replace("[", ".").startswith(f"{axis.path}.")]
-    return max(within, key=lambda axis: len(axis.path), default=None)
+    """The setting at which, or in whose value, a problem is: of several, one within another's value, the innermost."""
+    above = {path: len(path) for path in _enclosing(problem.path)}
+    return max((axis for axis in axes if axis.path in above), key=lambda axis: above[axis.path], default=None)
+
+
+def _enclosing(path: str) -> Iterator[str]:
+    """A setting's path and those of all that it lies in: a.b[2].c, a.b[2], a.b, a."""
+    keys = path.replace("[", ".[").split(".")
+    for count in range(len(keys), 0, -1):
+        yield ".".join(keys[:count]).replace(".[", "[")
 
 
 def _explained(problem: Problem, axis: Axis, known: Sequence[str]) -> Problem:

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muse_tasks.sweep.finished import Outcome
+from muse_tasks.sweep.runs import Outcome
 
 RECALL = (
     "R@k: the share of captions whose own real picture is among the k nearest to the drawn one, of all real pictures "

@@ -8,15 +8,16 @@ from typing import Any
 
 from PIL import Image
 
-from muse_studio.errors import UserError
+from muse_studio.contracts import NO_RUN, RunContext
+from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Block, grid_sheet, side_of
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.files import open_folder, path_of, replacing
 from muse_tasks.sweep.combinations import combine, name_of
-from muse_tasks.sweep.finished import Kept, Outcome
 from muse_tasks.sweep.plot import draw_plot
+from muse_tasks.sweep.runs import Outcome, Runs
 from muse_tasks.sweep.table import Row, Table
 
 TABLE, MARKDOWN, SHEET, PLOT, RUNS = "sweep.csv", "sweep.md", "sheet.png", "plot.png", "runs"
@@ -53,7 +54,7 @@ class Sweep:
     settings: by path, a list of values each, the first one slowest; anything but a list is set in all. A path may be
         shortened to its end (steps) where one path in the recipe alone ends so. They are merged in their order, and a
         part replaces the one before it: name the part first, then its settings.
-    prompt, seed: of the sheet's pictures, where the recipe draws none that are kept; each is what `generate` draws of
+    prompt, seed: of the sheet's pictures, where the recipe draws none that are runs; each is what `generate` draws of
         that prompt and seed.
     shown: pictures of each run on the sheet, at most.
     """
@@ -64,38 +65,35 @@ class Sweep:
     seed: int = 0
     shown: int = 4
     out: str = "out/sweep"
-    plugin_files: tuple[str | Path, ...] = field(default=(), init=False)
-    """Plugin files that the sweep was run with, which its recipe may need too; set by the runner."""
 
     def __post_init__(self) -> None:
-        # An override recipe=NAME comes as {use: NAME} where a table was before. Kept under a name of its own, as the
-        # runner sets `recipe` to the sweep's.
+        # An override recipe=NAME comes as {use: NAME} where a table was before.
         given = self.recipe
         self._source = given["use"] if isinstance(given, dict) and list(given) == ["use"] else given
         if not any(_lists(self.settings)):
-            raise ValueError("settings has no list of values to try, such as steps: [4, 8, 16]")
+            raise SettingError("settings", "settings has no list of values to try, such as steps: [4, 8, 16]")
         if not all(_lists(self.settings)):
-            raise ValueError("settings has an empty list; give each at least one value")
+            raise SettingError("settings", "settings has an empty list; give each at least one value")
         for prompt in self._prompts:
             check_prompt(prompt)
         if self.shown < 1:
-            raise ValueError(f"shown is {self.shown}; give at least 1")
+            raise SettingError("shown", f"shown is {self.shown}; give at least 1")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; give 0 or more")
+            raise SettingError("seed", f"seed is {self.seed}; give 0 or more")
 
     @property
     def _prompts(self) -> list[str]:
         return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
 
-    def __call__(self, hook: Any = None) -> Swept:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Swept:
         """Check all combinations, run those that were not run yet, and write the files anew.
 
         Raises RecipeError before anything is run where the settings have a mistake, UserError where `out` can't be
         written or no combination could be run. Observers hear of each run as of any other.
         """
-        combinations = combine(self._source, self.settings, self.plugin_files)
+        combinations = combine(self._source, self.settings, context.plugin_files)
         out = open_folder(path_of(self.out), "out")
-        kept = Kept(out / RUNS, self.plugin_files)
+        runs = Runs(out / RUNS, context.plugin_files)
         rows, new = [], 0
         with ProgressBar(sum(each.recipe is not None for each in combinations)) as bar:
             for each in combinations:
@@ -105,7 +103,7 @@ class Sweep:
                     continue
                 bar.advance(str(each), 0)
                 try:
-                    new += self._fill(row, each.recipe, kept)
+                    new += self._fill(row, each.recipe, runs)
                 except UserError as error:
                     row.error = str(error)
                 bar.advance(str(each))
@@ -114,19 +112,19 @@ class Sweep:
         table = Table(name_of(self._source), rows)
         return Swept(table, new, self._write(table, out))
 
-    def _fill(self, row: Row, recipe: dict[str, Any], kept: Kept) -> bool:
+    def _fill(self, row: Row, recipe: dict[str, Any], runs: Runs) -> bool:
         """Whether anything was left to be run."""
-        found = kept.find(recipe)
-        outcome = found or kept.run(recipe)
+        found = runs.find(recipe)
+        outcome = found or runs.run(recipe)
         drawn = outcome
         seen: Outcome | None = outcome
         if not outcome.pictures and self._prompts and {"stages", "text_encoder"} <= recipe.keys():
             shared: dict[str, Any] = {key: recipe[key] for key in ("stages", "text_encoder", "device") if key in recipe}
             drawing: dict[str, Any] = {"use": "generate", **shared, "prompt": self._prompts, "seed": self.seed}
-            seen = kept.find(drawing)
-            drawn = seen or kept.run(drawing)
+            seen = runs.find(drawing)
+            drawn = seen or runs.run(drawing)
         row.outcome = outcome
-        row.pictures = [(kept.folder / drawn.folder / file, message, seed) for file, message, seed in drawn.pictures]
+        row.pictures = [(runs.folder / drawn.folder / file, message, seed) for file, message, seed in drawn.pictures]
         return found is None or seen is None
 
     def _write(self, table: Table, out: Path) -> list[Path]:

@@ -49,7 +49,7 @@ class Augmented:
         return candidates(self.dataset) * self.variants
 
     def attempt(self, index: int) -> dict[str, Any]:
-        """The record of a candidate; BrokenPicture where its picture is broken."""
+        """The record of a candidate; UnusablePicture where its picture is broken."""
         return self._vary(attempt(self.dataset, index % candidates(self.dataset)), index, candidates(self.dataset))
 
     def __len__(self) -> int:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A part, such as a text encoder whose weights are large and load late, with a text that stands for all of it."""
+
+    identity: str
+
+
+@runtime_checkable
+class EncodesBy(Protocol):
+    """A tokenizer that says what the names of those weights begin with that make tokens; its decoder's have no part."""
+
+    encodes_by: tuple[str, ...]
+
+
 def fingerprint(*things: object) -> str:
-    """A short name for things: parts as `of_part` has them, tensors by value, else by repr."""
+    """A short name for things: parts as `part_fingerprint` has them, tensors by value, else by repr."""
     digest = hashlib.sha256()
     for thing in things:
         if isinstance(thing, Tensor):
@@ -20,18 +34,18 @@ def fingerprint(*things: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def of_part(part: Any) -> str:
-    """A short name for what a frozen part answers by: its kind, its plain settings, and its weights.
+def part_fingerprint(part: Any) -> str:
+    """A short name for what a frozen part's output depends on: its kind, its plain settings, and its weights.
 
-    A part may say more exactly what counts: by `identity`, a text that stands for all of it (a text encoder whose
-    weights are large and load late), or by `encodes_by`, what the names of those weights begin with that make tokens,
-    so that a tokenizer stays the same one when its decoder is trained further.
+    A part may say more exactly what counts, where it is `Identified` or `EncodesBy`: a tokenizer stays the same one
+    when its decoder is trained further.
     """
-    if isinstance(reported := getattr(part, "identity", None), str):
-        return fingerprint(reported)
+    identity = part.identity if isinstance(part, Identified) else None
+    if isinstance(identity, str):  # and no layer that happens to be called so
+        return fingerprint(identity)
     digest = hashlib.sha256(type(part).__qualname__.encode())
     modules = dict(part.named_modules()) if isinstance(part, nn.Module) else {"": part}
-    only = tuple(getattr(part, "encodes_by", ("",)))
+    only = tuple(part.encodes_by) if isinstance(part, EncodesBy) else ("",)
     for name, module in sorted(modules.items()):
         if not name or f"{name}.".startswith(only):
             plain = {key: value for key, value in sorted(vars(module).items()) if _plain(key, value)}

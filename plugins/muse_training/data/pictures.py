@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
-import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.progress import ProgressBar
 
@@ -28,7 +27,7 @@ CHECKED = 1024
 """Pictures that are given to the threads at a time."""
 
 
-class BrokenPicture(Exception):
+class UnusablePicture(Exception):
     """One picture that is left out: its `name`, and the `reason`. It stops nothing."""
 
     def __init__(self, name: str, reason: str) -> None:
@@ -40,33 +39,33 @@ class BrokenPicture(Exception):
 
 
 @runtime_checkable
-class Sifting(Protocol):
-    """A data set whose broken pictures need not be known before it is read: each is told when its turn comes."""
+class HasCandidates(Protocol):
+    """A data set whose unusable pictures need not be known before it is read: each is reported when its turn comes."""
 
     def candidates(self) -> int:
         """How many pictures there are, broken ones among them."""
 
     def attempt(self, index: int) -> dict[str, Any]:
-        """The record of a candidate; BrokenPicture where there is none."""
+        """The record of a candidate; UnusablePicture where there is none."""
 
 
 def candidates(dataset: Any) -> int:
     """How many records of a data set can be attempted."""
-    return dataset.candidates() if isinstance(dataset, Sifting) else len(dataset)
+    return dataset.candidates() if isinstance(dataset, HasCandidates) else len(dataset)
 
 
 def attempt(dataset: Any, index: int) -> dict[str, Any]:
-    """One of a data set's candidates; BrokenPicture where it can't be read."""
-    return dataset.attempt(index) if isinstance(dataset, Sifting) else dataset[index]
+    """One of a data set's candidates; UnusablePicture where it can't be read."""
+    return dataset.attempt(index) if isinstance(dataset, HasCandidates) else dataset[index]
 
 
-def named(broken: Sequence[BrokenPicture]) -> str:
+def list_unusable(pictures: Sequence[UnusablePicture]) -> str:
     """The first of them, a line each, and how many more there are."""
-    more = [f"and {len(broken) - SHOWN} more"] * (len(broken) > SHOWN)
-    return "\n  ".join([*map(str, broken[:SHOWN]), *more])
+    more = [f"and {len(pictures) - SHOWN} more"] * (len(pictures) > SHOWN)
+    return "\n  ".join([*map(str, pictures[:SHOWN]), *more])
 
 
-def square(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
+def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
     """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled.
 
     It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, and what is transparent
@@ -81,8 +80,7 @@ def square(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
         if min(opened.size) < smallest:
             raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
         picture = on_white(upright(opened))
-    picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture).transpose(2, 0, 1).copy())
+    return from_image(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
 
 
 class Pictures(Dataset, ABC):
@@ -119,42 +117,42 @@ class Pictures(Dataset, ABC):
         """A candidate's caption; ValueError where it has none."""
 
     def attempt(self, index: int) -> dict[str, Any]:
-        """`{"image": uint8[3, size, size], "caption": str}` of a candidate; BrokenPicture where there is none."""
+        """`{"image": uint8[3, size, size], "caption": str}` of a candidate; UnusablePicture where there is none."""
         try:
-            return {"image": square(self.file(index), self.size, self.smallest), "caption": self.caption(index)}
+            return {"image": square_picture(self.file(index), self.size, self.smallest), "caption": self.caption(index)}
         except UserError:  # is about the source, not about this one picture
             raise
         except Exception as error:  # pillow's readers raise whatever a broken file leads them to
-            raise BrokenPicture(self.name(index), str(error) or type(error).__name__) from error
+            raise UnusablePicture(self.name(index), str(error) or type(error).__name__) from error
 
     @property
     def skipped(self) -> int:
         """How many broken pictures are left out."""
-        return self.candidates() - len(self._whole)
+        return self.candidates() - len(self._usable)
 
     @cached_property
-    def _whole(self) -> list[int]:
+    def _usable(self) -> list[int]:
         """The candidates that can be read."""
         count = self.candidates()
-        faults: list[BrokenPicture | None] = []
+        problems: list[UnusablePicture | None] = []
         with ThreadPoolExecutor() as pool, ProgressBar(count) as bar:
             for start in range(0, count, CHECKED):
-                for fault in pool.map(self._fault, range(start, min(start + CHECKED, count))):
-                    faults.append(fault)
+                for problem in pool.map(self._problem, range(start, min(start + CHECKED, count))):
+                    problems.append(problem)
                     bar.advance(f"checking {count} pictures")
-        broken = [fault for fault in faults if fault is not None]
+        broken = [problem for problem in problems if problem is not None]
         if broken:
             warnings.warn(
-                f"{len(broken)} of {count} pictures in {self.where} left out:\n  {named(broken)}", stacklevel=2
+                f"{len(broken)} of {count} pictures in {self.where} left out:\n  {list_unusable(broken)}", stacklevel=2
             )
         if len(broken) == count:
             raise self.nothing()
-        return [index for index, fault in enumerate(faults) if fault is None]
+        return [index for index, problem in enumerate(problems) if problem is None]
 
-    def _fault(self, index: int) -> BrokenPicture | None:
+    def _problem(self, index: int) -> UnusablePicture | None:
         try:
             self.attempt(index)
-        except BrokenPicture as error:
+        except UnusablePicture as error:
             return error
         return None
 
@@ -163,8 +161,8 @@ class Pictures(Dataset, ABC):
         """The error to raise where no picture can be read."""
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return len(self._usable)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`{"image": uint8[3, size, size], "caption": str}`."""
-        return self.attempt(self._whole[index])
+        return self.attempt(self._usable[index])

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from muse_studio.contracts import Dataset, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, RunContext, TextEncoder
 from muse_studio.runtime import device as devices
 from muse_studio.sampling.stage import Stage, check_fit
-from muse_training.data.index import Field, Index
-from muse_training.data.pictures import BrokenPicture, named
-from muse_training.data.records import Encoder, States
-from muse_training.data.shards import BATCH, LEFT_OUT, SHARD, Builder
-from muse_training.data.store import Store
+from muse_training.data.encoder import States, make_encoder
+from muse_training.data.pictures import UnusablePicture, list_unusable
+from muse_training.data.shard_writer import BATCH, LEFT_OUT, SHARD, ShardWriter, record_tensors
+from muse_training.data.storage import StorageFolder
+from muse_training.data.token_index import TensorSpec, TokenIndex
 from muse_training.data.tokens import Tokens
 
 
@@ -24,31 +22,31 @@ from muse_training.data.tokens import Tokens
 class Prepared:
     """What was made: where, its index, the pictures left out, and a record's tensors under each kind of states."""
 
-    store: Store
-    index: Index
-    left_out: Sequence[BrokenPicture]
-    costs: dict[States, dict[str, Field]]
+    folder: StorageFolder
+    index: TokenIndex
+    left_out: Sequence[UnusablePicture]
+    costs: dict[States, dict[str, TensorSpec]]
 
     def summary(self) -> str:
         """What the command line prints."""
         shards = self.index.shards
         lines = [
-            f"{self.store}: {self.index.records} records in {len(shards)} shards, "
+            f"{self.folder}: {self.index.records} records in {len(shards)} shards, "
             f"{_size(sum(shard.bytes for shard in shards))}"
         ]
-        for states, fields in self.costs.items():
-            each = {name: field.bytes for name, field in fields.items()}
-            total = sum(each.values())
-            took = "take" if states == self.index.states else "would take"
-            parts = ", ".join(f"{name} {size}" for name, size in each.items())
+        for states, tensors in self.costs.items():
+            sizes = {name: tensor.bytes for name, tensor in tensors.items()}
+            total = sum(sizes.values())
+            cost = "take" if states == self.index.states else "would take"
+            parts = ", ".join(f"{name} {size}" for name, size in sizes.items())
             whole = _size(total * self.index.records)
-            lines.append(f"states as {states} {took} {total} bytes a record ({parts}), {whole} in all")
+            lines.append(f"states as {states} {cost} {total} bytes a record ({parts}), {whole} in all")
         if self.left_out:
             lines.append(
-                f"{len(self.left_out)} pictures left out, listed in {self.store.join(LEFT_OUT)}:\n  "
-                + named(self.left_out)
+                f"{len(self.left_out)} pictures left out, listed in {self.folder.join(LEFT_OUT)}:\n  "
+                + list_unusable(self.left_out)
             )
-        lines.append(f"to train on them: dataset='{{use: tokens, path: {self.store}}}'")
+        lines.append(f"to train on them: dataset='{{use: tokens, path: {self.folder}}}'")
         return "\n".join(lines)
 
 
@@ -63,8 +61,6 @@ class PrepareTokens:
     states: int8 takes half the room of bfloat16, with one scale a text position.
     workers: processes that read pictures. batch: pictures encoded at a time. shard: pictures a file.
     """
-
-    recipe: dict[str, Any]
 
     def __init__(
         self,
@@ -85,23 +81,18 @@ class PrepareTokens:
             raise ValueError(f"workers is {workers}, batch {batch}, shard {shard}; they are 0, 1 and 1 or more")
         self.stages, self.text_encoder, self.dataset, self.out = stages, text_encoder, dataset, out
         self.states, self.workers, self.batch, self.shard, self.device = states, workers, batch, shard, device
-        self.recipe = {}
 
-    def __call__(self, hook: Any) -> Prepared:
+    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Prepared:
         """Make what is missing; UserError where `out` can't be written or holds something else."""
-        store = Store(self.out)
-        store.prove_writable("out")
-        encoder = encoder_of(self.stages, self.text_encoder, devices.choose_device(self.device))
-        builder = Builder(self.dataset, encoder, self.recipe.get("dataset"), self.states, self.shard, self.batch)
-        index, left_out = builder.build(store, self.workers, self.recipe)
-        costs: dict[States, dict[str, Field]] = {states: builder.fields(states) for states in ("bfloat16", "int8")}
-        return Prepared(store, index, left_out, costs)
-
-
-def encoder_of(stages: dict[str, Stage], text_encoder: TextEncoder, on: torch.device) -> Encoder:
-    """The stages' tokenizers and the text encoder, on a device, as what encodes."""
-    devices.move_to_device([*(stage.tokenizer for stage in stages.values()), text_encoder], on)
-    return Encoder(stages, text_encoder, on)
+        folder, recipe = StorageFolder(self.out), context.recipe or {}
+        folder.prove_writable("out")
+        encoder = make_encoder(self.stages, self.text_encoder, devices.choose_device(self.device))
+        writer = ShardWriter(self.dataset, encoder, recipe.get("dataset"), self.states, self.shard, self.batch)
+        index, left_out = writer.write(folder, self.workers, recipe)
+        costs: dict[States, dict[str, TensorSpec]] = {
+            states: record_tensors(encoder, states) for states in ("bfloat16", "int8")
+        }
+        return Prepared(folder, index, left_out, costs)
 
 
 def _size(count: int) -> str:

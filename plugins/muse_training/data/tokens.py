@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
 from muse_studio.registry.progress import progress
-from muse_training.data.index import Index, Shard
-from muse_training.data.records import Encoder
-from muse_training.data.store import Store
+from muse_training.data.encoder import Encoder
+from muse_training.data.storage import StorageFolder
+from muse_training.data.token_index import Shard, TokenIndex
 
 
 class Record(dict[str, Any]):
@@ -41,20 +41,20 @@ class Tokens(Dataset):
     """
 
     def __init__(self, path: str) -> None:
-        self.store = Store(path)
+        self.folder = StorageFolder(path)
 
     def __getstate__(self) -> dict[str, Any]:
         """A process of its own maps the shards itself."""
-        return {"store": self.store}
+        return {"folder": self.folder}
 
     @cached_property
-    def index(self) -> Index:
+    def index(self) -> TokenIndex:
         """What the folder says of itself; UserError where it is not there or not finished."""
-        return Index.read(self.store)
+        return TokenIndex.read(self.folder)
 
     def check(self, encoder: Encoder, recipe: dict[str, Any]) -> None:
         """UserError where these are not the tokens and text states that the encoder would give."""
-        self.index.check(self.store, encoder, recipe)
+        self.index.check(self.folder, encoder, recipe)
 
     def __len__(self) -> int:
         return self.index.records
@@ -96,8 +96,8 @@ class Tokens(Dataset):
         return starts, shards
 
     def _map(self, shard: Shard) -> dict[str, Tensor]:
-        version = hashlib.sha256(f"{self.store} {self.index.made_of} {shard.bytes}".encode()).hexdigest()[:16]
-        path = self.store.fetched(shard.file, version)
+        version = hashlib.sha256(f"{self.folder} {self.index.made_of} {shard.bytes}".encode()).hexdigest()[:16]
+        path = self.folder.fetched(shard.file, version)
         if not path.is_file():
             raise self._refuse(shard, "is missing")
         if (found := path.stat().st_size) != shard.bytes:
@@ -117,6 +117,6 @@ class Tokens(Dataset):
 
     def _refuse(self, shard: Shard, what: str) -> UserError:
         return UserError(
-            f"{self.store.join(shard.file)} {what}: delete it, and the command that made it makes it again, such as: "
-            f"muse run prepare-tokens out={self.store}"
+            f"{self.folder.join(shard.file)} {what}: delete it, and the command that made it makes it again, such as: "
+            f"muse run prepare-tokens out={self.folder}"
         )

@@ -18,7 +18,7 @@ from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
 from muse_training.data.pictures import Pictures
-from muse_training.data.store import file_system
+from muse_training.data.storage import file_system
 
 PICTURES = ("png", "jpg", "jpeg", "webp")
 CAPTIONS = ("txt", "json")

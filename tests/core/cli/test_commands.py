@@ -162,14 +162,16 @@ class TestMistakes:
         write("own.yaml", "use: draw\nstages: {a: {sampler: buggy}}")
         code, out, err = muse("run", "own.yaml")
         assert (code, out) == (1, "")
-        assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy broke while it was made: ZeroDivision")
-        assert err.endswith("toy.py:57)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.startswith("error in a plugin: sampler 'buggy' of plugin toy, ")
+        assert "toy.py:57: broke while it was made: ZeroDivisionError: division by zero\n" in err
+        assert err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
 
-    def test_of_ours(self, write, capfd, monkeypatch):
+    def test_of_a_plugin_s_task(self, write, capfd, monkeypatch):
         assert self.run_raising(write, "1 / 0") == 1
         err = capfd.readouterr().err
-        assert err.startswith("error that is not yours: ZeroDivisionError: division by zero (")
-        assert err.endswith("raising.py:5)\nMUSE_TRACEBACK=1 shows the whole traceback\n")
+        assert err.startswith("error in a plugin: task 'fall' of plugin raising, ")
+        assert "raising.py:5: ZeroDivisionError: division by zero; promised: Task.__call__(hook): " in err
+        assert err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
         monkeypatch.setenv("MUSE_TRACEBACK", "1")
         assert self.run_raising(write, "1 / 0") == 1
         assert "Traceback (most recent call last):" in capfd.readouterr().err
@@ -180,7 +182,7 @@ class TestMistakes:
 
     def test_a_broken_pipe_that_is_not_ours_is_not_hushed(self, write, capfd):
         assert self.run_raising(write, "raise BrokenPipeError(32, 'Broken pipe')") == 1
-        assert "error that is not yours: BrokenPipeError: [Errno 32] Broken pipe (" in capfd.readouterr().err
+        assert "raising.py:5: BrokenPipeError: [Errno 32] Broken pipe; promised: " in capfd.readouterr().err
 
     def test_warnings_are_one_line(self, write, capfd):
         assert self.run_raising(write, "import warnings; warnings.warn('the prompt\\n is long')") == 0
@@ -207,18 +209,19 @@ class TestPython:
         drawn = run({"use": "draw", "stages": {}}, {"prompt": "no", "stages.b.sampler": "fast"}, [toy])
         assert (drawn.task.prompt, drawn.task.stages["b"].sampler.steps) == ("no", 8)
 
-    def test_the_task_is_told_its_recipe_and_plugins(self, toy, draw, write):
+    def test_a_task_that_takes_the_context_has_its_recipe_and_plugins(self, toy, draw, write):
         write("child.yaml", "extends: own.yaml")
-        task = run("child.yaml", ["prompt=a cat"], [toy]).task
-        assert task.recipe == {
+        context = run("child.yaml", ["prompt=a cat"], [toy]).context
+        assert context.recipe == {
             "use": "draw",
             "stages": {"a": {"sampler": {"use": "fast", "steps": 2}}},
             "prompt": "a cat",
         }
-        assert list(task.plugins) == ["toy"]
-        assert task.plugins["toy"].startswith("sha256:")
+        assert list(context.plugins) == ["toy"]
+        assert context.plugins["toy"].startswith("sha256:")
+        assert context.plugin_files == (toy,)
 
-    def test_a_task_that_takes_no_attributes_goes_without(self, write):
+    def test_a_task_that_takes_the_hook_alone_goes_without_the_context(self, write):
         source = (
             "from dataclasses import dataclass\nfrom muse_studio.hookspecs import hookimpl\n"
             "@dataclass(frozen=True, slots=True)\nclass Still:\n    x: int = 1\n"
@@ -230,7 +233,7 @@ class TestPython:
     def test_observers_hear_of_the_start_the_steps_and_the_end(self, toy, draw, write):
         source = (
             "from muse_studio.hookspecs import hookimpl\nheard = []\n"
-            "@hookimpl\ndef muse_started(task):\n    heard.append(('started', task.recipe['use']))\n"
+            "@hookimpl\ndef muse_started(context):\n    heard.append(('started', context.recipe['use']))\n"
             "@hookimpl\ndef muse_step(step, steps):\n    heard.append((step, steps))\n"
             "@hookimpl\ndef muse_finished(task, result):\n    heard.append(result.summary())\n"
         )

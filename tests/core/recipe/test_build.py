@@ -177,9 +177,8 @@ def test_a_part_without_settings_says_so(told):
 def test_an_exception_that_is_no_refusal_is_the_plugins_fault(made):
     with pytest.raises(PluginError) as error:
         made({"use": "draw", "stages": {"a": {"sampler": "buggy"}}})
-    assert str(error.value).startswith(
-        "sampler 'buggy' of plugin toy broke while it was made: ZeroDivisionError: division by zero ("
-    )
+    assert str(error.value).startswith("sampler 'buggy' of plugin toy, ")
+    assert str(error.value).endswith("toy.py:57: broke while it was made: ZeroDivisionError: division by zero")
     assert isinstance(error.value.__cause__, ZeroDivisionError)
 
 
@@ -190,18 +189,50 @@ def test_a_refusal_keeps_its_cause(made):
     assert [str(problem) for problem in error.value.problems] == ["recipe  steps — steps is 0; give at least 1"]
 
 
+PICKY = """
+from muse_studio import SettingError, hookimpl
+
+class Picky:
+    def __init__(self, first: str = "", second: int = 1, plain: bool = False):
+        if plain:
+            raise ValueError("second thoughts, and no setting named")
+        raise SettingError("first" if second else "third", "of both, second included, the first is at fault")
+
+@hookimpl
+def muse_optimizers():
+    return {"picky": Picky}
+"""
+
+
+def test_an_exception_that_names_a_setting_is_placed_there_whatever_its_words(write):
+    registry = Registry([write("picky.py", PICKY)])
+
+    def problem(**given):
+        (found,) = check(load({"use": "picky"} | given), registry)
+        return found.path, found.message
+
+    message = "of both, second included, the first is at fault"
+    assert problem(first="a", second=2) == ("first", message)
+    assert problem(second=2) == ("", f"optimizer 'picky' of plugin picky: {message}"), "its default is at fault"
+    assert problem(first="a", second=0)[0] == "", "there is no such setting"
+    assert problem(second=2, plain=True)[0] == "second", "a plain ValueError is placed by its first word"
+
+
 NET = """
 import torch
 from muse_studio.hookspecs import hookimpl
 
 class Net(torch.nn.Module):
     made = []
+    codebook_size = text_width = 8
     def __init__(self, width: int = 4):
         super().__init__()
         self.layer = torch.nn.Linear(width, width)
         Net.made.append(self.layer.weight.device.type)
     def condition(self, text, low=None):
         return ()
+    def forward(self, tokens, conditioning):
+        return self.layer(tokens)
 
 @hookimpl
 def muse_transformers():

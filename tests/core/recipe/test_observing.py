@@ -31,8 +31,8 @@ class Ear:
         HEARD.append((self.name, step))
 
     @hookimpl
-    def muse_finished(self, task):
-        HEARD.append((self.name, "finished", sorted(task.recipe), sorted(task.plugins)))
+    def muse_finished(self, context):
+        HEARD.append((self.name, "finished", sorted(context.recipe), sorted(context.plugins)))
 
     @hookimpl
     def muse_failed(self, error):
@@ -179,8 +179,11 @@ def _problems(recipe, path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("misspelt", r"observer 'misspelt': there is no hook 'muse_stpe'; did you mean 'muse_step'\?"),
-        ("mute", "observer 'mute': it fills no hook"),
+        (
+            "misspelt",
+            r"observer 'misspelt' of plugin ears, .*ears\.py:\d+: there is no hook 'muse_stpe'; did you mean 'muse_st",
+        ),
+        ("mute", r"observer 'mute' of plugin ears, .*ears\.py:\d+: it fills no hook"),
     ],
 )
 def test_an_observer_that_would_never_be_called_is_told(ears, name, message):

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from muse_studio import hookspecs
-from muse_studio.contracts import Sampler, Task, TextEncoder
+from muse_studio.contracts import NO_RUN, Sampler, Task, TextEncoder
 from muse_studio.errors import PluginError, UserError
 from muse_studio.registry.kinds import hook_points, kind_of, kinds
 from muse_studio.registry.plugins import GROUP, Registry
@@ -133,7 +133,7 @@ def test_a_plugin_set_aside_observes_nothing(installed):
     listening = GOOD.replace("return", "1 / 0; return") + "@hookimpl\ndef muse_started(task):\n    task.append(1)\n"
     heard = []
     registry = Registry(entries=installed(odd=listening))
-    registry.hook.muse_started(task=heard)
+    registry.hook.muse_started(task=heard, context=NO_RUN)
     assert (heard, list(registry.failed)) == ([], ["odd"])
 
 
@@ -273,7 +273,7 @@ def test_a_plugin_file_may_not_take_an_installed_plugins_name(write, installed):
 def test_observers_hear(write):
     write("ear.py", GOOD + "heard = []\n@hookimpl\ndef muse_finished(result):\n    heard.append(result)\n")
     registry = Registry(["ear.py"], entries=())
-    registry.hook.muse_finished(task=None, result=7)
+    registry.hook.muse_finished(task=None, result=7, context=NO_RUN)
     module = next(module for name, module in sys.modules.items() if name.startswith("muse_plugin_ear_"))
     assert module.heard == [7]
 

@@ -1,10 +1,14 @@
 """What is told of counted work, to whom, and how work within work is told."""
 
+from threading import Thread
+from types import SimpleNamespace
+
 import pytest
 
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import ProgressBar, progress, reporting_to
+from muse_studio.registry.progress import ProgressBar, progress
+from muse_studio.registry.scope import run_scope
 from muse_studio.testing import RecordingObserver
 
 
@@ -20,7 +24,7 @@ def heard():
 
     registry = Registry(entries=[])
     registry.observe([("listener", Listener())])
-    with reporting_to(registry.hook):
+    with run_scope(registry.hook):
         yield calls
 
 
@@ -74,6 +78,43 @@ def test_only_the_first_process_tells(heard, monkeypatch):
 
 def test_outside_of_a_run_the_installed_plugins_hear_of_it(monkeypatch):
     observer = RecordingObserver()
-    monkeypatch.setattr("muse_studio.registry.progress._installed", lambda: observer)
+    monkeypatch.setattr("muse_studio.registry.progress.Registry", lambda: SimpleNamespace(hook=observer))
     list(progress("a", "reading"))
     assert [call.arguments["over"] for call in observer.calls] == [False, True]
+
+
+def test_a_bar_with_a_hook_of_its_own_reports_there_alone(heard):
+    observer = RecordingObserver()
+    with ProgressBar(1, observer) as bar:
+        bar.advance("drawing")
+    assert [call.arguments["label"] for call in observer.calls] == ["drawing", "drawing"] and heard == []
+
+
+def test_a_run_within_a_run_reports_to_its_own_hook_and_gives_the_outer_one_back(heard):
+    inner, registry = [], Registry(entries=[])
+
+    class Listener:
+        @hookimpl
+        def muse_progress(self, label):
+            inner.append(label)
+
+    registry.observe([("inner", Listener())])
+    with ProgressBar(1) as bar:
+        bar.advance("run", 0)
+        with run_scope(registry.hook), ProgressBar(1) as within:
+            within.advance("drawing")
+        bar.advance("run")
+    assert inner == ["run: drawing"]
+    assert [label for label, *_ in heard] == ["run", "run", "run"]
+
+
+def test_a_thread_reports_as_work_of_its_own(monkeypatch, heard):
+    observer = RecordingObserver()
+    monkeypatch.setattr("muse_studio.registry.progress.Registry", lambda: SimpleNamespace(hook=observer))
+    with ProgressBar(1) as bar:
+        bar.advance("outer", 0)
+        thread = Thread(target=lambda: list(progress("a", "reading")))
+        thread.start()
+        thread.join()
+    assert [call.arguments["label"] for call in observer.calls] == ["reading", "reading"]
+    assert [label for label, *_ in heard] == ["outer", "outer"]

@@ -9,7 +9,7 @@ import torch
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory
-from muse_studio.runtime.files import open_folder, path_of, replacing
+from muse_studio.runtime.files import open_folder, path_of, replacing, replacing_folder, temporary_name
 
 
 def test_a_path_as_a_user_writes_it(monkeypatch):
@@ -55,6 +55,36 @@ class TestReplacing:
         with pytest.raises(OSError, match="No space left") as caught, replacing(here / "x.txt"):
             raise OSError(errno.ENOSPC, "No space left")
         assert caught.value.filename == str(here / "x.txt")
+
+
+class TestReplacingFolder:
+    def test_the_folder_is_there_at_the_end(self, here):
+        folder = here / "new" / "x"
+        with replacing_folder(folder) as aside:
+            (aside / "a.txt").write_text("whole")
+            assert not folder.exists()
+        assert os.listdir(folder.parent) == ["x"] and os.listdir(folder) == ["a.txt"]
+
+    @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+    def test_nothing_is_left_where_it_fails(self, here, error):
+        with pytest.raises(type(error)), replacing_folder(here / "x") as aside:
+            (aside / "a.txt").write_text("half")
+            raise error
+        assert os.listdir(here) == []
+
+    def test_a_folder_that_is_there_stays(self, here):
+        (here / "x").mkdir()
+        (here / "x" / "a.txt").write_text("before")
+        with pytest.raises(OSError, match="x"), replacing_folder(here / "x") as aside:
+            (aside / "b.txt").touch()
+        assert os.listdir(here) == ["x"] and os.listdir(here / "x") == ["a.txt"]
+
+    def test_what_a_killed_process_left_is_no_part_of_it(self, here):
+        temporary_name(here / "x").mkdir()
+        (temporary_name(here / "x") / "old.txt").touch()
+        with replacing_folder(here / "x") as aside:
+            (aside / "new.txt").touch()
+        assert os.listdir(here / "x") == ["new.txt"]
 
 
 class TestMachine:

@@ -60,9 +60,33 @@ def edited(session, editor=None, seed=0, text=None, watch=lambda *told: None):
     """All grids of the first stage, each stage's finished tokens, and the pixels."""
     generator = torch.Generator().manual_seed(seed)
     text = fakes.embedding(1) if text is None else text
-    grids = list(session.edit(editor or Inpaint(), text, generator, watch=watch))
-    finished = session.finish(grids[-1], text, generator, watch=watch)
-    return grids, finished, session.paste(finished)
+    drafts = list(session.edit(editor or Inpaint(), text, generator, watch=watch))
+    finished = session.finish(drafts[-1], text, generator, watch=watch)
+    return [draft.tokens for draft in drafts], finished, session.paste(finished)
+
+
+def test_a_draft_on_the_way_is_finished_where_it_was_drawn_anew_by_then():
+    class TwoSteps:
+        """Draws the left half anew, then the right one."""
+
+        def __call__(self, tokens, region, resample, generator):
+            for half in (slice(None, 2), slice(2, None)):
+                masked = tokens.clone()
+                masked[..., half] = MASK
+                *_, tokens = resample(masked)
+                yield tokens
+
+    stages = {"base": tiny_stage(16), "large": tiny_stage(32, 1)}
+    pixels = picture(32, 32)
+    session = retouch_of(stages, pixels, torch.ones(32, 32, dtype=torch.bool), dilate=0)
+    first, last = session.edit(TwoSteps(), fakes.embedding(1), torch.Generator(), watch=lambda *step: None)
+    assert first.touched[..., :2].all() and not first.touched[..., 2:].any() and last.touched.all()
+    asked = []
+    finished = session.finish(
+        first, fakes.embedding(1), torch.Generator(), watch=lambda stage, step, steps, tokens: asked.append(tokens)
+    )
+    assert torch.equal(finished["large"][..., 4:], session.tokens["large"][..., 4:])
+    assert asked, "the larger stage drew nothing"
 
 
 @pytest.mark.parametrize("part", SAMPLERS, ids=lambda part: part.name)

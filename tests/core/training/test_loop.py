@@ -31,7 +31,7 @@ class Records:
         return torch.tensor([float(index), 1.0])
 
 
-class Learner:
+class Learner(loop.Learner):
     """A regression whose steps depend on the record, on the step's own noise and on torch's global generator."""
 
     world = SINGLE
@@ -81,9 +81,8 @@ def settings(folder, **more):
 
 def run(fit, hook=None, learner=None, records=None):
     learner = learner or Learner(fit)
-    return loop.train(
-        fit, learner, Records() if records is None else records, hook or Hook(), "net", {"use": "toy"}
-    ), learner
+    data, output = Records() if records is None else records, loop.Output("net", {"use": "toy"})
+    return loop.Run(fit, learner, data, hook or Hook(), output).train(), learner
 
 
 @pytest.mark.parametrize("killed_at", [(1,), (3,), (5, 10), (4, 4, 11)])
@@ -267,7 +266,7 @@ def test_an_average_asked_for_too_late(tmp_path):
 def test_what_is_frozen_is_shipped_as_it_is(tmp_path):
     fit = settings(tmp_path, dtype="bfloat16")
     beside = {"frozen": torch.tensor([1 / 3]), "half": torch.tensor([1 / 3]).half()}
-    history = loop.train(fit, Learner(fit), Records(), Hook(), "net", {}, frozen=beside)
+    history = loop.Run(fit, Learner(fit), Records(), Hook(), loop.Output("net", {}, beside)).train()
     shipped = load_file(history.weights)
     assert all(
         shipped[name].dtype == beside[name].dtype and torch.equal(shipped[name], beside[name]) for name in beside

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from muse_studio.errors import UserError
@@ -30,7 +29,7 @@ class Records:
         return torch.tensor([float(index)])
 
 
-class Scripted:
+class Scripted(loop.Learner):
     """Tells the loss of each step from a list; its weight counts the steps."""
 
     world = SINGLE
@@ -59,7 +58,7 @@ def settings(folder, losses, **more):
 def run(folder, losses, *, hook=None, after=None, learner=None, **more):
     learner = learner or Scripted(losses)
     fit = settings(folder, losses, **more)
-    return loop.train(fit, learner, Records(), hook or RecordingObserver(), "net", {}, after=after)
+    return loop.Run(fit, learner, Records(), hook or RecordingObserver(), loop.Output("net", {}), after).train()
 
 
 def kept(folder):
@@ -146,18 +145,6 @@ class Interrupting(RecordingObserver):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("ends", ["well", "by Ctrl-C", "by itself"])
-def test_the_curves_are_drawn_however_a_run_ends(tmp_path, ends):
-    if ends == "well":
-        run(tmp_path, FALLING)
-    else:
-        hook = Interrupting(5) if ends == "by Ctrl-C" else None
-        with pytest.raises(KeyboardInterrupt if hook else UserError):
-            run(tmp_path, FALLING + AWAY, hook=hook)
-    with Image.open(tmp_path / "loss.png") as picture:
-        assert picture.width > 600
-
-
 def test_speed_is_told_and_the_log_keeps_seconds_alone(tmp_path):
     told = RecordingObserver()
     history = run(tmp_path, FALLING, hook=told)
@@ -171,7 +158,7 @@ def test_speed_is_told_and_the_log_keeps_seconds_alone(tmp_path):
 
 def test_nothing_else_is_written(tmp_path):
     run(tmp_path, FALLING)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "log.csv", "loss.png", "net.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "log.csv", "net.safetensors"]
 
 
 def test_overfitting_repeats_the_first_batch_and_says_how_it_went(tmp_path):

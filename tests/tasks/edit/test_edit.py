@@ -9,6 +9,7 @@ from muse_editing.editors import Inpaint, MaskFree, Variations
 from muse_tasks.edit.task import Edit, Extend
 from PIL import Image
 
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.recipe.sources import PICTURE_KEY
 from muse_studio.recipe.tree import parse
@@ -180,9 +181,8 @@ def test_redraw_changed_keeps_the_very_pixels_elsewhere(edit, photo):
 
 def test_a_picture_carries_the_recipe_that_edits_it_again(edit, tmp_path):
     task = edit(prompt="a cat", count=2, seed=3)
-    task.recipe = {"use": "edit", "picture": task.picture, "prompt": "a cat", "seed": 3, "out": "x", "device": "cpu"}
-    task.plugins = {"muse_editing": "1"}
-    result = task()
+    recipe = {"use": "edit", "picture": task.picture, "prompt": "a cat", "seed": 3, "out": "x", "device": "cpu"}
+    result = task(context=RunContext(recipe, {"muse_editing": "1"}))
     told = [parse(Image.open(path).text[PICTURE_KEY], "p").plain() for path in result.paths]
     assert told == [
         {"use": "edit", "picture": task.picture, "prompt": "a cat", "seed": seed, "count": 1} for seed in (3, 4)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from muse_tasks.edit.batch import Reworking
+from muse_tasks.edit.batch import BatchEditor
 from muse_tasks.edit.task import Edit
 from muse_tasks.evaluate.edits import EvaluateEdits
 from muse_tasks.generate.task import Generate
@@ -135,12 +135,12 @@ def test_a_batch_of_one_is_what_the_task_edit_draws(stages, encoder):
     picture = torch.randint(256, (3, 32, 32), generator=torch.Generator().manual_seed(1)).byte()
     region = torch.zeros(32, 32, dtype=torch.bool)
     region[8:20, 4:12] = True
-    run = Reworking(task, CPU, seed=0, batch=1)
+    run = BatchEditor(task, CPU, seed=0, batch=1)
 
     def quiet(*told):
         pass
 
-    drawn = run.rework(picture[None], region[None], ["a hat"], torch.Generator().manual_seed(2), watch=quiet)
+    drawn = run.edit(picture[None], region[None], ["a hat"], torch.Generator().manual_seed(2), watch=quiet)
     alone, generator = (
         EditSession(stages, Layout.of(stages, (32, 32)), picture, region, CPU),
         torch.Generator().manual_seed(2),
@@ -156,8 +156,8 @@ def test_each_picture_of_a_batch_changes_in_its_own_region_alone(stages, encoder
     pictures = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(1)).byte()
     regions = torch.zeros(2, 32, 32, dtype=torch.bool)
     regions[0, :12, :12] = regions[1, 24:, 24:] = True
-    run = Reworking(Edit(stages, encoder, FakeEditor(), "none.png"), CPU, seed=0, batch=2)
-    drawn = run.rework(pictures, regions, ["a", "b"], torch.Generator(), watch=lambda *told: None)
+    run = BatchEditor(Edit(stages, encoder, FakeEditor(), "none.png"), CPU, seed=0, batch=2)
+    drawn = run.edit(pictures, regions, ["a", "b"], torch.Generator(), watch=lambda *told: None)
     for picture, result, region in zip(pictures, drawn, regions, strict=True):
         assert torch.equal(picture[:, ~region], result[:, ~region])
         assert not torch.equal(picture[:, region], result[:, region])

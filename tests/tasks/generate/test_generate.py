@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from muse_tasks.generate import task as generating
+from muse_tasks.generate import drawing as generating
 from muse_tasks.generate.files import save_animation
 from muse_tasks.generate.steps import REST, STEP
 from muse_tasks.generate.task import Generate
 from PIL import Image, ImageSequence
 
-from muse_studio.contracts import MASK
+from muse_studio.contracts import MASK, RunContext
 from muse_studio.errors import UserError
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import MARGIN, TITLE
@@ -135,7 +135,7 @@ def test_what_was_drawn_before_an_interruption_stays(stages, encoder, tmp_path):
 
 def test_a_picture_carries_the_recipe_that_draws_it_again(stages, encoder, tmp_path):
     task = Generate(stages, encoder, ["ein Apfel 🍎", "1e-4"], negative="no", count=2, seed=3, out=str(tmp_path))
-    task.recipe = {
+    whole = {
         "use": "generate",
         "prompt": task.prompts,
         "negative": "no",
@@ -144,8 +144,7 @@ def test_a_picture_carries_the_recipe_that_draws_it_again(stages, encoder, tmp_p
         "out": "x",
         "device": "cpu",
     }
-    task.plugins = {"b": "2", "a": "1.0"}
-    result = task()
+    result = task(context=RunContext(whole, {"b": "2", "a": "1.0"}))
     text = Image.open(result.paths[3]).text
     recipe = parse(text[PICTURE_KEY], "picture").plain()
     assert recipe == {"use": "generate", "prompt": "1e-4", "negative": "no", "count": 1, "seed": 4}
@@ -255,8 +254,8 @@ def test_watching_changes_no_picture_and_without_it_nothing_more_is_decoded(coun
 
 def test_an_animation_loops_from_all_masked_to_the_very_picture_and_rests_there(stages, encoder, tmp_path):
     task = Generate(stages, encoder, "a cat", out=str(tmp_path), animate=True)
-    task.recipe = {"use": "generate", "prompt": ["a cat", "a dog"], "count": 2, "animate": True, "out": "x"}
-    result = task()
+    whole = {"use": "generate", "prompt": ["a cat", "a dog"], "count": 2, "animate": True, "out": "x"}
+    result = task(context=RunContext(whole))
     with Image.open(result.animations[0]) as film:
         assert (film.format, film.info["loop"]) == ("WEBP", 0)
         frames, until = [], []
@@ -274,8 +273,7 @@ def test_an_animation_loops_from_all_masked_to_the_very_picture_and_rests_there(
 
 def test_a_strip_carries_the_picture_and_its_recipe(stages, encoder, tmp_path):
     task = Generate(stages, encoder, "a cat", out=str(tmp_path), previews=True)
-    task.recipe = {"use": "generate", "prompt": "a cat", "previews": True}
-    result = task()
+    result = task(context=RunContext({"use": "generate", "prompt": "a cat", "previews": True}))
     assert recipe_text(result.strips[0]) == recipe_text(result.paths[0])
     shown = Image.open(result.strips[0])
     left, top = shown.width - 128 - MARGIN, MARGIN + TITLE + MARGIN

@@ -7,8 +7,8 @@ import pytest
 import torch
 from muse_tasks.evaluate.task import Evaluate
 from muse_tasks.sweep import task as sweeping
-from muse_tasks.sweep.combinations import combine, read_axes, shown
-from muse_tasks.sweep.finished import identity
+from muse_tasks.sweep.combinations import combine, read_axes, value_label
+from muse_tasks.sweep.runs import identity
 from PIL import Image
 
 import muse_studio
@@ -333,9 +333,9 @@ def test_labels_are_short_and_each_another():
     axes = read_axes({"a.steps": [1], "b.steps": [2], "b.width": [3]}, [])
     assert [axis.label for axis in axes] == ["a.steps", "b.steps", "width"]
     table = {"use": "remdm", "variant": "cap", "eta": 0.040}
-    assert shown(table) == "remdm variant=cap eta=0.04"
-    assert [shown(each) for each in (None, True, 3.0, [1, 2], "x")] == ["null", "true", "3", "[1, 2]", "x"]
-    long = shown("runs/" + "a" * 60 + "/last.safetensors")
+    assert value_label(table) == "remdm variant=cap eta=0.04"
+    assert [value_label(each) for each in (None, True, 3.0, [1, 2], "x")] == ["null", "true", "3", "[1, 2]", "x"]
+    long = value_label("runs/" + "a" * 60 + "/last.safetensors")
     assert len(long) <= 32 and long.endswith(".safetensors") and long.startswith("runs/")
     (axis,) = read_axes({"weights": ["a" * 50, "a" * 51]}, [])
     assert axis.labels[0] != axis.labels[1]

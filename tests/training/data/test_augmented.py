@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_training.data.augmented import Augmented
-from muse_training.data.pictures import BrokenPicture
+from muse_training.data.pictures import UnusablePicture
 
 
 class Ramps:
@@ -82,14 +82,14 @@ def test_a_broken_picture_is_told_in_every_variant():
 
         def attempt(self, index):
             if index == 1:
-                raise BrokenPicture("one", "it is torn")
+                raise UnusablePicture("one", "it is torn")
             return self[index]
 
     data = Augmented(Torn(), 2)
     assert data.candidates() == 6
     assert data.attempt(5)["caption"] == "ramp 2"
     for index in (1, 4):
-        with pytest.raises(BrokenPicture, match="one: it is torn"):
+        with pytest.raises(UnusablePicture, match="one: it is torn"):
             data.attempt(index)
 
 

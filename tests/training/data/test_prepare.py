@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from muse_training.data.augmented import Augmented
+from muse_training.data.encoder import pack_states, unpack_states
 from muse_training.data.folder import Folder
-from muse_training.data.index import Index
 from muse_training.data.prepare import PrepareTokens
-from muse_training.data.records import pack_states, unpack_states
-from muse_training.data.shards import Attempts
-from muse_training.data.store import Store
+from muse_training.data.shard_writer import Attempts
+from muse_training.data.storage import StorageFolder
+from muse_training.data.token_index import TokenIndex
 from muse_training.data.tokens import Tokens
 from PIL import Image
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.stage import Stage
 
@@ -72,11 +73,10 @@ def test_a_record_is_what_the_frozen_parts_say(tmp_path, more):
 
 
 def test_its_index_says_what_it_is(tmp_path):
-    made = prepare(Noise(), tmp_path)
-    made.recipe = {"use": "prepare-tokens", "dataset": "noise"}
-    made(None)
+    recipe = {"use": "prepare-tokens", "dataset": "noise"}
+    prepare(Noise(), tmp_path)(None, RunContext(recipe))
     message = json.loads((tmp_path / "index.json").read_text())
-    assert message["records"] == 23 and message["left_out"] == 0 and message["recipe"] == made.recipe
+    assert message["records"] == 23 and message["left_out"] == 0 and message["recipe"] == recipe
     assert [each["records"] for each in message["shards"]] == [5, 5, 5, 5, 3]
     assert [each["bytes"] for each in message["shards"]] == [
         (tmp_path / each["file"]).stat().st_size for each in message["shards"]
@@ -115,14 +115,14 @@ def test_a_killed_run_goes_on_with_the_shard_it_lost(tmp_path, out):
     out = out or tmp_path / "made"
     with pytest.raises(RuntimeError, match="power"):
         prepare(Noise(dies_at=12), out)(None)
-    assert Store(str(out)).names() == {"000000000.safetensors", "000000005.safetensors"}
+    assert StorageFolder(str(out)).names() == {"000000000.safetensors", "000000005.safetensors"}
     data = Noise()
     resumed = prepare(data, out)(None)
     probes = 32
     assert data.read[probes:] == list(range(10, 23))
     prepare(Noise(), tmp_path / "through")(None)
-    for name in Store(str(out)).names():
-        assert Store(str(out)).read(name) == (tmp_path / "through" / name).read_bytes(), name
+    for name in StorageFolder(str(out)).names():
+        assert StorageFolder(str(out)).read(name) == (tmp_path / "through" / name).read_bytes(), name
     data = Noise()
     assert prepare(data, out)(None).index == resumed.index and len(data.read) == probes
 
@@ -279,4 +279,4 @@ def test_a_decoder_that_is_trained_further_leaves_tokens_valid(tmp_path):
 
 def test_an_index_reads_back_as_it_was_written(tmp_path):
     made = prepare(Noise(), "memory://made")(None)
-    assert Index.read(Store("memory://made")) == made.index
+    assert TokenIndex.read(StorageFolder("memory://made")) == made.index

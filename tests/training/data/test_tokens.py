@@ -5,14 +5,15 @@ import pickle
 
 import pytest
 import torch
+from muse_training.data.encoder import collate
 from muse_training.data.prepare import PrepareTokens
-from muse_training.data.records import stack
 from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW
 from muse_training.train import Train
 from torch.utils.data import DataLoader
 
 from muse_studio import testing
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.stage import Stage
 from muse_studio.training.loop import Fit
@@ -35,11 +36,11 @@ def made(address, count=11, **more):
 def train(tokens, folder, stages=None, encoder=None):
     fit = Fit(str(folder / "run"), steps=1, batch=2, device="cpu")
     task = Train(stages or {"base": stage()}, encoder or testing.FakeTextEncoder(), tokens, fit, AdamW(1e-3))
-    task.recipe = {
+    recipe = {
         "text_encoder": "wordy",
         "stages": {"base": {"tokenizer": {"use": "vqgan", "patch": 2}, "size": 12}, "large": {"size": 16}},
     }
-    return task(testing.RecordingObserver())
+    return task(testing.RecordingObserver(), RunContext(recipe))
 
 
 @pytest.mark.parametrize("states", ["bfloat16", "int8"])
@@ -47,9 +48,9 @@ def train(tokens, folder, stages=None, encoder=None):
 def test_a_loader_gives_the_records_in_their_order(tmp_path, states, workers):
     data = made(tmp_path, states=states)
     order = [[10, 0, 3], [4, 4, 7], [8]]
-    loaded = list(DataLoader(data, batch_sampler=order, collate_fn=stack, num_workers=workers))
+    loaded = list(DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=workers))
     for indices, batch in zip(order, loaded, strict=True):
-        expected = stack([data[index] for index in indices])
+        expected = collate([data[index] for index in indices])
         assert batch.keys() == expected.keys()
         assert all(torch.equal(batch[name], expected[name]) for name in batch)
 
@@ -140,10 +141,10 @@ def test_no_index(tmp_path, place):
     ):
         len(Tokens(place))
     data = made(place)
-    data.store.write("index.json", b'{"records": 11}')
+    data.folder.write("index.json", b'{"records": 11}')
     with pytest.raises(UserError, match=r"index.json is damaged or another version's \('format'\); delete it, and"):
         len(Tokens(place))
-    data.store.write("index.json", b'{"format": 99}')
+    data.folder.write("index.json", b'{"format": 99}')
     with pytest.raises(UserError, match=r"version's \(format 99, where 1 is read\); delete it, and the command"):
         len(Tokens(place))
 

@@ -8,15 +8,17 @@ import torch
 
 from muse_studio.images.pixels import to_images
 from muse_studio.images.sheets import Section, Tile
-from muse_tasks.edit.batch import Reworking
+from muse_tasks.edit.batch import BatchEditor
+from muse_tasks.evaluate.edit_cases import Editable, EditCase
 from muse_tasks.evaluate.edit_measures import Verdict, judge
-from muse_tasks.evaluate.editable import Editable, EditCase
 from muse_tasks.evaluate.records import stream
 
 SHARES = ("moved", "found", "changed", "kept", "both")
 
 
-def reword(run: Reworking, dataset: Editable, count: int, away: bool, shown: int) -> tuple[dict[str, Any], Section]:
+def measure_mask_free(
+    run: BatchEditor, dataset: Editable, count: int, away: bool, shown: int
+) -> tuple[dict[str, Any], Section]:
     """The numbers of so many cases, by attribute and over all, and the first `shown` of them.
 
     away: lead each edit away from the caption of the picture before.
@@ -31,13 +33,13 @@ def reword(run: Reworking, dataset: Editable, count: int, away: bool, shown: int
             everywhere = torch.ones(len(batch), *before.shape[2:], dtype=torch.bool)
             prompts = [case["prompt_after"] for case in batch]
             negatives = [case["prompt_before"] for case in batch] if away else None
-            drawn.append(run.rework(before, everywhere, prompts, drawing, negatives=negatives, watch=watch))
+            drawn.append(run.edit(before, everywhere, prompts, drawing, negatives=negatives, watch=watch))
     results = torch.cat(drawn)
     verdicts = judge(cases, results)
     kinds = dict.fromkeys(verdict.kind for verdict in verdicts)
     found = {kind: _shares([each for each in verdicts if each.kind == kind]) for kind in kinds}
     tiles = [
-        Tile(to_images(torch.stack([case["before"], result, case["after"]])), _said(case, verdict))
+        Tile(to_images(torch.stack([case["before"], result, case["after"]])), _caption(case, verdict))
         for case, result, verdict in zip(cases[:shown], results, verdicts, strict=False)
     ]
     section = Section("edited by a prompt alone", tiles, ["before", "edited", "truth"])
@@ -56,6 +58,6 @@ def _shares(verdicts: list[Verdict]) -> dict[str, float]:
     }
 
 
-def _said(case: EditCase, verdict: Verdict) -> str:
+def _caption(case: EditCase, verdict: Verdict) -> str:
     marks = [name if getattr(verdict, name) else f"not {name}" for name in ("changed", "kept")]
     return f"{case['prompt_after']} ({', '.join(marks)})"

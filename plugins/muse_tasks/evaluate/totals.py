@@ -14,7 +14,7 @@ from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import Gallery, recall
 
 
-class Tally:
+class Totals:
     """What is gathered: lists hold one tensor a batch, `targets` the gallery's row of each picture.
 
     Keys begin with the stage's name. psnr: of what; right, loss: at which mask ratio, and given which low-resolution

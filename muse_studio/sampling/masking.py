@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from muse_studio.contracts import MASK, MaskSchedule, TextEmbedding
+from muse_studio.contracts import MASK, MaskSchedule, TextEmbedding, Transformer
 
 
 def mask_tokens(count: int, grid: Sequence[int], schedule: MaskSchedule, generator: torch.Generator) -> Tensor:
@@ -76,3 +76,16 @@ def masked_loss(logits: Tensor, tokens: Tensor, hidden: Tensor, smoothing: float
     each = F.cross_entropy(logits.flatten(0, 2).float(), tokens.flatten(), reduction="none", label_smoothing=smoothing)
     right = ((logits.detach().argmax(-1) == tokens) & hidden).flatten(1).sum(-1)
     return (each * weight).sum(), right.float()
+
+
+def predicted_loss(
+    transformer: Transformer,
+    tokens: Tensor,
+    hidden: Tensor,
+    text: TextEmbedding,
+    low: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """The sums of `masked_loss` for what a transformer predicts of int64[B, h, w] of which bool[B, h, w] are hidden."""
+    logits = transformer(hide(tokens, hidden), transformer.condition(text, low))
+    return masked_loss(logits, tokens, hidden, smoothing)

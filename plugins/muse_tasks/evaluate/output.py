@@ -35,7 +35,7 @@ def write(result: Measured, out: Path, provenance: Provenance) -> list[Path]:
     return [metrics, sheet]
 
 
-def printed(tables: list[Table], paths: list[Path]) -> str:
+def to_text(tables: list[Table], paths: list[Path]) -> str:
     """Tables as text, and behind them the files, a line each."""
     text = io.StringIO()
     console = Console(file=text, width=WIDTH)

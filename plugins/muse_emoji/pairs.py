@@ -1,4 +1,4 @@
-"""Joins drawings to words: which emoji each set draws, under which label, tags and group."""
+"""Pairs of an emoji and a style: which emoji each set draws, with the label, tags and group of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pair:
         return int.from_bytes(digest[:8], "big") % 1000 < HELD_OUT_PER_MILLE
 
 
-def words(modules: Path) -> list[dict[str, Any]]:
+def load_labels(modules: Path) -> list[dict[str, Any]]:
     """Every emoji without flags and skin tones: hexcode, label, tags, group."""
     folder = modules / "emojibase-data" / "en"
     messages = json.loads((folder / "messages.json").read_text(encoding="utf-8"))
@@ -67,8 +67,8 @@ def slug(label: str) -> str:
     return re.sub("[^a-z0-9]+", "-", straight).strip("-")
 
 
-def drawings(modules: Path, source: Source) -> dict[str, str]:
-    """What a set draws: plain hexcode (or slug, for sets without codepoints) to icon name or file name."""
+def find_drawings(modules: Path, source: Source) -> dict[str, str]:
+    """The drawings of a set: plain hexcode (or slug, for sets without codepoints) to icon name or file name."""
     folder = modules / source.package
     if (folder / "assets").is_dir():
         return {plain(file.stem): file.name for file in sorted((folder / "assets").glob("*.webp"))}
@@ -83,14 +83,14 @@ def drawings(modules: Path, source: Source) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def pairs(modules: Path, sources: tuple[Source, ...] = SOURCES) -> list[tuple[Pair, str]]:
+def find_pairs(modules: Path, sources: tuple[Source, ...] = SOURCES) -> list[tuple[Pair, str]]:
     """Every emoji that each set draws, with the drawing's name, in an order that is always the same."""
-    known = words(modules)
+    known = load_labels(modules)
     found = []
     for source in sources:
-        drawn = drawings(modules, source)
+        names = find_drawings(modules, source)
         for emoji in known:
-            name = drawn.get(emoji["hexcode"]) or drawn.get(slug(emoji["label"]))
+            name = names.get(emoji["hexcode"]) or names.get(slug(emoji["label"]))
             if name is not None:
                 found.append((Pair(source.style, source.family, **emoji), name))
     return found

@@ -19,7 +19,7 @@ DRAWN, RECONSTRUCTED = "drawn_metrics", "reconstruction_metrics"
 """What metrics.json calls the two."""
 
 
-class Judges:
+class PictureMetrics:
     """Metrics of drawn pictures, and of reconstructed ones.
 
     found: what was found so far, {which: {name: {split: {number: value}}}}, without the metrics that there are none of.
@@ -51,20 +51,20 @@ class Judges:
         for _, _, metric in self._all():
             metric.reset()
 
-    def see_drawn(self, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
+    def add_drawn(self, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
         """Pictures uint8[B, 3, H, W] that the stage drew for the captions of the records."""
-        self._see(DRAWN, records, stage, pictures)
+        self._add(DRAWN, records, stage, pictures)
 
-    def see_reconstructed(self, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
+    def add_reconstructed(self, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
         """The records' pictures through the stage's tokenizer, uint8[B, 3, H, W]."""
-        self._see(RECONSTRUCTED, records, stage, pictures)
+        self._add(RECONSTRUCTED, records, stage, pictures)
 
     def finish(self) -> None:
         """The split is done: its numbers go into `found`."""
         for which, name, metric in self._all():
             self.found[which][name][self.split] = dict(zip(metric.meanings, metric.compute().tolist(), strict=True))
 
-    def _see(self, which: str, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
+    def _add(self, which: str, records: Sequence[Record], stage: Stage, pictures: Tensor) -> None:
         if which in self.metrics:
             real = torch.stack([stage.resize(record["image"]) for record in records])
             for metric in self.metrics[which].values():

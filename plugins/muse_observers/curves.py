@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from muse_studio.errors import UserError
 from muse_studio.runtime.files import replacing
-from muse_studio.training.log import Row
+from muse_studio.training.log import Logged, Row, log_of, read
+
+FILE = "loss.png"
+"""In a run's folder, the picture of its curves."""
 
 PANELS = {"loss": "loss", "accuracy": "accuracy of hidden tokens", "psnr": "PSNR, dB"}
 """The numbers that are drawn, a panel each, and what stands at the axis."""
@@ -15,6 +20,34 @@ SMOOTH = 40
 """The moving mean reaches over one in so many of all rows to either side."""
 
 RAW, BOLD, GRID = "#9db7d5", "#1f4e8c", "#e4e4e4"
+
+
+class Curves:
+    """Draws the curves of a training's whole log beside it, once the run has ended."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+
+    def follow(self, stage: str) -> None:
+        """The run logged a row; only the first of several processes hears of it."""
+        self._stage = stage
+
+    def failed(self, task: object, error: BaseException) -> None:
+        """As `finished`, where the user stopped the run or can mend what did; after other errors nothing is drawn."""
+        if isinstance(error, KeyboardInterrupt | UserError):
+            self.finished(task)
+        self._stage = None
+
+    def finished(self, task: object) -> None:
+        """Where the run of `task` logged anything, its curves; a disk that refuses is a warning."""
+        stage, self._stage = self._stage, None
+        if stage is None or not isinstance(task, Logged):
+            return
+        log = log_of(task)
+        try:
+            draw_curves(read(log), log.with_name(FILE), stage)
+        except (OSError, UserError) as error:
+            warnings.warn(f"no curves were drawn: {error}", stacklevel=2)
 
 
 def draw_curves(rows: Sequence[Row], path: Path, title: str, *, log_steps: bool = False) -> None:

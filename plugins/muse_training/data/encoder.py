@@ -1,4 +1,4 @@
-"""What the training of a masked transformer reads: tokens and text states, computed on the fly or kept in shards."""
+"""Pictures and captions to what a masked transformer is trained on, tokens and text states; and how these are kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
-from muse_studio.runtime.device import put_rows
+from muse_studio.errors import UserError
+from muse_studio.runtime.device import move_to_device, put_rows
 from muse_studio.stage import Stage
 
 States = Literal["bfloat16", "int8"]
@@ -18,7 +19,7 @@ TOKENS = "tokens."
 """Before a stage's name: what its tokens are called in a record."""
 
 
-def stack(records: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
+def collate(records: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
     """Records to a batch: tensors stacked, all else in lists. What a data set gives as a batch stays as it is."""
     if isinstance(records, dict):
         return records
@@ -26,7 +27,7 @@ def stack(records: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
     return {name: torch.stack(each) if isinstance(each[0], Tensor) else each for name, each in batch.items()}
 
 
-class Seen(NamedTuple):
+class TrainingBatch(NamedTuple):
     """A batch as a masked transformer is trained on it: tokens int64[B, h, w], text, and low-resolution tokens."""
 
     tokens: Tensor
@@ -60,21 +61,44 @@ class Encoder:
     def pack(self, batch: dict[str, Any], states: States) -> dict[str, Tensor]:
         """A batch of pictures and captions as it is kept, on the CPU: tokens, states, mask, scale, pooled."""
         text = self.text(batch["caption"])
-        kept = {TOKENS + name: _narrow(grid, self.stages[name]) for name, grid in self.tokens(batch["image"]).items()}
+        kept = {
+            TOKENS + name: _smallest_integers(grid, self.stages[name])
+            for name, grid in self.tokens(batch["image"]).items()
+        }
         kept |= pack_states(text.states, states) | {"mask": text.mask}
         kept |= {} if text.pooled is None else {"pooled": text.pooled}
         return {name: tensor.cpu() for name, tensor in kept.items()}
 
-    def __call__(self, batch: dict[str, Any]) -> Seen:
+    def __call__(self, batch: dict[str, Any]) -> TrainingBatch:
         """A batch of either kind."""
         if "image" in batch:
             tokens, text = self.tokens(batch["image"]), self.text(batch["caption"])
         else:
-            there = {name: put_rows(tensor, self.device) for name, tensor in batch.items()}
-            tokens = {name: there[TOKENS + name].long() for name in self.stages}
-            text = TextEmbedding(unpack_states(there), there["mask"], there.get("pooled"))
+            moved = {name: put_rows(tensor, self.device) for name, tensor in batch.items()}
+            tokens = {name: moved[TOKENS + name].long() for name in self.stages}
+            text = TextEmbedding(unpack_states(moved), moved["mask"], moved.get("pooled"))
         *before, last = tokens.values()
-        return Seen(last, text, before[-1] if before else None)
+        return TrainingBatch(last, text, before[-1] if before else None)
+
+
+def make_encoder(stages: dict[str, Stage], text_encoder: TextEncoder, device: torch.device) -> Encoder:
+    """The stages' tokenizers and the text encoder, moved to a device, as what encodes."""
+    move_to_device([*(stage.tokenizer for stage in stages.values()), text_encoder], device)
+    return Encoder(stages, text_encoder, device)
+
+
+def blank_batch(stage: Stage) -> dict[str, Any]:
+    """A batch of one black picture of a stage's size, captioned: what to try parts out on."""
+    return {"image": torch.zeros(1, 3, stage.height, stage.width, dtype=torch.uint8), "caption": ["a"]}
+
+
+def check_picture_size(image: Tensor, name: str, stage: Stage) -> None:
+    """UserError where pictures such as this one, uint8[3, H, W], are not of the stage's size."""
+    if image.shape[-2:] != (stage.height, stage.width):
+        raise UserError(
+            f"the data set's pictures have {'x'.join(map(str, image.shape[-2:]))} pixels, the stage {name!r} has "
+            f"{stage.height}x{stage.width}; set both to the same size"
+        )
 
 
 def pack_states(states: Tensor, kind: States) -> dict[str, Tensor]:
@@ -94,5 +118,5 @@ def unpack_states(kept: dict[str, Tensor]) -> Tensor:
     return states * kept["scale"].unsqueeze(-1) if "scale" in kept else states
 
 
-def _narrow(tokens: Tensor, stage: Stage) -> Tensor:
+def _smallest_integers(tokens: Tensor, stage: Stage) -> Tensor:
     return tokens.to(torch.int16 if stage.tokenizer.codebook_size <= 2**15 else torch.int32)

@@ -15,7 +15,7 @@ from muse_studio.stage import Stage
 from muse_tasks.evaluate.measures import count_codes, predict_masked, psnr
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import features
-from muse_tasks.evaluate.tally import Tally
+from muse_tasks.evaluate.totals import Totals
 
 RIGHT, ANOTHER, NONE = "right", "another", "none"
 """Which low-resolution tokens a stage is given: the picture's own, another picture's, or none that is known."""
@@ -39,26 +39,26 @@ class Real:
     device: torch.device
 
     @torch.inference_mode()
-    def measure(self, tally: Tally, records: list[Record], text: TextEmbedding) -> Tensor:
-        """One batch, whose captions are `text`, into the tally; returns it, uint8, as the last tokenizer gives it."""
+    def measure(self, totals: Totals, records: list[Record], text: TextEmbedding) -> Tensor:
+        """One batch, whose captions are `text`, into the totals; returns it, uint8, as the last tokenizer gives it."""
         low: Tensor | None = None
         smaller: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             images = torch.stack([stage.resize(record["image"]) for record in records])
             tokens = stage.tokenizer.encode((images.float() / 255).to(self.device))
             again = to_bytes(decode(stage, tokens)).cpu()
-            tally.psnr[name, "tokenizer"].append(psnr(images, again))
-            tally.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
-            tally.features[name, "reconstructed"].append(features(again))
-            self._predict(tally, name, tokens, text, low)
+            totals.psnr[name, "tokenizer"].append(psnr(images, again))
+            totals.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
+            totals.features[name, "reconstructed"].append(features(again))
+            self._predict(totals, name, tokens, text, low)
             if low is not None:
-                self._refine(tally, name, images, text, low)
+                self._refine(totals, name, images, text, low)
             for what, pictures in smaller.items():
-                tally.psnr[name, what].append(psnr(images, enlarge(pictures, stage)))
+                totals.psnr[name, what].append(psnr(images, enlarge(pictures, stage)))
             low, smaller = tokens, {"enlarged": again, "enlarged_real": images}
         return again
 
-    def _predict(self, tally: Tally, name: str, tokens: Tensor, text: TextEmbedding, low: Tensor | None) -> None:
+    def _predict(self, totals: Totals, name: str, tokens: Tensor, text: TextEmbedding, low: Tensor | None) -> None:
         """Accuracy and cross-entropy of masked tokens, also given wrong low-resolution tokens and none."""
         stage, order = self.stages[name], torch.rand(tokens.shape[0], tokens[0].numel(), generator=self.noise)
         given = {RIGHT: low}
@@ -70,15 +70,15 @@ class Real:
             conditioning = stage.condition(text, each)
             for ratio in self.ratios:
                 right, loss = predict_masked(stage, tokens, conditioning, ratio, order)
-                tally.loss[name, ratio, which].append(loss.flatten().cpu())
+                totals.loss[name, ratio, which].append(loss.flatten().cpu())
                 if which == RIGHT:
-                    tally.right[name, ratio].append(right.flatten().cpu())
+                    totals.right[name, ratio].append(right.flatten().cpu())
 
-    def _refine(self, tally: Tally, name: str, images: Tensor, text: TextEmbedding, low: Tensor) -> None:
+    def _refine(self, totals: Totals, name: str, images: Tensor, text: TextEmbedding, low: Tensor) -> None:
         """The picture that the stage draws from the real low-resolution tokens, against the real picture."""
         stage = self.stages[name]
         *_, tokens = stage.sample(text, self.drawing, low=low)
-        tally.psnr[name, "refined"].append(psnr(images, to_bytes(decode(stage, tokens)).cpu()))
+        totals.psnr[name, "refined"].append(psnr(images, to_bytes(decode(stage, tokens)).cpu()))
 
 
 def enlarge(pictures: Tensor, stage: Stage) -> Tensor:

@@ -14,15 +14,15 @@ from muse_studio.errors import UserError
 from muse_studio.images.pixels import to_bytes, to_images
 from muse_studio.images.sheets import Section, Tile
 from muse_studio.sampling.cascade import decode
-from muse_tasks.edit.batch import Reworking
+from muse_tasks.edit.batch import BatchEditor
 from muse_tasks.evaluate.edit_measures import draw_corners, hole_errors, holes
 from muse_tasks.evaluate.records import Record, Split, load, stream
-from muse_tasks.evaluate.tally import mean
+from muse_tasks.evaluate.totals import mean
 
 CAPTIONS = ("own", "other")
 
 
-def refill(run: Reworking, dataset: Dataset, n: int, shown: int) -> tuple[dict[str, Any], Section]:
+def measure_inpainting(run: BatchEditor, dataset: Dataset, n: int, shown: int) -> tuple[dict[str, Any], Section]:
     """The numbers of n held-out pictures, or of seen ones where none is held out, and the first `shown` of them.
 
     Raises UserError where all captions are the same.
@@ -46,7 +46,7 @@ def refill(run: Reworking, dataset: Dataset, n: int, shown: int) -> tuple[dict[s
                 "other": [_another(records, index, lots) for index in indices],
             }
             pictures = {
-                which: run.rework(real, regions, captions[which], drawing[which], watch=watch) for which in CAPTIONS
+                which: run.edit(real, regions, captions[which], drawing[which], watch=watch) for which in CAPTIONS
             }
             with torch.inference_mode():
                 tokens = stage.tokenizer.encode((real.float() / 255).to(run.device))

@@ -1,4 +1,4 @@
-"""What a folder of token shards says of itself: lengths, names, sizes, types, and what it was made of."""
+"""The index of a folder of token shards: its files, its records' tensors, and what they were made of."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from muse_studio.errors import UserError
-from muse_training.data.fingerprint import of_part
-from muse_training.data.records import Encoder, States
-from muse_training.data.store import Store
+from muse_training.data.encoder import Encoder, States
+from muse_training.data.fingerprint import part_fingerprint
+from muse_training.data.storage import StorageFolder
 
 INDEX = "index.json"
 """The file that is written last: a folder without it is not finished."""
@@ -32,7 +32,7 @@ class Shard:
 
 
 @dataclass
-class Field:
+class TensorSpec:
     """One tensor of a record: torch's name of its type, and its shape."""
 
     dtype: str
@@ -44,8 +44,8 @@ class Field:
         return getattr(torch, self.dtype).itemsize * math.prod(self.shape)
 
 
-@dataclass
-class Spoken:
+@dataclass(repr=False)
+class StageTokens:
     """What a stage's tokens are: of pictures of that size, on that grid, of so many codes, by which tokenizer."""
 
     size: list[int]
@@ -53,9 +53,13 @@ class Spoken:
     codes: int
     tokenizer: str
 
+    def __repr__(self) -> str:
+        """A text that is part of format 1: `made_of` is a hash of it, by which tokens made before are found again."""
+        return f"Spoken(size={self.size}, grid={self.grid}, codes={self.codes}, tokenizer={self.tokenizer!r})"
+
 
 @dataclass
-class Index:
+class TokenIndex:
     """The content of index.json.
 
     made_of: a short name for all that determines the records: the same one is never made twice.
@@ -67,79 +71,82 @@ class Index:
     made_of: str
     records: int
     left_out: int
-    fields: dict[str, Field]
-    stages: dict[str, Spoken]
+    fields: dict[str, TensorSpec]
+    stages: dict[str, StageTokens]
     text: str
     states: States
     shards: list[Shard]
     recipe: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
-    def write(self, store: Store) -> None:
+    def write(self, folder: StorageFolder) -> None:
         """Finish a folder."""
-        store.write(INDEX, json.dumps(dataclasses.asdict(self), indent=1).encode())
+        folder.write(INDEX, json.dumps(dataclasses.asdict(self), indent=1).encode())
 
     @classmethod
-    def read(cls, store: Store) -> Index:
+    def read(cls, folder: StorageFolder) -> TokenIndex:
         """The index of a finished folder; UserError, saying how to go on, where there is none or it is damaged."""
-        if not store.has(INDEX):
-            if made := sum(name.endswith(SHARDS) for name in store.names()):
+        if not folder.has(INDEX):
+            if made := sum(name.endswith(SHARDS) for name in folder.names()):
                 raise UserError(
-                    f"{store} holds {made} shards of tokens and no {INDEX}: it is not finished. The command that began "
-                    f"it goes on where it stopped, such as: muse run prepare-tokens out={store}"
+                    f"{folder} holds {made} shards of tokens and no {INDEX}: it is not finished. The command that "
+                    f"began it goes on where it stopped, such as: muse run prepare-tokens out={folder}"
                 )
-            raise UserError(f"there are no tokens at {store}; make them by: muse run prepare-tokens out={store}")
+            raise UserError(f"there are no tokens at {folder}; make them by: muse run prepare-tokens out={folder}")
         try:
-            table = json.loads(store.read(INDEX))
+            table = json.loads(folder.read(INDEX))
             if table["format"] != FORMAT:
                 raise ValueError(f"format {table['format']}, where {FORMAT} is read")
             parts = {
-                "fields": {name: Field(**each) for name, each in table["fields"].items()},
-                "stages": {name: Spoken(**each) for name, each in table["stages"].items()},
+                "fields": {name: TensorSpec(**each) for name, each in table["fields"].items()},
+                "stages": {name: StageTokens(**each) for name, each in table["stages"].items()},
                 "shards": [Shard(**each) for each in table["shards"]],
             }
             return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{store.join(INDEX)} is damaged or another version's ({error}); delete it, and the command that made "
-                f"it makes it again, such as: muse run prepare-tokens out={store}"
+                f"{folder.join(INDEX)} is damaged or another version's ({error}); delete it, and the command that made "
+                f"it makes it again, such as: muse run prepare-tokens out={folder}"
             ) from error
 
-    def check(self, store: Store, encoder: Encoder, recipe: dict[str, Any]) -> None:
+    def check(self, folder: StorageFolder, encoder: Encoder, recipe: dict[str, Any]) -> None:
         """UserError, saying what differs and how to make the right ones, where an encoder would give other tokens."""
-        reported: list[str] = []
+        problems: list[str] = []
         settings: dict[str, Any] = {}
         stages = recipe.get("stages", {})
-        for name, wanted in spoken(encoder).items():
+        for name, wanted in stage_tokens(encoder).items():
             if (found := self.stages.get(name)) is None:
-                reported.append(f"they have no stage {name!r}, but {', '.join(self.stages)}")
+                problems.append(f"they have no stage {name!r}, but {', '.join(self.stages)}")
                 settings[f"stages.{name}"] = stages.get(name)
-            elif differing := _differing(found, wanted):
-                reported.append(f"stage {name!r}: {differing}")
+            elif difference := _difference(found, wanted):
+                problems.append(f"stage {name!r}: {difference}")
                 settings |= {f"stages.{name}.{key}": stages.get(name, {}).get(key) for key in ("tokenizer", "size")}
-        if self.text != of_part(encoder.text_encoder):
-            reported.append("they are of another text encoder")
+        if self.text != part_fingerprint(encoder.text_encoder):
+            problems.append("they are of another text encoder")
             settings["text_encoder"] = recipe.get("text_encoder")
-        if reported:
+        if problems:
             settings["dataset"] = self.recipe.get("dataset")
             words = [f"{key}={_flow(value)}" for key, value in settings.items() if value is not None]
-            line = shlex.join(["muse", "run", "prepare-tokens", f"out={store}-2", *words])
+            line = shlex.join(["muse", "run", "prepare-tokens", f"out={folder}-2", *words])
             raise UserError(
-                f"the tokens at {store} are not this recipe's: {'; '.join(reported)}. To make those: {line}"
+                f"the tokens at {folder} are not this recipe's: {'; '.join(problems)}. To make those: {line}"
             )
 
 
-def spoken(encoder: Encoder) -> dict[str, Spoken]:
+def stage_tokens(encoder: Encoder) -> dict[str, StageTokens]:
     """What the tokens of an encoder's stages are."""
     return {
-        name: Spoken(
-            [stage.height, stage.width], list(stage.grid), stage.tokenizer.codebook_size, of_part(stage.tokenizer)
+        name: StageTokens(
+            [stage.height, stage.width],
+            list(stage.grid),
+            stage.tokenizer.codebook_size,
+            part_fingerprint(stage.tokenizer),
         )
         for name, stage in encoder.stages.items()
     }
 
 
-def _differing(found: Spoken, wanted: Spoken) -> str:
+def _difference(found: StageTokens, wanted: StageTokens) -> str:
     if found.grid != wanted.grid:
         here, there = ("x".join(map(str, each.grid)) for each in (wanted, found))
         return f"their grid is {there} tokens, the recipe's {here}"

@@ -1,4 +1,4 @@
-"""What a task has drawn: pictures, and the files that they went to."""
+"""The result of a task that draws: pictures, and the files that they were written to."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ class Pictures:
     before: Image.Image | None = field(default=None, repr=False)
     between: list[Path] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list, repr=False)
+
+    def add(self, image: Image.Image, path: Path, prompt: str, seed: int) -> None:
+        """One more picture, and where it was written."""
+        self.images.append(image)
+        self.paths.append(path)
+        self.prompts.append(prompt)
+        self.seeds.append(seed)
 
     def summary(self) -> str:
         """One line a file: where it is; of a picture its seed and its prompt."""

@@ -37,7 +37,7 @@ def file_system(address: str) -> tuple[Any, str]:
         ) from error
 
 
-class Store:
+class StorageFolder:
     """The files of one folder, `address`: a path, s3://, gs://, hf://, memory://, or any other that fsspec knows."""
 
     def __init__(self, address: str) -> None:
@@ -63,7 +63,7 @@ class Store:
 
     def names(self) -> set[str]:
         """The names of the files that are there; none where there is no folder."""
-        with self._told("read"):
+        with self._errors("read"):
             files, path = file_system(self.address)
             files.invalidate_cache(path)
             if not files.isdir(path):
@@ -72,32 +72,32 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether a file is there; asks for that one alone, as a web server lists no folder."""
-        with self._told("read"):
+        with self._errors("read"):
             files, path = file_system(self.join(name))
             return files.exists(path)
 
     def read(self, name: str) -> bytes:
         """A file's content."""
-        with self._told("read"):
+        with self._errors("read"):
             files, path = file_system(self.join(name))
             return files.cat_file(path)
 
     def header(self, name: str) -> tuple[dict[str, list[int]], dict[str, str]]:
         """Shapes by tensor name, and the metadata, of a safetensors file; UserError where it is not whole."""
-        with self._told("read"):
+        with self._errors("read"):
             files, path = file_system(self.join(name))
             with files.open(path, "rb") as file:
                 return weights.header_of(file, files.size(path), self.join(name))
 
     def size(self, name: str) -> int:
         """A file's length in bytes."""
-        with self._told("read"):
+        with self._errors("read"):
             files, path = file_system(self.join(name))
             return files.size(path)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file: aside first and then renamed on this machine; an object store puts it at once or not at all."""
-        with self._told("written"):
+        with self._errors("written"):
             if (folder := self.folder) is not None:
                 with replacing(folder / name) as aside:
                     aside.write_bytes(content)
@@ -116,7 +116,7 @@ class Store:
         return fetch(self.join(name), cache_folder() / "tokens" / version / name)
 
     @contextmanager
-    def _told(self, done: str) -> Iterator[None]:
+    def _errors(self, done: str) -> Iterator[None]:
         """Each file system of fsspec raises what its own library has, much of it no OSError: a UserError of it all."""
         try:
             yield

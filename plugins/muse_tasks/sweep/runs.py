@@ -39,7 +39,7 @@ class Outcome:
     pictures: list[tuple[str, str, int]] = field(default_factory=list)
 
 
-class Kept:
+class Runs:
     """A folder of finished runs. files: plugin files, as `api.run` takes them.
 
     A run's folder takes its name when all is in it; what an interrupted one leaves is thrown away by the next.

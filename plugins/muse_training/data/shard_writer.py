@@ -1,0 +1,156 @@
+"""Writes token shards of a data set, each once: a run that was killed goes on with the shard that it lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from muse_studio.errors import UserError
+from muse_studio.registry.progress import ProgressBar
+from muse_studio.training.order import NO_RECORD
+from muse_studio.training.stopping import ignore_signals
+from muse_training.data.encoder import Encoder, States, blank_batch, check_picture_size, collate
+from muse_training.data.fingerprint import fingerprint, part_fingerprint
+from muse_training.data.pictures import UnusablePicture, attempt, candidates
+from muse_training.data.shard_plan import PlannedShard, holds_others, plan_shards
+from muse_training.data.storage import StorageFolder
+from muse_training.data.token_index import INDEX, Shard, TensorSpec, TokenIndex, stage_tokens
+
+BATCH = 128
+"""Pictures encoded at a time."""
+SHARD = 2048
+"""Pictures a file: tens of MB with MiniLM's text states, a GB with T5-XXL's."""
+PROBES = 32
+"""Records by which it is seen that the data are the same as before."""
+LEFT_OUT = "left-out.jsonl"
+"""Beside the index: each picture that could not be used, and why."""
+
+
+class Attempts(Dataset):
+    """The candidates of a data set: each one's record, or what is wrong with it."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return candidates(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | UnusablePicture:
+        try:
+            return attempt(self.dataset, index)
+        except UnusablePicture as error:
+            return error
+
+
+class ShardWriter:
+    """Writes the tokens and text states that `encoder` gives of every picture in `dataset`.
+
+    settings: what the recipe says of the data set; with some records it tells one data set from another.
+    shard: pictures a file. batch: pictures encoded at a time; it changes no record.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        encoder: Encoder,
+        settings: Any,
+        states: States = "bfloat16",
+        shard: int = SHARD,
+        batch: int = BATCH,
+    ) -> None:
+        self.encoder, self.states, self.shard, self.batch = encoder, states, shard, batch
+        self.attempts = Attempts(dataset)
+        self.count = len(self.attempts)
+        if self.count == 0:
+            raise UserError(NO_RECORD)
+        probes = [self.attempts[place * (self.count - 1) // (PROBES - 1)] for place in range(PROBES)]
+        name, stage = list(encoder.stages.items())[-1]
+        for probe in probes:
+            if isinstance(probe, dict):
+                check_picture_size(probe["image"], name, stage)
+        self.stages, self.text = stage_tokens(encoder), part_fingerprint(encoder.text_encoder)
+        values = [each for probe in probes for each in (probe.values() if isinstance(probe, dict) else [str(probe)])]
+        self.made_of = fingerprint(self.count, settings, shard, states, self.stages, self.text, *values)
+
+    def write(
+        self, folder: StorageFolder, workers: int, recipe: dict[str, Any]
+    ) -> tuple[TokenIndex, list[UnusablePicture]]:
+        """Write what is missing in the folder, its index last; the index, and every picture that is left out.
+
+        UserError where the folder holds tokens made of anything else.
+        """
+        names = folder.names()
+        finished = TokenIndex.read(folder) if INDEX in names else None
+        if finished is not None and finished.made_of != self.made_of:
+            raise holds_others(folder)
+        plan = plan_shards(self.count, self.shard)
+        for planned in plan:
+            if planned.file in names:
+                planned.find(folder, self.made_of)
+        missing = [planned for planned in plan if planned.entry is None]
+        for planned, tensors in self._encoded(missing, workers):
+            planned.write(folder, self.made_of, tensors)
+        left_out = [each for planned in plan for each in planned.left_out]
+        if finished is None or missing:
+            finished = self._finish(folder, [each.entry for each in plan if each.entry], left_out, recipe)
+        return finished, left_out
+
+    def _encoded(self, missing: list[PlannedShard], workers: int) -> Iterator[tuple[PlannedShard, dict[str, Tensor]]]:
+        """Each shard with its tensors, and filled in what it leaves out."""
+        batches = {planned.file: planned.batches(self.batch) for planned in missing}
+        loader = DataLoader(
+            self.attempts,
+            batch_sampler=[batch for each in batches.values() for batch in each],
+            num_workers=workers,
+            collate_fn=_collate_attempts,
+            worker_init_fn=ignore_signals,
+        )
+        loaded = iter(loader)
+        with ProgressBar(sum(len(planned.candidates) for planned in missing)) as bar:
+            for planned in missing:
+                packed: list[dict[str, Tensor]] = []
+                for candidates in batches[planned.file]:
+                    batch, unusable = next(loaded)
+                    planned.left_out += unusable
+                    if batch is not None:
+                        packed.append(self.encoder.pack(batch, self.states))
+                    bar.advance("encoding pictures", len(candidates))
+                names = packed[0] if packed else {}
+                yield planned, {name: torch.cat([each[name] for each in packed]) for name in names}
+
+    def _finish(
+        self, folder: StorageFolder, shards: list[Shard], left_out: list[UnusablePicture], recipe: dict[str, Any]
+    ) -> TokenIndex:
+        records = sum(shard.records for shard in shards)
+        if records == 0:
+            raise UserError(f"none of {self.count} pictures could be read; the first: {left_out[0]}")
+        if left_out:
+            lines = [json.dumps({"picture": each.name, "reason": each.reason}) + "\n" for each in left_out]
+            folder.write(LEFT_OUT, "".join(lines).encode())
+        tensors = record_tensors(self.encoder, self.states)
+        index = TokenIndex(
+            self.made_of, records, len(left_out), tensors, self.stages, self.text, self.states, shards, recipe
+        )
+        index.write(folder)
+        return index
+
+
+def record_tensors(encoder: Encoder, states: States) -> dict[str, TensorSpec]:
+    """Each tensor of a record, by name, as one of a blank picture has them."""
+    packed = encoder.pack(blank_batch(list(encoder.stages.values())[-1]), states)
+    return {
+        name: TensorSpec(str(each.dtype).removeprefix("torch."), list(each.shape[1:])) for name, each in packed.items()
+    }
+
+
+def _collate_attempts(
+    attempts: list[dict[str, Any] | UnusablePicture],
+) -> tuple[dict[str, Any] | None, list[UnusablePicture]]:
+    """What could be read, as a batch, and what could not."""
+    records = [each for each in attempts if isinstance(each, dict)]
+    return collate(records) if records else None, [each for each in attempts if isinstance(each, UnusablePicture)]
