@@ -182,8 +182,8 @@ def _table(settings: Settings) -> Settings:
     return stage["sampler"]["critic"] if settings.get("critic") else stage["transformer"]
 
 
-def tokenizer_alone(name: str, piece: Piece) -> Dialect:
-    """The dialect of a tokenizer, for other recipes to take as `tokenizer: {extends: FOLDER/model.yaml}`."""
+def single_part(name: str, piece: Piece) -> Dialect:
+    """The dialect of one part, for other recipes to take as in `tokenizer: {extends: FOLDER/model.yaml}`."""
     return Dialect(name, (piece,), lambda imported: {"model.yaml": imported.part(piece.part, piece.name)})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, Settings, tokenizer_alone
+from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, Settings, single_part
 from muse_studio.runtime.sizes import how_many, multipliers
 
 MODULE = r"(norm1|conv1|norm2|conv2)\.(weight|bias)"
@@ -61,4 +61,4 @@ def open_magvit2() -> Dialect:
         unwrap=("state_dict",),
         averages="model_ema.",
     )
-    return tokenizer_alone("open-magvit2", piece)
+    return single_part("open-magvit2", piece)

@@ -16,9 +16,13 @@ class TestPlugin(testing.PluginContract):
 
 def test_muse_finds_the_parts() -> None:
     found = {(part.kind, part.name) for part in muse_studio.parts() if part.plugin == "muse_pixel_art"}
-    assert found == {("tokenizer", "palette"), ("transformer", "colour-heads"), ("dataset", "sprites")}, (
-        "install the package first: pip install -e ."
-    )
+    expected = {
+        ("tokenizer", "palette"),
+        ("transformer", "colour-heads"),
+        ("dataset", "sprites"),
+        ("dialect", "three-heads"),
+    }
+    assert found == expected, "install the package first: pip install -e ."
 
 
 def test_the_recipes_have_no_problem() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, tokenizer_alone
+from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, single_part
 from muse_vqgan.dialects.layout import MODULE, STARTS, places
 
 RULES = (
@@ -68,4 +68,4 @@ def diffusers_vq() -> Dialect:
         defaults={"norm_type": "group"},
         starts=STARTS,
     )
-    return tokenizer_alone("diffusers-vq", piece)
+    return single_part("diffusers-vq", piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, tokenizer_alone
+from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, single_part
 from muse_vqgan.dialects.layout import MODULE, STARTS, attention, places, settings
 from muse_vqgan.dialects.taming import AROUND, ENDS
 
@@ -41,4 +41,4 @@ def llamagen_vq() -> Dialect:
         unwrap=("ema", "model", "state_dict"),  # in their own reader's order
         starts=STARTS,
     )
-    return tokenizer_alone("llamagen-vq", piece)
+    return single_part("llamagen-vq", piece)

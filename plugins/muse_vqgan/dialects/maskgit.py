@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, Settings, tokenizer_alone
+from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, Settings, single_part
 from muse_studio.runtime.sizes import how_many, multipliers
 from muse_vqgan.dialects.layout import STARTS, decoder_layers, encoder_layers
 
@@ -104,7 +104,7 @@ def _settings(channels: int, wide: list[int], blocks: int, codes: list[int]) -> 
 def maskgit_vqgan_flax() -> Dialect:
     """MaskGIT's VQGAN f16-1024 as its authors published it, a tree of flax."""
     piece = Piece("tokenizer", "tokenizer", "vqgan", "", FLAX, flax, places=places, unwrap=("params",), starts=STARTS)
-    return tokenizer_alone("maskgit-vqgan-flax", piece)
+    return single_part("maskgit-vqgan-flax", piece)
 
 
 def maskgit_vqgan_torch() -> Dialect:
@@ -120,4 +120,4 @@ def maskgit_vqgan_torch() -> Dialect:
         unwrap=("state_dict",),
         starts=STARTS,
     )
-    return tokenizer_alone("maskgit-vqgan-torch", piece)
+    return single_part("maskgit-vqgan-torch", piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, tokenizer_alone
+from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, single_part
 from muse_vqgan.dialects.layout import MODULE, STARTS, attention, places, settings
 
 ENDS = (
@@ -69,7 +69,7 @@ def taming_vqgan() -> Dialect:
         unwrap=("state_dict",),
         starts=STARTS,
     )
-    return tokenizer_alone("taming-vqgan", piece)
+    return single_part("taming-vqgan", piece)
 
 
 def maskgit_vqgan() -> Dialect:
@@ -85,4 +85,4 @@ def maskgit_vqgan() -> Dialect:
         unwrap=("state_dict",),
         starts=STARTS,
     )
-    return tokenizer_alone("maskgit-vqgan", piece)
+    return single_part("maskgit-vqgan", piece)
