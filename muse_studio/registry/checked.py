@@ -67,7 +67,7 @@ def checked(made: Any, part: Part, contract: type) -> Any:
         elif hasattr(plain, name):
             space[name] = _checked_method(lambda: kind, door, promise)
     try:
-        kind = type(plain)(plain.__name__, (plain,), space)  # type: ignore[misc]
+        kind = type(plain)(plain.__name__, (plain,), space)
         object.__setattr__(made, "__class__", kind)
     except TypeError:  # a class that can't be a parent, or an object whose class is fixed
         return made
