@@ -181,7 +181,7 @@ def _problems(recipe, path):
     [
         (
             "misspelt",
-            r"observer 'misspelt' of plugin ears, .*ears\.py:\d+: there is no hook 'muse_stpe'; did you mean 'muse_st",
+            r"observer 'misspelt' of plugin ears, .*ears\.py:\d+: there is no hook 'muse_stpe'; did you mean",
         ),
         ("mute", r"observer 'mute' of plugin ears, .*ears\.py:\d+: it fills no hook"),
     ],
