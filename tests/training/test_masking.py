@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from muse_sampling.schedules import Cosine, Linear
-from muse_studio.sampling.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 
 from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.sampling.masking import corrupt, corruption, drop_text, hide, keep_text, mask_tokens, masked_loss
 from muse_studio.testing.fakes import embedding
 
 
