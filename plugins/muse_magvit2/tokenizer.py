@@ -9,6 +9,7 @@ from muse_magvit2.network import GROUPS, Decoder, Encoder
 from muse_studio.images.pixels import divided
 from muse_studio.nn.checks import check_codes
 from muse_studio.runtime import weights as files
+from muse_studio.sampling.arguments import check_images, check_tokens
 
 
 class Magvit2(nn.Module):
@@ -56,12 +57,14 @@ class Magvit2(nn.Module):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """float32[B, 3, H, W] in 0..1 to int64[B, h, w]."""
+        check_images(images)
         self.grid_shape(*images.shape[-2:])
         return ((self.encoder(images * 2 - 1) > 0).movedim(1, -1) * self.powers).sum(-1)
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
+        check_tokens(tokens)
         check_codes(tokens, self.codebook_size)
         signs = ((tokens.unsqueeze(-1) & self.powers) > 0).movedim(-1, 1).to(self.decoder.first.weight.dtype) * 2 - 1
         return ((self.decoder(signs) + 1) / 2).clamp(0, 1).float()

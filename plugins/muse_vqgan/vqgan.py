@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from muse_studio.images.pixels import divided
 from muse_studio.nn.checks import check_codes
 from muse_studio.runtime import weights as files
+from muse_studio.sampling.arguments import check_images, check_tokens
 from muse_vqgan.layers import Layout
 from muse_vqgan.network import Decoder, Encoder, from_range, to_range
 from muse_vqgan.projected import Projected
@@ -100,12 +101,14 @@ class VQGAN(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """float32[B, 3, H, W] in 0..1 to int64[B, h, w]."""
+        check_images(images)
         self.grid_shape(*images.shape[-2:])
         with torch.no_grad():
             return self.quantizer.tokens(self.latents(images))
 
     def decode(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float32[B, 3, H, W] in 0..1; ValueError where a token is no code (MASK, say)."""
+        check_tokens(tokens)
         check_codes(tokens, self.codebook_size)
         with torch.no_grad():
             return self.pixels(self.quantizer.lookup(tokens)).clamp(0, 1).float()

@@ -116,7 +116,7 @@ def test_what_can_be_imported_is_there():
     assert {"API", "UserError", "hookimpl", "run", "check", "parts"} <= set(muse_studio.__all__)
     assert all(hasattr(muse_studio, name) for name in muse_studio.__all__)
     assert all(hasattr(testing, name) for name in testing.__all__)
-    for method in ("sample", "blank", "condition", "logits"):
+    for method in ("sample", "blank", "condition", "logits", "encode", "loss"):
         assert f"`{method}`" in DOCUMENT and callable(getattr(Stage, method))
 
 

@@ -1,0 +1,36 @@
+"""docs/python.md runs word for word, and shows what comes of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What the page shows to be printed, block by block."""
+    return re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_runs_word_for_word(told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    made: dict = {}
+    exec(compile(code, "python.md", "exec"), made)
+    printed = capsys.readouterr().out
+    printed = re.sub(r"^Model on [\w:]+", "Model on cpu", printed)
+    assert len(told) == 2 and all(each in printed for each in told)
+    assert [line.split()[0] for line in printed.splitlines() if line.endswith("(128, 128)")] == ["superres"]
+    picture, hat = made["picture"], made["hat"]
+    outside = torch.ones(128, 128, dtype=torch.bool)
+    outside[:48, 22:108] = False
+    pixels = made["ms"].to_tensor([picture.image, hat.image])
+    assert torch.equal(*pixels[:, :, outside]) and not torch.equal(*pixels)
+    assert made["losses"][-1] < made["losses"][0]
+    assert len(made["observer"].seen) == 2 and made["history"].weights == Path("run/base.safetensors")
+    assert (made["before"].size, made["after"].size) == ((128, 128), (128, 128))
