@@ -230,7 +230,7 @@ class Dialect(Protocol):
     copied: tuple[Any, ...]
     given: Mapping[str, Mapping[str, Any]]
     further: Mapping[str, Callable[..., dict[str, Tensor]]]
-    former: Any | None
+    former: Any
 
     def recipes(self, imported: Any, /) -> dict[str, dict[str, Any]]:
         """The recipes of what was imported, an `Imported`, by their files' names; the first one is the model."""
