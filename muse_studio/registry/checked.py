@@ -35,7 +35,8 @@ def _missing(made: Any, contract: type, name: str) -> str | None:
     value = getattr(made, name, None)
     if name == "__call__" and getattr(getattr(made, "forward", None), "__name__", "") == "_forward_unimplemented":
         name, value = "forward", None  # a torch module without one
-    if not hasattr(made, name) or (number is None and not callable(value)) or value is None:
+    absent = value is None and number != "Any"  # which None is too
+    if not hasattr(made, name) or (number is None and not callable(value)) or absent:
         return f"it gave {type(made).__name__}, which is no {contract.__name__}: it has no {name}"
     return f"its {name} is {value!r}" if number == "int" and not _is_whole(value) else None
 

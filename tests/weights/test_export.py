@@ -51,7 +51,7 @@ def test_refusals(imported, tmp_path):
         ExportWeights("x", "y", dialect("taming-vqgan"))
 
 
-@pytest.mark.parametrize("format", sorted(part.name for part in muse_studio.parts("dialect")))
+@pytest.mark.parametrize("format", [part.name for part in muse_studio.parts("dialect") if dialect(part.name).pieces])
 def test_no_group_of_a_pattern_lies_in_another(format):
     for piece in dialect(format).pieces:
         for rule in piece.rules:
