@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory, xla
@@ -70,6 +71,15 @@ def compile_settings(on: torch.device) -> dict[str, Any]:
 def put_rows(tensor: torch.Tensor, on: torch.device) -> torch.Tensor:
     """A tensor of rows on the device, or divided among those that it stands for."""
     return xla.put_rows(tensor) if on.type == "xla" else tensor.to(on, non_blocking=True)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of every process, as many from each, in the order of ranks, which is that of a step's records."""
+    if not torch.distributed.is_initialized():
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, rows)
+    return torch.cat(parts)
 
 
 def finish_step(on: torch.device) -> None:

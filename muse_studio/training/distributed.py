@@ -78,15 +78,6 @@ class World:
             raise failed or Followed("the first process failed, and says why")
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of every process, as many from each, in the order of ranks, which is that of a step's records."""
-    if not dist.is_initialized():
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows)
-    return torch.cat(parts)
-
-
 SINGLE = World(torch.device("cpu"))
 """A process by itself, where nothing says otherwise."""
 

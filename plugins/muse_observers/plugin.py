@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
-from muse_observers.curves import Curves
 from muse_studio.hookspecs import hookimpl
 
-_CURVES = Curves()
-"""One for the process, which trains one model at a time."""
+
+@cache
+def _curves() -> Any:
+    """What draws a training's curves: one for the process, which trains one model at a time; imported when one logs."""
+    from muse_observers.curves import Curves
+
+    return Curves()
 
 
 @hookimpl
@@ -27,16 +33,18 @@ def muse_observers() -> dict[str, str]:
 def muse_step(stage: str, numbers: Mapping[str, float] | None) -> None:
     """A row of a training's log."""
     if numbers is not None:
-        _CURVES.follow(stage)
+        _curves().follow(stage)
 
 
 @hookimpl
 def muse_finished(task: object) -> None:
     """The curves of a training."""
-    _CURVES.finished(task)
+    if _curves.cache_info().currsize:  # a training has logged something
+        _curves().finished(task)
 
 
 @hookimpl
 def muse_failed(task: object, error: BaseException) -> None:
     """The curves of a training that was stopped, by its user or by what the user can mend."""
-    _CURVES.failed(task, error)
+    if _curves.cache_info().currsize:
+        _curves().failed(task, error)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from muse_studio.runtime.dialects import Dialect, renamed
+from typing import TYPE_CHECKING
+
 from muse_studio.runtime.former import FormerNames
+
+if TYPE_CHECKING:
+    from muse_studio.runtime.dialects import Dialect
 
 FORMER = FormerNames(
     "muse-0.1",
@@ -22,4 +26,6 @@ FORMER = FormerNames(
 
 def muse_0_1() -> Dialect:
     """Weights, adapters and runs of the base and the super-resolution transformer and of their critics."""
+    from muse_studio.runtime.dialects import renamed  # here: who draws needs the names alone
+
     return renamed(FORMER)

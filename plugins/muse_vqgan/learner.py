@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from muse_studio.contracts import Optimizer
 from muse_studio.errors import UserError
 from muse_studio.images.pixels import psnr
-from muse_studio.training.distributed import World, gather_rows
+from muse_studio.runtime.device import gather_rows
+from muse_studio.training.distributed import World
 from muse_studio.training.loop import Fit, Learner
 from muse_studio.training.parallel import distribute, optimizer_step
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1

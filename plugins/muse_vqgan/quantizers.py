@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.training.distributed import gather_rows
+from muse_studio.runtime.device import gather_rows
 
 ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""
