@@ -602,7 +602,8 @@ def digest_of(said: Any) -> str:
 def run_group(group: str, folder: Path) -> dict[str, str]:
     """All cases of a group, in a folder of its own; the process must be one of its own too."""
     (command,) = entry_points(group="console_scripts", name="muse")
-    muse, found = command.load(), {}
+    muse = command.load()
+    found: dict[str, str] = {}
     (folder / group).mkdir(parents=True)
     with chdir(folder / group):
         provide()

@@ -29,7 +29,7 @@ def stage(model):
 
 TENSOR, SCALED, TEXTS = "by muse_studio.to_tensor(picture)", "by images.float() / 255", 'model.text_encoder(["a fox"])'
 WRONG = [
-    ("loss", (PICTURE, ["a fox"]), "images: expected float32[B, 3, H, W] in 0..1, got a picture of pillow; make it by muse"),
+    ("loss", (PICTURE, ["a fox"]), "images: expected float32[B, 3, H, W] in 0..1, got a picture of pillow; make it"),
     ("loss", ("fox.png", ["a fox"]), f"got the text 'fox.png'; make it {TENSOR}"),
     ("loss", (np.zeros((16, 16, 3)), ["a fox"]), f"got a numpy array float64[16, 16, 3]; make it {TENSOR}"),
     ("loss", (IMAGES.byte(), ["a fox"]), f"got uint8[1, 3, 16, 16]; make it {SCALED}"),
