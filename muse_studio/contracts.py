@@ -267,7 +267,7 @@ NO_RUN = RunContext()
 class Task(Protocol):
     """What a recipe runs. Its constructor keeps settings and does nothing costly."""
 
-    def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Any:
+    def __call__(self, hook: Any, context: RunContext = NO_RUN) -> Any:
         """The result is returned to Python, and summed up by the command line.
 
         hook: pluggy's caller of the observers; None where there are none.

@@ -66,7 +66,8 @@ def checked(made: Any, part: Part, contract: type) -> Any:
             if hasattr(plain, name) and name not in getattr(made, "__dict__", {}):
                 space[name] = property(_checked_value(lambda: kind, door, promise))
         elif hasattr(plain, name):
-            space[name] = _checked_method(lambda: kind, door, promise)
+            through = _checked_method(lambda: kind, door, promise)
+            space[name] = functools.update_wrapper(through, getattr(plain, name))  # it takes what the part takes
     try:
         kind = type(plain)(plain.__name__, (plain,), space)
         object.__setattr__(made, "__class__", kind)
@@ -121,9 +122,13 @@ def _wrong_signature(made: Any, contract: type, name: str) -> str | None:
         return None
     extra = name == "__call__" and contract.__name__ == "Transformer" and getattr(made, "placewise", False)
     least = sum(each.default is each.empty for each in wanted)
+    named: dict[str, Any] = {}
+    if contract.__name__ == "Task":  # its context is given by name, to who takes it
+        wanted = wanted[:least]
+        named = {"context": None} if "context" in signature.parameters else {}
     for count in {least, len(wanted) + bool(extra)}:
         try:
-            signature.bind(*range(count))
+            signature.bind(*range(count), **named)
         except TypeError as error:
             return f"takes {signature}, and is called with {count} arguments: {error}"
     return None

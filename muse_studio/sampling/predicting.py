@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import MASK, Conditioning, Guidance, TextEmbedding, Tokenizer, Transformer
+from muse_studio.contracts import Conditioning, Guidance, TextEmbedding, Tokenizer, Transformer
 from muse_studio.registry.guards import short
 from muse_studio.sampling import abilities
 from muse_studio.sampling.feature_cache import Cache, Memory
@@ -79,7 +79,7 @@ class Predictor:
         return self.stage.guidance(ask, self.text, self.negative, progress)
 
     def _wrong_question(self, tokens: Tensor, progress: float, places: Tensor | None) -> str | None:
-        """What a sampler asks for that no transformer could answer; values are looked at on a CPU alone."""
+        """What a sampler asks for that no transformer could answer; not by values, which would wait for the device."""
         due = (len(self.text.mask), *self.stage.grid)
         if not isinstance(tokens, Tensor) or tuple(tokens.shape) != due or tokens.dtype != torch.int64:
             return f"predict is asked for {short(tokens)}; give the whole grid, int64{list(due)}"
@@ -87,10 +87,6 @@ class Predictor:
             return f"predict is asked at progress {short(progress)}; give the share of steps done, in 0..1"
         if places is not None and (places.dtype != torch.int64 or places.ndim != 2 or len(places) != len(tokens)):
             return f"predict is asked at places {short(places)}; give int64[{len(tokens)}, n]"
-        if tokens.device.type == "cpu":
-            low, high = map(int, tokens.aminmax())
-            if low < MASK or high >= self.codes:
-                return f"predict is asked for tokens from {low} to {high}; codes go from 0 to {self.codes - 1}, or MASK"
         return None
 
     def _condition(self, texts: tuple[TextEmbedding, ...]) -> Conditioning:

@@ -88,7 +88,7 @@ def test_parts(muse):
         2,
         "",
         "error: no kind of part is called 'smpler'; did you mean 'sampler'? kinds: tokenizer, text-encoder, "
-        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, metric, observer, task\n",
+        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, metric, dialect, observer, task\n",
     )
 
 
@@ -170,7 +170,7 @@ class TestMistakes:
         assert self.run_raising(write, "1 / 0") == 1
         err = capfd.readouterr().err
         assert err.startswith("error in a plugin: task 'fall' of plugin raising, ")
-        assert "raising.py:5: ZeroDivisionError: division by zero; promised: Task.__call__(hook): " in err
+        assert "raising.py:5: ZeroDivisionError: division by zero; promised: Task.__call__(hook, context): " in err
         assert err.endswith("\nMUSE_TRACEBACK=1 shows the whole traceback\n")
         monkeypatch.setenv("MUSE_TRACEBACK", "1")
         assert self.run_raising(write, "1 / 0") == 1

@@ -155,10 +155,6 @@ SAMPLERS = {
         sampler("predict(tokens[:, :2], 0.5)  # here\nyield tokens"),
         "ValueError: predict is asked for int64[1, 2, 4]; give the whole grid, int64[1, 4, 4]; promised",
     ),
-    "asks for what is no code": (
-        sampler("predict(tokens + 65, 0.5)  # here\nyield tokens"),
-        "ValueError: predict is asked for tokens from 64 to 64",
-    ),
     "asks without progress": (sampler("predict(tokens)  # here\nyield tokens"), "TypeError: "),
     "breaks when it is made": (
         "class Odd:\n    steps = 2\n    def __init__(self):\n        self.x = None + 1  # here\n"

@@ -72,7 +72,7 @@ def test_a_picture_and_its_region_come_back_in_their_size(height, width, seed):
         laid, covered = layout.to_stage(pixels, each), layout.region_to_stage(region, each)
         assert laid.shape == (1, 3, *layout.size(each)) and laid.dtype == torch.uint8
         assert covered.shape == layout.size(each) and covered.dtype == torch.bool
-        assert layout.take(laid, each).shape == pixels.shape
+        assert layout.to_picture(laid, each).shape == pixels.shape
         back = layout.region_to_picture(covered, each)
         assert back.shape == region.shape
         assert (back | ~region).all()  # nothing of a region is lost
@@ -88,7 +88,7 @@ def test_where_no_scaling_is_needed_not_a_bit_changes(length, seed, upright):
     layout, large = Layout.of(TWO, shape), TWO["large"]
     laid = layout.to_stage(pixels, large)
     assert torch.equal(laid[0, :, : shape[0], : shape[1]], pixels)
-    assert torch.equal(layout.take(laid, large), pixels)
+    assert torch.equal(layout.to_picture(laid, large), pixels)
     assert torch.equal(layout.region_to_stage(region, large)[: shape[0], : shape[1]], region)
     assert torch.equal(layout.region_to_picture(layout.region_to_stage(region, large), large), region)
 
