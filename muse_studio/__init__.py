@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from muse_studio.hookspecs import API, hookimpl
     from muse_studio.images.pixels import to_image, to_tensor
     from muse_studio.recipe.running import check, parts, run
-    from muse_studio.sampling.canvas import Canvas
     from muse_studio.sampling.drawn import Picture, Step
+    from muse_studio.sampling.editing.canvas import Canvas
     from muse_studio.sampling.model import Model, load
 
     __version__: str
@@ -48,7 +48,7 @@ _HOMES = {
     "hookspecs": ("API", "hookimpl"),
     "images.pixels": ("to_image", "to_tensor"),
     "recipe.running": ("check", "parts", "run"),
-    "sampling.canvas": ("Canvas",),
+    "sampling.editing.canvas": ("Canvas",),
     "sampling.drawn": ("Picture", "Step"),
     "sampling.model": ("Model", "load"),
 }

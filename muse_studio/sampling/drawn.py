@@ -20,8 +20,8 @@ from muse_studio.registry.filtering import ask_picture
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.arguments import described
 from muse_studio.sampling.cascade import Cascade
+from muse_studio.sampling.editing.region import Region
 from muse_studio.sampling.previews import previews
-from muse_studio.sampling.region import Region
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ from muse_studio.registry.plugins import Registry
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device, move_to_device
 from muse_studio.sampling.arguments import check_seed, check_words, described
-from muse_studio.sampling.canvas import Canvas
 from muse_studio.sampling.cascade import Cascade, build_cascade, count_steps, decode, sample_steps
 from muse_studio.sampling.drawn import Picture, Step, cloned, opened, written
-from muse_studio.sampling.region import Region, as_region
-from muse_studio.sampling.session import EditSession
+from muse_studio.sampling.editing.canvas import Canvas
+from muse_studio.sampling.editing.region import Region, as_region
+from muse_studio.sampling.editing.session import EditSession
+from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage
-from muse_studio.sampling.windows import Layout
 
 
 class Model(Cascade):

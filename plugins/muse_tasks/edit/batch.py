@@ -13,8 +13,8 @@ from torch import Tensor
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch
-from muse_studio.sampling.session import EditSession
-from muse_studio.sampling.windows import Layout
+from muse_studio.sampling.editing.session import EditSession
+from muse_studio.sampling.editing.windows import Layout
 from muse_tasks.edit.task import Edit
 from muse_tasks.generate.batching import batched, encode
 from muse_tasks.generate.reporting import report_to

@@ -24,10 +24,10 @@ from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch, make_ready
-from muse_studio.sampling.region import read_region
-from muse_studio.sampling.session import EditSession
+from muse_studio.sampling.editing.region import read_region
+from muse_studio.sampling.editing.session import EditSession
+from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage, check_fit
-from muse_studio.sampling.windows import Layout
 from muse_tasks.generate.batching import encode
 from muse_tasks.generate.files import beside, save_new
 from muse_tasks.generate.pictures import Pictures

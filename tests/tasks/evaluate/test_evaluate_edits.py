@@ -9,8 +9,8 @@ from muse_tasks.generate.task import Generate
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.sampling.session import EditSession
-from muse_studio.sampling.windows import Layout
+from muse_studio.sampling.editing.session import EditSession
+from muse_studio.sampling.editing.windows import Layout
 from muse_studio.testing.fakes import FakeEditor, FakeTextEncoder, FakeTokenizer
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.errors import UserError
 from muse_studio.images.pixels import scaled
-from muse_studio.sampling.region import touched
+from muse_studio.sampling.editing.region import touched
 from muse_studio.sampling.stage import Stage
 
 LARGEST = 2**24

@@ -15,9 +15,9 @@ from muse_studio.images.pixels import to_bytes
 from muse_studio.registry.guards import short
 from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch, decode
-from muse_studio.sampling.region import feathered, grow, to_cells, touched
+from muse_studio.sampling.editing.region import feathered, grow, to_cells, touched
+from muse_studio.sampling.editing.windows import Layout, sample_windows
 from muse_studio.sampling.stage import Stage
-from muse_studio.sampling.windows import Layout, sample_windows
 
 Redraw = Literal["touched", "changed"]
 """What later stages draw anew, within the region: all that the first stage drew anew, or only what it changed."""

@@ -12,8 +12,8 @@ from muse_studio.contracts import MASK
 from muse_studio.registry.parts import REQUIRED
 from muse_studio.registry.parts import settings as settings_of
 from muse_studio.registry.plugins import Registry
-from muse_studio.sampling.session import EditSession
-from muse_studio.sampling.windows import Layout
+from muse_studio.sampling.editing.session import EditSession
+from muse_studio.sampling.editing.windows import Layout
 from muse_studio.testing import fakes, tiny_stage
 
 SAMPLERS = [part for part in Registry().parts() if part.kind == "sampler"]

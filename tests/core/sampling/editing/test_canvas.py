@@ -12,7 +12,7 @@ import muse_studio
 from muse_studio.contracts import MASK
 from muse_studio.errors import RecipeError, Refused, UserError
 from muse_studio.registry.plugins import Registry
-from muse_studio.sampling.canvas import Canvas
+from muse_studio.sampling.editing.canvas import Canvas
 from muse_studio.sampling.model import Model
 from muse_studio.sampling.previews import GREYS
 from muse_studio.testing import FakeSampler, FakeTextEncoder, FakeTokenizer, tiny_stage

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from muse_studio.errors import UserError
-from muse_studio.sampling.region import feathered, grow, read_region, to_cells, touched
+from muse_studio.sampling.editing.region import feathered, grow, read_region, to_cells, touched
 
 
 def masks(rows: st.SearchStrategy[int], columns: st.SearchStrategy[int]) -> st.SearchStrategy[torch.Tensor]:

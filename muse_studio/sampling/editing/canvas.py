@@ -23,13 +23,13 @@ from muse_studio.registry.filtering import ask_picture, ask_prompts
 from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
-from muse_studio.sampling import history
 from muse_studio.sampling.cascade import Cascade, count_steps, make_ready, open_cascade
-from muse_studio.sampling.history import Moment, Saved
+from muse_studio.sampling.editing import history
+from muse_studio.sampling.editing.history import Moment, Saved
+from muse_studio.sampling.editing.region import Region, as_region, to_cells
+from muse_studio.sampling.editing.windows import Layout, sample_windows
 from muse_studio.sampling.previews import previews
-from muse_studio.sampling.region import Region, as_region, to_cells
 from muse_studio.sampling.stage import Stage
-from muse_studio.sampling.windows import Layout, sample_windows
 
 
 class Canvas:

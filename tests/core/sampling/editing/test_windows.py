@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
-from muse_studio.sampling.windows import Layout, sample_windows, windows
+from muse_studio.sampling.editing.windows import Layout, sample_windows, windows
 from muse_studio.stage import Stage
 from muse_studio.testing import fakes, tiny_stage
 
