@@ -2,7 +2,7 @@
 
 `load` gives a `Model`, which draws and edits in memory, or a part alone; `to_tensor` and `to_image` go between pictures
 and tensors; `Canvas` is a picture to draw on and change. `run`, `check` and `parts` do what the muse command does.
-`hookimpl` marks what a plugin offers, `API` is the version of what it may rest on. Each is imported when it is first
+`figures` draws tokens and maps; `hookimpl` marks what a plugin offers, `API` is the version of what it may rest on. Each is imported when it is first
 asked for, so that `import muse_studio` loads nothing else.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from muse_studio.errors import PluginError, Problem, RecipeError, SettingError, UserError
     from muse_studio.hookspecs import API, hookimpl
+    from muse_studio.images import figures
     from muse_studio.images.pixels import to_image, to_tensor
     from muse_studio.recipe.running import check, parts, run
     from muse_studio.sampling.drawn import Picture, Step
@@ -35,6 +36,7 @@ __all__ = [
     "UserError",
     "__version__",
     "check",
+    "figures",
     "hookimpl",
     "load",
     "parts",
@@ -59,6 +61,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # here: it takes as long as all of this module
 
         return version("muse-studio")
+    if name == "figures":
+        return import_module(f"{__name__}.images.figures")
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -114,7 +114,7 @@ def test_what_can_t_be_is_refused_with_the_cure(name, kind, message, tmp_path, m
 
 def test_a_folder_that_can_t_be_written_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/mine can't be written: Not a directory; give another folder as --out"):
+    with pytest.raises(UserError, match=r"file/mine can't be written: File exists; give another folder as --out"):
         scaffold.new("mine", "task", str(tmp_path / "file" / "mine"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

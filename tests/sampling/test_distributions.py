@@ -22,6 +22,8 @@ from muse_sampling.shuffled import Random
 
 from muse_studio.contracts import MASK
 
+pytestmark = pytest.mark.slow  # twenty thousand pictures a case, some minutes in all
+
 PICTURES = 20_000
 HEIGHT, WIDTH, PLACES, CODES = 2, 3, 6, 2
 GRIDS = torch.tensor(list(itertools.product(range(CODES), repeat=PLACES)))

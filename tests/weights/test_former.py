@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import muse_studio
 from muse_studio import parts, testing
 from muse_studio.cli import main
+from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import Adapter
 from muse_studio.runtime import weights
@@ -165,8 +166,7 @@ def test_an_adapter_keeps_its_alpha_and_is_added_without_a_warning(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     weights.save(MuseTransformer(64, [2, 2], **SMALL).state_dict(), Path("base.safetensors"), {})
     made = training("run", 2, LoRA(rank=2, alpha=3.0), "base.safetensors")
-    made.recipe = {"use": "train"}
-    path = made(testing.RecordingObserver()).weights
+    path = made(testing.RecordingObserver(), RunContext({"use": "train"})).weights
 
     def model(adapter):
         return MuseTransformer(64, [2, 2], **SMALL, weights="base.safetensors", adapters=[Adapter(str(adapter))])

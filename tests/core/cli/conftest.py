@@ -46,5 +46,5 @@ def refused(muse: Callable[..., tuple[int, str, str]], here: Path) -> Callable[.
 
 
 def files(folder: Path) -> set[Path]:
-    """Every file below a folder."""
-    return {path for path in folder.rglob("*") if path.is_file()}
+    """Every file below a folder, but for what Python itself writes when it imports one."""
+    return {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}

@@ -241,6 +241,7 @@ class Ear:
         self.losses.append(loss)
 
 
+@pytest.mark.slow  # reads the text of a recipe that trains, and its samples
 def test_a_recipe_runs_with_objects_where_it_has_names(tmp_path):
     ear = Ear()
     settings = {"fit.steps": 2, "fit.batch": 2, "fit.log_every": 1, "fit.out": str(tmp_path / "run"), "cache": None}
