@@ -2,7 +2,7 @@
 
 `load` gives a `Model`, which draws and edits in memory, or a part alone; `to_tensor` and `to_image` go between pictures
 and tensors; `Canvas` is a picture to draw on and change. `run`, `check` and `parts` do what the muse command does.
-`figures` draws tokens and maps, `hookimpl` marks what a plugin offers, `API` is the version of what it may rest on. Each
+`figures` draws tokens and maps, `hookimpl` marks what a plugin offers, `API` is the version of what it rests on. Each
 is imported when it is first asked for, so that `import muse_studio` loads nothing else.
 """
 
