@@ -24,7 +24,7 @@ PATHS = EXECUTE["LESSONS"]
 LESSONS = {path.stem: EXECUTE["read"](path) for path in PATHS}
 PLAIN = "9-from-noise-to-picture-in-plain-pytorch"
 MEGABYTES, LINES, CELL = 4.0, 150, 15
-"""A lesson's time, the size of all, the code lines of the plain one, the lines of a code cell."""
+"""The size of all lessons, the code lines of the plain one, the lines of a code cell."""
 
 
 def code(lesson):
