@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ def shown() -> list[str]:
 def test_the_page_runs_word_for_word(shown, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    made: dict = {}
-    exec(compile(code, "python.md", "exec"), made)
+    Path("page.py").write_text(code, encoding="utf-8")
+    made = runpy.run_path("page.py")
     printed = capsys.readouterr().out
     printed = re.sub(r"^Model on [\w:]+:", "Model on cpu:", printed)
     assert len(shown) == 2
