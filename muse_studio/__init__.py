@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from muse_studio.errors import PluginError, Problem, RecipeError, SettingError, UserError
     from muse_studio.hookspecs import API, hookimpl
     from muse_studio.images import figures
-    from muse_studio.images.pixels import to_image, to_tensor
+    from muse_studio.images.pixels import to_image
+    from muse_studio.images.reading import to_tensor
     from muse_studio.recipe.running import check, parts, run
     from muse_studio.sampling.drawn import Picture, Step
     from muse_studio.sampling.editing.canvas import Canvas
@@ -48,7 +49,8 @@ __all__ = [
 _HOMES = {
     "errors": ("PluginError", "Problem", "RecipeError", "SettingError", "UserError"),
     "hookspecs": ("API", "hookimpl"),
-    "images.pixels": ("to_image", "to_tensor"),
+    "images.pixels": ("to_image",),
+    "images.reading": ("to_tensor",),
     "recipe.running": ("check", "parts", "run"),
     "sampling.editing.canvas": ("Canvas",),
     "sampling.drawn": ("Picture", "Step"),

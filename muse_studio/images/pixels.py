@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-
-from muse_studio.images.reading import on_white, open_picture, upright
 
 MOST_DB = 100.0
 """The most that a PSNR counts; without any error it would be infinite."""
@@ -35,23 +29,6 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in channels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
-def to_tensor(pictures: Image.Image | str | Path | Sequence[Image.Image | str | Path]) -> Tensor:
-    """A picture, or a list of pictures of one size, to float32[B, 3, H, W] in 0..1, which all of muse_studio takes.
-
-    A picture is pillow's, or a file's path. It is turned upright, and lies on white where it is transparent. TypeError
-    where it is something else, ValueError where there is none or the sizes differ, UserError where a file can't be
-    read.
-    """
-    several: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
-    if not several:
-        raise ValueError("the list of pictures is empty; give at least one")
-    pixels = [from_image(_opened(each)) for each in several]
-    if len(sizes := {(each.shape[2], each.shape[1]) for each in pixels}) > 1:
-        shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
-        raise ValueError(f"the pictures are of several sizes, {shown}; make them equal by picture.resize((128, 128))")
-    return torch.stack(pixels).float() / 255
-
-
 def to_image(pixels: Tensor) -> Image.Image | list[Image.Image]:
     """float[B, 3, H, W] in 0..1, or uint8, to a list of B pictures; one alone, [3, H, W] or B = 1, to a picture.
 
@@ -64,14 +41,6 @@ def to_image(pixels: Tensor) -> Image.Image | list[Image.Image]:
         raise ValueError(f"expected float[B, 3, H, W] in 0..1, got {list(pixels.shape)}; three channels stand first")
     images = to_images(batch.detach())
     return images[0] if len(images) == 1 else images
-
-
-def _opened(picture: Image.Image | str | Path) -> Image.Image:
-    if isinstance(picture, str | Path):
-        return open_picture(str(picture))
-    if not isinstance(picture, Image.Image):
-        raise TypeError(f"expected a picture of pillow or a file's path, got {type(picture).__name__}")
-    return on_white(upright(picture))
 
 
 def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
 from muse_studio.runtime.files import path_of
 
 
@@ -60,3 +65,28 @@ def _read(path: Path, setting: str) -> Image.Image:
         raise UserError(f"{setting}: {path} has more than {most:,} pixels; give one that is scaled down") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise UserError(f"{setting}: {path} can't be read to its end ({error}); give another copy of it") from error
+
+
+def to_tensor(pictures: Image.Image | str | Path | Sequence[Image.Image | str | Path]) -> Tensor:
+    """A picture, or a list of pictures of one size, to float32[B, 3, H, W] in 0..1, which all of muse_studio takes.
+
+    A picture is pillow's, or a file's path. It is turned upright, and lies on white where it is transparent. TypeError
+    where it is something else, ValueError where there is none or the sizes differ, UserError where a file can't be
+    read.
+    """
+    several: list[Any] = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    if not several:
+        raise ValueError("the list of pictures is empty; give at least one")
+    pixels = [from_image(_opened(each)) for each in several]
+    if len(sizes := {(each.shape[2], each.shape[1]) for each in pixels}) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise ValueError(f"the pictures are of several sizes, {shown}; make them equal by picture.resize((128, 128))")
+    return torch.stack(pixels).float() / 255
+
+
+def _opened(picture: Image.Image | str | Path) -> Image.Image:
+    if isinstance(picture, str | Path):
+        return open_picture(str(picture))
+    if not isinstance(picture, Image.Image):
+        raise TypeError(f"expected a picture of pillow or a file's path, got {type(picture).__name__}")
+    return on_white(upright(picture))

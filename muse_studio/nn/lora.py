@@ -14,7 +14,6 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
-from muse_studio.runtime.former import FormerNames, former_names
 
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """How the names of an adapter's two matrices end, behind their layer's: A float[rank, in], B float[out, rank]."""
@@ -85,7 +84,7 @@ def merge(model: nn.Module, adapters: Sequence[Adapter]) -> None:
     added all the same: on a model that was trained a little further, or kept in another number type, it still serves.
     """
     layers = linear_layers(model)
-    ranks = [_ranks(adapter.weights, layers, former_names(model)) for adapter in adapters]
+    ranks = [_ranks(adapter.weights, layers, model) for adapter in adapters]
     factors = [_alpha(adapter.weights) * adapter.scale for adapter in adapters]
     if not adapters or any(tensor.is_meta for tensor in model.state_dict().values()):
         return
@@ -106,7 +105,7 @@ def merge(model: nn.Module, adapters: Sequence[Adapter]) -> None:
             weight.add_(change, alpha=factor / rank)
 
 
-def _ranks(address: str, layers: Mapping[str, nn.Linear], former: FormerNames | None) -> dict[str, int]:
+def _ranks(address: str, layers: Mapping[str, nn.Linear], model: nn.Module) -> dict[str, int]:
     """The rank of each layer that a file's adapter changes; UserError, naming the tensor, where it doesn't fit."""
     shapes, _ = weights.header(weights.local(address))
     if not is_adapter(address):
@@ -118,6 +117,9 @@ def _ranks(address: str, layers: Mapping[str, nn.Linear], former: FormerNames | 
     wanted = _wanted(found, layers)
     for name in [*shapes, *wanted]:
         if name not in shapes or shapes[name] != wanted.get(name):
+            from muse_studio.runtime.former import former_names
+
+            former = former_names(model)
             if former is not None and (renamed := former.renamed(shapes)) == _wanted(_found(renamed), layers):
                 raise former.refusal(f"adapters: {address}", shapes, address)
             raise UserError(

@@ -14,12 +14,11 @@ from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
 from muse_studio.recipe.tree import Given, Node
-from muse_studio.registry.checked import check_made, checked
-from muse_studio.registry.faults import attributed, fault_of, refuses
+from muse_studio.registry.conforming import check_made
 from muse_studio.registry.kinds import Kind, kind_named
 from muse_studio.registry.parts import Part, settings
 from muse_studio.registry.plugins import Registry
-from muse_studio.runtime import gpu_watch, memory
+from muse_studio.runtime import memory
 
 
 @dataclass
@@ -97,6 +96,22 @@ def _kind_named_by(node: Node, registry: Registry) -> type:
     return Task if len(offering) != 1 else offering[0].contract
 
 
+@contextmanager
+def attributed(registry: Registry, making: Part | None = None) -> Iterator[None]:
+    """Within it, an exception that is a plugin's fault is raised as the PluginError that it is, the first its cause.
+
+    making: the part whose constructor is called.
+    """
+    try:
+        yield
+    except Exception as error:
+        from muse_studio.registry.faults import fault_of  # what nobody needs who makes no mistake
+
+        if (fault := fault_of(error, registry, making)) is not None:
+            raise fault from error
+        raise
+
+
 def _meta() -> AbstractContextManager[Any]:
     """Tensors without memory, where a part has imported torch; else there are none to make."""
     torch = sys.modules.get("torch")
@@ -153,7 +168,7 @@ class _Maker:
         arguments = self.make(plan.arguments)
         if arguments is BROKEN or plan.broken:
             return BROKEN
-        held = gpu_watch.held()
+        held = memory.held()
         try:
             if self.context is _sown:
                 _check_memory(plan, arguments)
@@ -166,16 +181,22 @@ class _Maker:
             self.cause = self.cause or error
             self.problems.append(plan.refusal(error, message or str(error) or type(error).__name__))
             return BROKEN
-        if taken := gpu_watch.taken(held):
+        if taken := memory.taken(held):
             warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)
         if plan.part is None or plan.contract is None:
             return made
         with attributed(self.registry, plan.part):
             check_made(made, plan.contract, plan.what, plan.target)
-            return checked(made, plan.part, plan.contract) if self.registry.is_foreign(plan.part.plugin) else made
+        if not self.registry.is_foreign(plan.part.plugin):
+            return made
+        from muse_studio.registry.checked import checked  # what none of the default parts needs
+
+        return checked(made, plan.part, plan.contract)
 
     def _raise_fault(self, error: Exception, plan: Call) -> None:
         """Raise what is no refusal of the recipe's settings: a bug, as the PluginError that it is, or as it came."""
+        from muse_studio.registry.faults import fault_of, refuses
+
         refused = isinstance(error, ValueError | OSError | UserError)
         fault = None if refused else fault_of(error, self.registry, plan.part)
         if refused or (isinstance(error, TypeError) and (fault is None or refuses(error))):

@@ -12,7 +12,7 @@ from muse_studio.contracts import Observer
 from muse_studio.errors import Problem, RecipeError
 from muse_studio.recipe.plan import Planner
 from muse_studio.recipe.tree import Given, Node, parse
-from muse_studio.registry.scope import current
+from muse_studio.registry.events import current
 
 OBSERVERS = "observers"
 """The recipe's key, beside the settings of its task: observers by name or as tables, in a list."""

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe import build, merging
+from muse_studio.recipe.build import attributed
 from muse_studio.recipe.observing import OBSERVERS, Named
-from muse_studio.registry.faults import attributed, fault_of
+from muse_studio.registry.events import current, run_scope
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.scope import current, run_scope
 from muse_studio.runtime import launch, memory
 
 Source: TypeAlias = str | Path | Mapping[str, Any]
@@ -36,16 +36,15 @@ class Prepared:
         """Call the task and tell the observers. UserError where the machine refuses, PluginError for a plugin's bug."""
         hook, of_run = self.registry.hook, {"task": self.task, "context": self.context}
         hook.muse_started(**of_run)
-        try:
-            with run_scope(hook, self.observers):
-                result = self.task(hook, **self._context())
-        except BaseException as error:
-            hook.muse_failed(error=error, **of_run)
-            if isinstance(error, Exception) and (refusal := memory.refusal(error)) is not None:
-                raise UserError(refusal) from error
-            if (fault := fault_of(error, self.registry)) is not None:
-                raise fault from error
-            raise
+        with attributed(self.registry):
+            try:
+                with run_scope(hook, self.observers):
+                    result = self.task(hook, **self._context())
+            except BaseException as error:
+                hook.muse_failed(error=error, **of_run)
+                if isinstance(error, Exception) and (refusal := memory.refusal(error)) is not None:
+                    raise UserError(refusal) from error
+                raise
         hook.muse_finished(result=result, **of_run)
         return result
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from muse_studio.errors import PluginError, UserError, error_message, in_one_line
+from muse_studio.registry.conforming import definition, promised
 from muse_studio.registry.parts import PART, Part
 from muse_studio.registry.plugins import Registry
 
 _OURS = ""
 """Stands for the core and the default plugins where plugins are named."""
-_BETWEEN = ("muse_studio.registry.checked", "muse_studio.registry.promises", "muse_studio.recipe.build")
+_BETWEEN = (
+    "muse_studio.registry.checked",
+    "muse_studio.registry.conforming",
+    "muse_studio.registry.promises",
+    "muse_studio.recipe.build",
+)
 """Modules that call a plugin's part on behalf of somebody else."""
 _IN_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
 
@@ -46,24 +50,6 @@ class Door:
     def broken(self, happened: str, place: str | None) -> PluginError:
         """The error for a promise that is broken by what was handed over, at file:line where that is known."""
         return _error(self.part.plugin, self.part, place, happened, self.promise)
-
-
-def promised(contract: type, name: str) -> str:
-    """What a contract says of one of its methods or attributes: "Sampler.steps: int"."""
-    member = vars(contract).get(name)
-    if not inspect.isfunction(member):
-        return f"{contract.__name__}.{name}: {contract.__annotations__.get(name, 'see contracts')}"
-    taken = ", ".join(list(inspect.signature(member).parameters)[1:])
-    about = " ".join((inspect.getdoc(member) or "").split())
-    return f"{contract.__name__}.{name}({taken}){': ' * bool(about)}{about}".rstrip(".")
-
-
-def definition(call: Any) -> str | None:
-    """The file:line where a part's method is written, None where Python does not know."""
-    if getattr(call, "__name__", "").endswith("call_impl"):  # of a torch module, which calls its forward
-        call = getattr(call.__self__, "forward", call)
-    code = getattr(inspect.unwrap(call) if callable(call) else None, "__code__", None)
-    return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def fault_of(error: BaseException, registry: Registry, making: Part | None = None) -> PluginError | None:
@@ -102,17 +88,6 @@ def fault_of(error: BaseException, registry: Registry, making: Part | None = Non
     )
     happened = in_one_line(error) if making is None else f"broke while it was made: {in_one_line(error)}"
     return _error(plugin, making or part, place, happened, None if door is None else door.promise)
-
-
-@contextmanager
-def attributed(registry: Registry, making: Part | None = None) -> Iterator[None]:
-    """Within it, an exception that is a plugin's fault is raised as the PluginError that it is, the first its cause."""
-    try:
-        yield
-    except Exception as error:
-        if (fault := fault_of(error, registry, making)) is not None:
-            raise fault from error
-        raise
 
 
 def refuses(error: Exception) -> bool:

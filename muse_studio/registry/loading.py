@@ -1,4 +1,4 @@
-"""Loads one plugin, checks that it may be let in, and measures what that costs whoever only wants a list of parts."""
+"""Finds the plugins that are installed, loads one, checks that it may be let in, and measures what that costs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 import sys
 import time
 import traceback
+import warnings
 import zlib
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,79 @@ import pluggy
 from muse_studio.errors import PluginError, UserError, error_message, near
 from muse_studio.hookspecs import API
 from muse_studio.registry.kinds import hook_points
-from muse_studio.runtime import gpu_watch
+from muse_studio.runtime import memory
+
+ENTRY_POINTS = "entry_points.txt"
+"""Where a distribution's metadata lists what it offers to others."""
+
+
+def entry_points_of(group: str) -> tuple[list[EntryPoint], dict[str, str]]:
+    """The entry points of a group, and why each distribution whose file can't be read is set aside, by its name.
+
+    Python's own `entry_points` reads all distributions or, where a line of any is malformed, none. Of several by one
+    name the first on the path counts, as there.
+    """
+    found: dict[str, list[EntryPoint]] = {}
+    broken: dict[str, str] = {}
+    for each in distributions():
+        try:
+            text = each.read_text(ENTRY_POINTS) or ""
+            wrong = _malformed(text)
+        except UnicodeDecodeError as error:
+            text, wrong = "", f"is not UTF-8 ({error.reason} at byte {error.start})"
+        if not wrong and group not in text:
+            continue  # before its name is asked for, which takes a while
+        name = _name(each)
+        if name is None:
+            name, wrong = str(each.locate_file("")), wrong or "comes without the METADATA that says whose it is"
+        if wrong:
+            broken.setdefault(name, f"an {ENTRY_POINTS} {wrong}; install what it belongs to again, or uninstall it")
+        elif not _hidden(each, name):
+            found.setdefault(name, list(each.entry_points.select(group=group)))
+    return [entry for entries in found.values() for entry in entries], broken
+
+
+def warn_of_unreadable(broken: dict[str, str]) -> None:
+    """Warn, by what `entry_points_of` says of distributions, where Python's own reader fails by them.
+
+    torch asks it while it is imported, so that nothing can be drawn before that is mended.
+    """
+    try:
+        entry_points()
+    except Exception:  # whatever a malformed file makes it raise
+        whose = "; ".join(f"{name}: {why}" for name, why in broken.items())
+        warnings.warn(f"Python can't read its entry points, and so torch can't be imported. {whose}", stacklevel=3)
+
+
+def _malformed(text: str) -> str:
+    """What is wrong with the first line that is no section, no comment and no `name = value` of one; else nothing."""
+    section = False
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = True
+            continue
+        name, equals, _ = line.partition("=")
+        if not section or not equals or not name.strip():
+            return f"has {line!r} in line {number}, which is neither [group] nor a group's name = value"
+    return ""
+
+
+def _name(of: Distribution) -> str | None:
+    """A distribution's name, None where its metadata is not there; what Python then raises, versions differ in."""
+    try:
+        return of.name or None
+    except Exception:
+        return None
+
+
+def _hidden(each: Distribution, name: str) -> bool:
+    """Whether another distribution of that name comes first on the path."""
+    try:
+        return distribution(name).locate_file("") != each.locate_file("")
+    except PackageNotFoundError:  # its folder is called otherwise than it
+        return False
 
 
 def check_api(required: object) -> None:
@@ -76,13 +149,13 @@ class Cost:
 
     def __enter__(self) -> Cost:
         self._absent = [name for name in HEAVY if name not in sys.modules]
-        self._held, self._began = gpu_watch.held(), time.perf_counter()
+        self._held, self._began = memory.held(), time.perf_counter()
         return self
 
     def __exit__(self, *failure: object) -> None:
         self.seconds = time.perf_counter() - self._began
         self.heavy = tuple(name for name in self._absent if name in sys.modules)
-        self.gpu = gpu_watch.taken(self._held)
+        self.gpu = memory.taken(self._held)
 
 
 def release(entry: EntryPoint) -> str:

@@ -17,7 +17,7 @@ import pluggy
 
 from muse_studio import hookspecs
 from muse_studio.errors import PluginError, UserError, error_message, listed, near
-from muse_studio.registry import entry_points, guards, loading
+from muse_studio.registry import guards, loading
 from muse_studio.registry.guards import guarded
 from muse_studio.registry.kinds import Kind, hook_points, kind_named, kinds
 from muse_studio.registry.loading import check_api, check_filled, reason
@@ -85,11 +85,11 @@ class Registry:
         self.failed: dict[str, str] = {}
         self._parts: list[Part] = []
         if entries is None:
-            entries, unreadable = entry_points.of_group(GROUP)
+            entries, unreadable = loading.entry_points_of(GROUP)
             for distribution, why in unreadable.items():
                 self._set_aside(distribution, why)
             if unreadable:
-                entry_points.warn_of(unreadable)
+                loading.warn_of_unreadable(unreadable)
         entries = _in_order(entries)
         self.left_out = _left_out({entry.name for entry in entries})
         for entry in entries:

@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.registry.faults import Door, definition
+from muse_studio.registry.conforming import definition
+from muse_studio.registry.faults import Door
 from muse_studio.registry.guards import short
 
 Promise = Callable[..., Any]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.errors import UserError
-from muse_studio.runtime import memory, xla
+from muse_studio.runtime import memory
 
 
 def available() -> list[str]:
@@ -29,6 +29,8 @@ def choose_device(name: str = "auto") -> torch.device:
     where the name is unknown or the device is missing.
     """
     if name == "xla":
+        from muse_studio.runtime import xla
+
         return xla.start()
     names = available()
     if name == "auto":
@@ -70,7 +72,11 @@ def compile_settings(on: torch.device) -> dict[str, Any]:
 
 def put_rows(tensor: torch.Tensor, on: torch.device) -> torch.Tensor:
     """A tensor of rows on the device, or divided among those that it stands for."""
-    return xla.put_rows(tensor) if on.type == "xla" else tensor.to(on, non_blocking=True)
+    if on.type == "xla":
+        from muse_studio.runtime import xla
+
+        return xla.put_rows(tensor)
+    return tensor.to(on, non_blocking=True)
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -85,6 +91,8 @@ def gather_rows(rows: Tensor) -> Tensor:
 def finish_step(on: torch.device) -> None:
     """Tell a device that notes down what it is asked for that a step ends here."""
     if on.type == "xla":
+        from muse_studio.runtime import xla
+
         xla.finish_step()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ Shapes = Mapping[str, list[int]]
 
 @dataclass(frozen=True)
 class FormerNames:
-    """What a module's tensors were called before; the module carries it as its attribute `former_names`.
+    """What a module's tensors were called before.
+
+    The module says where that is written by its attribute `former_names`, such as "muse_uvit.former:FORMER": who only
+    draws need not import it.
 
     format: the dialect by which the task `import-weights` renames a file. rules: regular expressions for how a name
     began, each with how it begins today; the first that matches counts.
@@ -50,7 +54,8 @@ class FormerNames:
 
 def former_names(module: Any) -> FormerNames | None:
     """What a module says of its tensors' former names; None where they never had others."""
-    return getattr(module, "former_names", None)
+    address = getattr(module, "former_names", None)
+    return None if address is None else pkgutil.resolve_name(address)
 
 
 def refuse_former(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from muse_studio.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 """Where Linux tells of memory, and of the limits that a container or a batch system sets."""
@@ -151,3 +153,28 @@ def refusal(error: Exception) -> str | None:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}; {_CURES[error.errno]}"
     return None
+
+
+BACKENDS = ("cuda", "xpu")
+"""The kinds of device of which torch tells whether this process has begun to use them."""
+
+
+def held() -> dict[str, int]:
+    """Bytes of memory that torch's tensors hold on each kind of device in use; nothing is begun by asking."""
+    found = {}
+    for name in BACKENDS:
+        backend = getattr(sys.modules.get("torch"), name, None)
+        if backend is not None and backend.is_initialized():
+            found[name] = backend.memory_allocated()
+    return found
+
+
+def taken(before: dict[str, int]) -> str:
+    """What was taken since `before`, such as "begins to use cuda and keeps 12.0 MiB there"; empty where nothing."""
+    messages = []
+    for name, now in held().items():
+        begins = [f"begins to use {name}"] if name not in before else []
+        more = now - before.get(name, 0)
+        keeps = [f"keeps {more / 2**20:.1f} MiB {'there' if begins else f'of {name} memory'}"] if more > 0 else []
+        messages += [" and ".join(begins + keeps)] if begins or keeps else []
+    return "; ".join(messages)

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.fetching import cache_folder, fetch
 from muse_studio.runtime.files import path_of, replacing
-from muse_studio.runtime.former import refuse_former
 
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
@@ -55,6 +53,8 @@ def _in_package(address: str) -> Path:
 
 
 def _download(address: str) -> Path:
+    from muse_studio.runtime.fetching import cache_folder, fetch
+
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
     return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
 
@@ -96,6 +96,8 @@ def load(module: Any, address: str, only: tuple[str, ...] = ("",)) -> None:
     part was set, or with which command it can be converted, and where the file is not whole.
     """
     if message := difference(module, address, only):
+        from muse_studio.runtime.former import refuse_former
+
         refuse_former(module, address, *compared(module, address, only))
         raise UserError(f"{address} does not fit here: {message}")
     own = module.state_dict()

@@ -16,7 +16,7 @@ from torch import Tensor
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
-from muse_studio.registry.filtering import ask_picture
+from muse_studio.registry.events import ask_picture
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.arguments import described
 from muse_studio.sampling.cascade import Cascade

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.sampling.abilities import is_placewise
-from muse_studio.sampling.draw import each_picture
 from muse_studio.sampling.noise import Rows, uniform
-from muse_studio.sampling.settings import Codes
+from muse_studio.sampling.settings import Codes, each_picture
 
 
 class Guess(NamedTuple):

@@ -16,14 +16,12 @@ from muse_studio.errors import Problem, RecipeError, UserError, near
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.recipe import merging
-from muse_studio.recipe.build import construct, construct_settings, kinds_named_by
+from muse_studio.recipe.build import attributed, construct, construct_settings, kinds_named_by
 from muse_studio.recipe.observing import OBSERVERS
 from muse_studio.recipe.tree import Node, from_plain
-from muse_studio.registry.faults import attributed
-from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
 from muse_studio.registry.kinds import kind_named
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import ProgressBar
 from muse_studio.runtime.device import choose_device, move_to_device
 from muse_studio.sampling.arguments import check_seed, check_words, described
 from muse_studio.sampling.cascade import Cascade, build_cascade, count_steps, decode, sample_steps

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,29 +27,20 @@ from muse_studio.contracts import (
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompts
 from muse_studio.images.pixels import scaled, to_bytes
-from muse_studio.nn.packed import can_pack, pack
 from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
-from muse_studio.sampling import abilities
-from muse_studio.sampling.arguments import (
-    check_conditioning,
-    check_generator,
-    check_images,
-    check_range,
-    check_seed,
-    check_text,
-    check_tokens,
-)
+from muse_studio.sampling import abilities, arguments
 from muse_studio.sampling.feature_cache import Cache, gather_places
-from muse_studio.sampling.masking import drop_text, keep_text, mask_tokens, predicted_loss
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.predicting import Predictor
-from muse_studio.sampling.tiling import LEAST, tiled
 
 MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 """Layers that autocast computes in bfloat16, whose weights it casts at every call."""
 
 PIXELS = 2**18
 """What a CPU decodes at once: four pictures of 256x256. Eight at once take aMUSEd's decoder 8% longer, 0.5 GiB more."""
+
+LEAST = 8
+"""Tokens a side of the smallest tile."""
 
 
 @dataclass
@@ -99,9 +91,7 @@ class Stage:
         if len(sides) != 2 or min(sides) < 1:
             raise SettingError("size", f"size is {self.size!r}; give one number of pixels, or [height, width]")
         if self.tile is not None and self.tile < LEAST:
-            raise SettingError(
-                "tile", f"tile is {self.tile}; give {LEAST} tokens or more, or null to decode all at once"
-            )
+            raise SettingError("tile", f"tile is {self.tile}; give {LEAST} tokens or more, or null for no tiles")
         self.height, self.width = sides
         try:
             self.grid = self.tokenizer.grid_shape(self.height, self.width)
@@ -168,7 +158,7 @@ class Stage:
     @torch.no_grad()  # not inference_mode: samplers and guidance may change the logits that they get in place
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What the transformer makes of B texts, and of the tokens of the stage before, in the stage's precision."""
-        check_text(text)
+        arguments.check_text(text)
         with self.arithmetic(text.mask.device):
             return self.transformer.condition(text, low)
 
@@ -179,8 +169,8 @@ class Stage:
         places: int64[B, n] of each grid in reading order; the logits are then theirs alone, float32[B, n, K]. A
         transformer that is `placewise` computes no others, unless it is compiled for one shape.
         """
-        check_tokens(tokens)
-        check_conditioning(conditioning)
+        arguments.check_tokens(tokens)
+        arguments.check_conditioning(conditioning)
         with self.arithmetic(tokens.device):
             if places is not None and not self.compile and abilities.is_placewise(self.transformer):
                 return self._network(tokens.device)(tokens, conditioning, places).float()
@@ -195,17 +185,22 @@ class Stage:
 
         A CPU decodes a large batch a few pictures at a time, which is no slower and needs less memory.
         """
-        check_tokens(tokens)
+        arguments.check_tokens(tokens)
         token = self.height * self.width // math.prod(self.grid)
         few = max(1, PIXELS // (token * tokens[0].numel())) if tokens.device.type == "cpu" else len(tokens)
+        decode = self.tokenizer.decode
+        if self.tile is not None:
+            from muse_studio.sampling.tiling import tiled
+
+            decode = partial(tiled, decode, tile=self.tile)
         with self.arithmetic(tokens.device):
-            images = [tiled(self.tokenizer.decode, part, self.tile).float() for part in tokens.split(few)]
+            images = [decode(part).float() for part in tokens.split(few)]
         return torch.cat(images).clamp_(0, 1)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """float32[B, 3, H, W] in 0..1 to tokens int64[B, h, w] of the pictures in this stage's size, see `resize`."""
-        check_images(images)
+        arguments.check_images(images)
         if images.shape[-2:] != (self.height, self.width):
             images = self.resize(to_bytes(images)).float() / 255
         return self.tokenizer.encode(images)
@@ -231,14 +226,16 @@ class Stage:
         A scalar, differentiable in the transformer's weights alone. TypeError or ValueError, with the cure, where an
         argument is another.
         """
-        check_images(images)
-        check_range(images)
+        from muse_studio.sampling.masking import drop_text, keep_text, mask_tokens, predicted_loss
+
+        arguments.check_images(images)
+        arguments.check_range(images)
         if self.cast:
             raise ValueError("the transformer was cast to bfloat16 for drawing; load the model with precision: float32")
         if generator is None:
-            check_seed(seed)
+            arguments.check_seed(seed)
             generator = torch.Generator().manual_seed(seed or 0)
-        check_generator(generator)
+        arguments.check_generator(generator)
         on = device_of(self.transformer, images.device)
         with torch.no_grad():
             images = images.to(on)
@@ -282,8 +279,11 @@ class Stage:
         for module in self.transformer.modules():
             if isinstance(module, MULTIPLIERS):
                 module.to(torch.bfloat16)
-        if self.cache is not None and can_pack(on):
-            pack(self.transformer)
+        if self.cache is not None:
+            from muse_studio.nn.packed import can_pack, pack
+
+            if can_pack(on):
+                pack(self.transformer)
 
     def _network(self, on: torch.device) -> Callable[..., Tensor]:
         if not self.compile:
@@ -316,15 +316,15 @@ class Stage:
         low: int64[B, h', w'], the finished tokens of the stage before, where the transformer wants them.
         Yields int64[B, h, w] on the text's device. ValueError where these are not for as many pictures.
         """
-        check_text(text)
-        check_generator(generator)
+        arguments.check_text(text)
+        arguments.check_generator(generator)
         count, device = text.mask.shape[0], text.mask.device
         if negative is not None:
-            check_text(negative, "negative")
+            arguments.check_text(negative, "negative")
         unwanted = None if negative is None else negative.mask
         for name, given in (("negative", unwanted), ("low", low), ("tokens", tokens)):
             if name != "negative" and given is not None:
-                check_tokens(given, name)
+                arguments.check_tokens(given, name)
             if given is not None and given.shape[0] != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens

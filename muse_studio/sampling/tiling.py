@@ -7,11 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LEAST = 8
-"""Tokens a side of the smallest tile."""
 
-
-def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int | None) -> Tensor:
+def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int) -> Tensor:
     """decode(tokens) of int64[B, h, w], by tiles of `tile` x `tile` tokens where the grid is larger: float[B, 3, H, W].
 
     Neighbours share a quarter of a tile's side or more. There the one fades into the other, evenly over the middle
@@ -19,7 +16,7 @@ def tiled(decode: Callable[[Tensor], Tensor], tokens: Tensor, tile: int | None) 
     looks further, such as by a norm over the whole picture, no edge shows.
     """
     height, width = tokens.shape[1:]
-    if tile is None or max(height, width) <= tile:
+    if max(height, width) <= tile:
         return decode(tokens)
     down, right = min(tile, height), min(tile, width)
     total = weights = tokens.new_zeros(())

@@ -9,7 +9,7 @@ from unittest import mock
 
 from muse_studio.errors import PluginError
 from muse_studio.registry.parts import settings
-from muse_studio.runtime import gpu_watch
+from muse_studio.runtime import memory
 from muse_studio.testing.promise import ANNOTATED, CHEAP, DOCUMENTED, promise
 
 
@@ -79,10 +79,10 @@ def _nothing_costly() -> Iterator[None]:
 @contextlib.contextmanager
 def _no_gpu() -> Iterator[None]:
     """AssertionError, at the line that does it, where the body begins to use a GPU, or keeps memory of one in use."""
-    held, begins = gpu_watch.held(), _refuse("begins to use a GPU")
+    held, begins = memory.held(), _refuse("begins to use a GPU")
     with mock.patch("torch.cuda._lazy_init", begins), mock.patch("torch.xpu._lazy_init", begins):
         yield
-    if taken := gpu_watch.taken(held):
+    if taken := memory.taken(held):
         _refuse(taken)()
 
 

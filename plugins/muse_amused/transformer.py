@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
-from muse_amused.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
-from muse_studio.nn.layers import layer_list, run_layer
+from muse_studio.nn.layers import check_grid, check_heads, check_sizes, layer_list, refuse_low, run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import Visit, gather_places, scatter_places
 
@@ -48,7 +46,7 @@ class Amused(nn.Module):
     """
 
     entrances = ("condition",)
-    former_names = FORMER
+    former_names = "muse_amused.former:FORMER"
     low_grid = None
     placewise = True
     empty_states: Tensor

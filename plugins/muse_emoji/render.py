@@ -14,7 +14,7 @@ from PIL import Image
 
 from muse_emoji.pairs import Pair
 from muse_emoji.sources import FURTHER, SOURCES, Source
-from muse_studio.registry.progress import progress
+from muse_studio.registry.events import progress
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
 

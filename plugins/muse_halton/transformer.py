@@ -6,11 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_halton.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.checks import check_grid, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
-from muse_studio.nn.layers import layer_list, merge_heads, run_layer, split_heads
+from muse_studio.nn.layers import check_grid, check_sizes, layer_list, merge_heads, refuse_low, run_layer, split_heads
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
 
@@ -100,7 +98,7 @@ class HaltonMaskGIT(nn.Module):
     """
 
     entrances = ("condition",)
-    former_names = FORMER
+    former_names = "muse_halton.former:FORMER"
     low_grid = None
     placewise = True
 

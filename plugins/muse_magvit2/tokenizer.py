@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from muse_magvit2.network import GROUPS, Decoder, Encoder
 from muse_studio.images.pixels import divided
-from muse_studio.nn.checks import check_codes
+from muse_studio.nn.layers import check_codes
 from muse_studio.runtime import weights as files
 from muse_studio.sampling.arguments import check_images, check_tokens
 

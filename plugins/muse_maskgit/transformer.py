@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from muse_maskgit.blocks import GELU, Block, Norm
-from muse_maskgit.former import FORMER
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
-from muse_studio.nn.layers import run_layer
+from muse_studio.nn.layers import check_grid, check_heads, check_sizes, refuse_low, run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
 
@@ -36,7 +34,7 @@ class MaskGIT(nn.Module):
     """
 
     entrances = ("condition",)
-    former_names = FORMER
+    former_names = "muse_maskgit.former:FORMER"
     low_grid = None
     placewise = True
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import fingerprint, linear_layers
-from muse_studio.runtime.former import former_names
 
 
 class LowRank(nn.Module):
@@ -78,7 +77,8 @@ class LoRA:
                 raise UserError(f"adapter.targets: {target} is none of the linear layers: {', '.join(layers)}")
         model.requires_grad_(False)
         learning = nn.Module()
-        learning.former_names = former_names(model)  # type: ignore[assignment]  # torch takes it for a parameter's
+        former: Any = getattr(model, "former_names", None)
+        learning.former_names = former
         for name, layer in layers.items():
             if not any(fnmatchcase(name, target) for target in self.targets):
                 continue

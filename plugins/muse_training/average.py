@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from muse_studio.errors import UserError
-from muse_studio.registry.progress import progress
+from muse_studio.registry.events import progress
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.training import checkpoint

@@ -15,7 +15,7 @@ from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
 from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text, mask_tokens, predicted_loss
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_studio.training.distributed import World
 from muse_studio.training.fit import Fit
 from muse_studio.training.learner import Learner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.checks import refuse_low
+from muse_studio.nn.layers import refuse_low
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import SelfAttention
 from muse_transformer.trunk import Trunk, check_sizes

@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning
-from muse_studio.nn.checks import check_grid, check_heads
-from muse_studio.nn.layers import layer_list, merge_heads, run_layer
+from muse_studio.nn.layers import check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
-from muse_transformer.dialect import FORMER
 
 Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
 """Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
@@ -67,7 +65,7 @@ class Trunk(nn.Module):
     """
 
     entrances = ("condition",)
-    former_names = FORMER
+    former_names = "muse_transformer.dialect:FORMER"
     outputs: int | None = None
     placewise = True
 

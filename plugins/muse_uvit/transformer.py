@@ -7,12 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.checks import check_grid, check_heads, check_sizes, refuse_low
 from muse_studio.nn.classes import class_weights
-from muse_studio.nn.layers import merge_heads, run_layer, split_heads
+from muse_studio.nn.layers import check_grid, check_heads, check_sizes, merge_heads, refuse_low, run_layer, split_heads
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
-from muse_uvit.former import FORMER
 
 
 class Block(nn.Module):
@@ -42,7 +40,7 @@ class Trunk(nn.Module):
     """
 
     entrances = ("condition",)
-    former_names = FORMER
+    former_names = "muse_uvit.former:FORMER"
     low_grid = None
     placewise = True
 

@@ -209,3 +209,34 @@ def entropy_loss(logits: Tensor) -> Tensor:
 
 def _bit_entropy(share: Tensor) -> Tensor:
     return -(share * share.log() + (1 - share) * (1 - share).log())
+
+
+class Projected(nn.Module):
+    """A linear layer gives each latent a logit a code; the greatest wins (DALL-E's dVAE, Ramesh et al., 2021).
+
+    Trained straight through: the pictures are those of the winners, the gradient that of the codes' mean by softmax.
+    (Published ones were trained with Gumbel noise on the logits.) There is no loss of its own but the entropy.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.size, self.width = size, width
+        self.project = nn.Linear(width, size)
+        self.codes = nn.Parameter(torch.randn(size, width) / math.sqrt(width))
+
+    def lookup(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] to float[B, D, h, w]."""
+        return nn.functional.embedding(tokens, self.codes).movedim(-1, 1)
+
+    def tokens(self, latents: Tensor) -> Tensor:
+        """float[B, D, h, w] to int64[B, h, w]."""
+        return self.project(latents.float().movedim(1, -1)).argmax(-1)
+
+    def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
+        """float[B, D, h, w]; the entropy loss is costly."""
+        with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near logits
+            logits = self.project(latents.float().movedim(1, -1))
+        tokens = logits.argmax(-1)
+        mean = (logits.softmax(-1) @ self.codes).movedim(-1, 1)
+        losses = {"entropy": entropy_loss(logits.flatten(0, -2))} if entropy else {}
+        return Quantized(mean + (self.lookup(tokens) - mean).detach(), tokens, losses)

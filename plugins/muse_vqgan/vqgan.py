@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.images.pixels import divided
-from muse_studio.nn.checks import check_codes
+from muse_studio.nn.layers import check_codes
 from muse_studio.runtime import weights as files
 from muse_studio.sampling.arguments import check_images, check_tokens
-from muse_vqgan.layers import Layout
-from muse_vqgan.network import Decoder, Encoder, from_range, to_range
-from muse_vqgan.projected import Projected
-from muse_vqgan.quantizers import FSQ, LFQ, VQ, Quantized
+from muse_vqgan.network import Decoder, Encoder, Layout, from_range, to_range
+from muse_vqgan.quantizers import FSQ, LFQ, VQ, Projected, Quantized
 
 QuantizerName = Literal["vq", "lfq", "fsq", "projected"]
 Quantizer: TypeAlias = VQ | LFQ | FSQ | Projected
@@ -39,7 +37,7 @@ class VQGAN(nn.Module):
     attention: self-attention of the places behind each block at the smallest resolution, and in the middle, as in the
         VQGANs of taming-transformers and LlamaGen. Time and memory then grow with the square of the tokens.
     maskgit: MaskGIT's own network: residual convolutions without bias, means in place of strided convolutions, no 1x1
-        convolutions around the codes, and the slip that `muse_vqgan.layers.EchoResidual` describes.
+        convolutions around the codes, and the slip that `muse_vqgan.network.EchoResidual` describes.
     cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
     weights: an address of safetensors to start from.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 from muse_studio import parts
 from muse_studio.contracts import NO_RUN, Dialect, RunContext
 from muse_studio.errors import UserError
-from muse_studio.registry.progress import progress
+from muse_studio.registry.events import progress
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.dialects import Copied, Found, Imported, Piece, Tables
 from muse_studio.runtime.files import path_of

@@ -5,9 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muse_studio.sampling.draw import draw, keep_top_k, keep_top_p
 from muse_studio.sampling.filling import log_likelihood
-from muse_studio.sampling.settings import Codes
+from muse_studio.sampling.settings import Codes, draw, keep_top_k, keep_top_p
 
 LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from muse_vqgan.layers import Down, Residual, Up
+from muse_vqgan.network import Down, Residual, Up
 from muse_vqgan.vqgan import VQGAN
 from torch import nn
 

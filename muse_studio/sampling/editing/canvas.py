@@ -19,8 +19,7 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
-from muse_studio.registry.filtering import ask_picture, ask_prompts
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.cascade import Cascade, count_steps, make_ready, open_cascade

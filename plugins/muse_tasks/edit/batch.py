@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch
 from muse_studio.sampling.editing.session import EditSession

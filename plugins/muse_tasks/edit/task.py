@@ -18,8 +18,7 @@ from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_studio.registry.filtering import ask_picture, ask_prompts
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.abilities import iterations
@@ -29,11 +28,9 @@ from muse_studio.sampling.editing.session import EditSession
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.generate.batching import encode
-from muse_tasks.generate.files import beside, save_new
-from muse_tasks.generate.pictures import Pictures
+from muse_tasks.generate.pictures import STRIP, Pictures, beside, save_new
 from muse_tasks.generate.reporting import report_to
 from muse_tasks.generate.request import check_request, names_a_file, open_out
-from muse_tasks.generate.steps import STRIP
 
 Between = list[tuple[int, Image.Image]]
 """Pictures on the way, each with the iteration after which it is shown."""

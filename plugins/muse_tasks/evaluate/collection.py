@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import Dataset
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_tasks.evaluate.records import Record, Split, load
 from muse_tasks.evaluate.retrieval import Gallery, features
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import MASK, Conditioning
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 
 EQUAL_DB = 100.0
 """The PSNR that a picture without any error is counted with, since its true one is infinite."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from muse_studio.contracts import Metric
 from muse_studio.errors import UserError
 from muse_studio.runtime.device import move_to_device
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_tasks.evaluate.records import Record
 
 DRAWN, RECONSTRUCTED = "drawn_metrics", "reconstruction_metrics"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from muse_studio.contracts import MASK, TextEmbedding
 from muse_studio.images.pixels import to_bytes
 from muse_studio.sampling.cascade import decode
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_tasks.evaluate.measures import count_codes, predict_masked, psnr
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import features

@@ -13,7 +13,7 @@ from muse_studio.errors import SettingError
 from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample
@@ -28,8 +28,8 @@ from muse_tasks.evaluate.report import Evaluation
 from muse_tasks.evaluate.retrieval import Gallery, features
 from muse_tasks.evaluate.totals import Totals, mean
 from muse_tasks.generate.batching import batched, encode
+from muse_tasks.generate.drawing import timed
 from muse_tasks.generate.reporting import report_to
-from muse_tasks.generate.timing import timed
 
 
 @dataclass

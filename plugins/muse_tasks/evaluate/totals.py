@@ -9,7 +9,7 @@ from torch import Tensor
 
 from muse_studio.images.pixels import to_images
 from muse_studio.images.sheets import Tile
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import Gallery, recall
 

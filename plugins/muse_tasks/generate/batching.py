@@ -13,7 +13,7 @@ from muse_studio.runtime import memory
 from muse_studio.runtime.memory import lacks_memory
 from muse_studio.sampling.abilities import is_rowwise
 from muse_studio.sampling.noise import Rows
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 
 Job = TypeVar("Job")
 Drawn = TypeVar("Drawn")

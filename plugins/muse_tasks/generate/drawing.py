@@ -1,8 +1,12 @@
-"""Draws batches of pictures for the task `generate`, and reports each step."""
+"""Draws batches of pictures for the task `generate`, reports each step, and says how long they took."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -10,12 +14,43 @@ from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.images.pixels import to_images
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.sampling.cascade import count_steps, decode, report_step, sample
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 from muse_tasks.generate.batching import encode, generator, together
-from muse_tasks.generate.steps import Film
-from muse_tasks.generate.timing import timed
+
+if TYPE_CHECKING:
+    from muse_tasks.generate.steps import Film
+
+
+@contextmanager
+def timed(seconds: list[float], pictures: int) -> Iterator[None]:
+    """Add the seconds a picture of what is done within; it must end on the CPU, as a device goes on by itself."""
+    began = time.perf_counter()
+    yield
+    seconds.append((time.perf_counter() - began) / pictures)
+
+
+def machine(device: torch.device) -> str:
+    """What computes, in a line: "Intel(R) Xeon(R) Processor, 2 threads, torch 2.13.0"."""
+    if device.type == "cuda":
+        computes = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        threads = torch.get_num_threads()
+        computes = f"{_processor()}, {threads} thread{'s' * (threads != 1)}"
+    else:
+        computes = device.type
+    return f"{computes}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:  # not Linux
+        names = []
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 class Job(NamedTuple):
@@ -23,6 +58,13 @@ class Job(NamedTuple):
 
     prompt: str
     seed: int
+
+
+class Drawn(NamedTuple):
+    """One picture, and its steps where they are to be shown."""
+
+    image: Image.Image
+    film: Film | None
 
 
 class Drawing:
@@ -46,18 +88,28 @@ class Drawing:
         self.negative = encode(text_encoder, [negative], device) if negative else None
         self.total, self.done = total, 0
         self.seconds: list[float] = []
-        self.pieces = count_steps(stages) + (Film(stages).count if films else 0)
+        self.films = films
+        film = self._film()
+        self.pieces = count_steps(stages) + (0 if film is None else film.count)
         self.bar = ProgressBar(total * self.pieces)
 
-    def draw(self, batch: list[Job]) -> tuple[list[Image.Image], list[Film]]:
-        """The batch's pictures, and each one's steps. It may be called again for the same jobs, in smaller batches."""
+    def _film(self) -> Film | None:
+        if not self.films:
+            return None
+        from muse_tasks.generate.steps import Film
+
+        return Film(self.stages)
+
+    def draw(self, batch: list[Job]) -> list[Drawn]:
+        """The batch's pictures. It may be called again for the same jobs, in smaller batches."""
         self.bar.done = self.done * self.pieces  # again, where memory did not suffice
-        films = [Film(self.stages) for _ in batch]
+        films = [self._film() for _ in batch]
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
             report_step(self.hook, stage, step, steps, tokens)
             for film, row in zip(films, tokens.split(1), strict=True):
-                film.keep(stage, row)
+                if film is not None:
+                    film.keep(stage, row)
             self.advance(stage, len(batch))
 
         text, last = self._text(batch), list(self.stages)[-1]
@@ -68,7 +120,7 @@ class Drawing:
             finished = sample(self.stages, text, noise, negative=negative, watch=watch)
             images = to_images(decode(self.stages[last], finished[last]))
         self.seconds += seconds * len(batch)
-        return images, films
+        return [Drawn(image, film) for image, film in zip(images, films, strict=True)]
 
     def advance(self, what: str, pieces: int = 1) -> None:
         """Report `pieces` more of the bar done, at what of the present picture."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.sampling.cascade import Watch, report_step
 
 

@@ -15,11 +15,9 @@ from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
 from muse_studio.sampling.cascade import count_steps
 from muse_studio.sampling.previews import previews
-from muse_studio.stage import Stage
-from muse_tasks.generate.files import save_animation
+from muse_studio.sampling.stage import Stage
+from muse_tasks.generate.pictures import save_animation
 
-ANIMATION, STRIP = ".webp", "-steps.png"
-"""How the files' names end that stand beside a picture."""
 STEP, REST = 120, 2500
 """Milliseconds that an animation shows a step, and the finished picture."""
 SHOWN = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -12,16 +12,17 @@ from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import slug
 from muse_studio.images.provenance import Provenance
-from muse_studio.registry.filtering import ask_picture, ask_prompts
+from muse_studio.registry.events import ask_picture, ask_prompts
 from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import make_ready
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.generate.batching import check_batch, fitting, in_batches
 from muse_tasks.generate.drawing import Drawing, Job
-from muse_tasks.generate.files import beside, save_new
-from muse_tasks.generate.pictures import Pictures
+from muse_tasks.generate.pictures import ANIMATION, STRIP, Pictures, beside, save_new
 from muse_tasks.generate.request import check_request, names_a_file, open_out
-from muse_tasks.generate.steps import ANIMATION, STRIP, Film, animate, strip
+
+if TYPE_CHECKING:
+    from muse_tasks.generate.steps import Film
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Generate:
         most = fitting(self.batch, self.stages, device) if self.batch > 1 else 1
         with drawing.bar:
             for batch, drawn in in_batches(jobs, most, drawing.draw):
-                for job, image, film in zip(batch, *drawn, strict=True):
+                for job, (image, film) in zip(batch, drawn, strict=True):
                     ask_picture(hook, image, job.prompt, job.seed)
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     self._write(job, image, film, out, context, drawing, result)
@@ -97,7 +98,7 @@ class Generate:
         self,
         job: Job,
         image: Image.Image,
-        film: Film,
+        film: Film | None,
         out: Path,
         context: RunContext,
         drawing: Drawing,
@@ -108,15 +109,30 @@ class Generate:
         provenance = self._provenance(context, job.prompt, job.seed, 1)
         path = out if names_a_file(self.out) else out / f"{slug(job.prompt)}.png"
         path = save_new(image, path, provenance, endings=endings)
+        if film is not None:
+            self._write_steps(film, image, path, job.prompt, provenance, drawing, result)
+        result.add(image, path, job.prompt, job.seed)
+
+    def _write_steps(
+        self,
+        film: Film,
+        image: Image.Image,
+        path: Path,
+        prompt: str,
+        provenance: Provenance,
+        drawing: Drawing,
+        result: Pictures,
+    ) -> None:
+        from muse_tasks.generate.steps import animate, strip
+
         frames = []
-        for frame in film.frames(image) if endings else ():
+        for frame in film.frames(image):
             frames.append(frame)
             drawing.advance("its steps")
         if self.animate:
             result.animations.append(animate(frames, beside(path, ANIMATION), provenance))
         if self.previews:
-            result.strips.append(save_new(strip(frames, job.prompt), beside(path, STRIP), provenance))
-        result.add(image, path, job.prompt, job.seed)
+            result.strips.append(save_new(strip(frames, prompt), beside(path, STRIP), provenance))
 
     def _provenance(self, context: RunContext, prompt: str | list[str], seed: int, count: int) -> Provenance:
         """Of just these pictures; where they were written, and how they were computed, is not in it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from muse_studio.errors import Problem, RecipeError, UserError, listed, near
 from muse_studio.recipe import merging, running
-from muse_studio.registry.progress import progress
+from muse_studio.registry.events import progress
 
 LONGEST = 32
 """Letters of a value on a label; of a longer one, such as a path, the middle is left out."""

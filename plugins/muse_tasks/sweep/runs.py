@@ -16,7 +16,7 @@ from muse_studio.recipe import running
 from muse_studio.recipe.tree import to_yaml
 from muse_studio.runtime.device import choose_device
 from muse_tasks.evaluate.task import Evaluate
-from muse_tasks.generate.timing import machine
+from muse_tasks.generate.drawing import machine
 
 RESULT, RECIPE = "result.json", "recipe.yaml"
 """Files that a run's folder has beside what the task writes."""

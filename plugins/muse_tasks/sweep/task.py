@@ -13,7 +13,7 @@ from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Block, grid_sheet, side_of
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.files import open_folder, path_of, replacing
 from muse_tasks.sweep.combinations import combine, name_of
 from muse_tasks.sweep.plot import draw_plot

@@ -10,7 +10,7 @@ from torch import Tensor
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.runtime.device import move_to_device, put_rows
-from muse_studio.stage import Stage
+from muse_studio.sampling.stage import Stage
 
 States = Literal["bfloat16", "int8"]
 """How text states are kept: int8 has one scale, a float32, a text position."""

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from muse_studio.errors import UserError
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 
 LARGEST = 8192
 """Pixels of a side: a picture of more would fill the memory before anything could refuse it."""

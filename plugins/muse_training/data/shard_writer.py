@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from muse_studio.errors import UserError
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.training.order import NO_RECORD
 from muse_studio.training.stopping import ignore_signals
 from muse_training.data.encoder import Encoder, States, blank_batch, check_picture_size, collate

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
-from muse_studio.registry.progress import progress
+from muse_studio.registry.events import progress
 from muse_training.data.encoder import Encoder
 from muse_training.data.storage import StorageFolder
 from muse_training.data.token_index import Shard, TokenIndex

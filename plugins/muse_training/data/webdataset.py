@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from muse_studio.errors import UserError
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
 from muse_training.data.pictures import Pictures

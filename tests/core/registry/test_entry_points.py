@@ -8,7 +8,8 @@ import pytest
 
 from muse_studio import testing
 from muse_studio.cli import main
-from muse_studio.registry.plugins import GROUP, Registry, entry_points
+from muse_studio.registry import loading
+from muse_studio.registry.plugins import GROUP, Registry
 
 GOOD = "from muse_studio import hookimpl\n@hookimpl\ndef muse_samplers():\n    return {'dots': 'json:dumps'}\n"
 NEITHER = "which is neither [group] nor a group's name = value; install what it belongs to again, or uninstall it"
@@ -21,7 +22,7 @@ def distribution(here, write, monkeypatch):
     def distribution(name, text, folder="site", metadata=True):
         place = here / folder / f"{name}-1.0.dist-info"
         place.mkdir(parents=True)
-        (place / entry_points.FILE).write_bytes(text.encode("latin-1"))
+        (place / loading.ENTRY_POINTS).write_bytes(text.encode("latin-1"))
         if metadata:
             (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         monkeypatch.syspath_prepend(str(here / folder))
@@ -82,7 +83,7 @@ def test_what_breaks_pythons_own_reader_is_warned_of_as_torch_asks_it(distributi
 
 def test_a_distribution_without_metadata_is_told_by_its_folder(distribution, here):
     distribution("odd", "[muse_studio]\nodd = dots_of_a_test\n", metadata=False)
-    entries, broken = entry_points.of_group(GROUP)
+    entries, broken = loading.entry_points_of(GROUP)
     assert "odd" not in {entry.name for entry in entries}
     assert broken.keys() == {str(here / "site")}
     assert "comes without the METADATA that says whose it is" in broken[str(here / "site")]
@@ -93,7 +94,7 @@ def test_entries_are_those_that_python_finds(distribution):
     distribution("dots", "[muse_studio]\nold = dots_of_a_test\n", folder="behind")
     distribution("dots", "[console_scripts]\nold = dots_of_a_test\n")
     distribution("stripes", "[other]\nx = muse_studio\n[muse_studio]\n b = dots_of_a_test:x [y]\na=dots_of_a_test\n")
-    entries, broken = entry_points.of_group(GROUP)
+    entries, broken = loading.entry_points_of(GROUP)
     assert broken == {}
     assert {"a", "b", "muse_sampling"} <= {entry.name for entry in entries}
     assert sorted(entries) == sorted(importlib.metadata.entry_points(group=GROUP))
@@ -110,5 +111,5 @@ def test_looking_for_entries_reads_no_other_metadata(distribution, monkeypatch):
         "read_text",
         lambda self, name: (read.append((Path(str(self.locate_file(""))).name, name)), usual(self, name))[1],
     )
-    entry_points.of_group(GROUP)
-    assert ("site", entry_points.FILE) in read and ("site", "METADATA") not in read
+    loading.entry_points_of(GROUP)
+    assert ("site", loading.ENTRY_POINTS) in read and ("site", "METADATA") not in read

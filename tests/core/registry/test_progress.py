@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from muse_studio.hookspecs import hookimpl
+from muse_studio.registry.events import ProgressBar, progress, run_scope
 from muse_studio.registry.plugins import Registry
-from muse_studio.registry.progress import ProgressBar, progress
-from muse_studio.registry.scope import run_scope
 from muse_studio.testing import RecordingObserver
 
 
@@ -78,7 +77,7 @@ def test_only_the_first_process_tells(heard, monkeypatch):
 
 def test_outside_of_a_run_the_installed_plugins_hear_of_it(monkeypatch):
     observer = RecordingObserver()
-    monkeypatch.setattr("muse_studio.registry.progress.Registry", lambda: SimpleNamespace(hook=observer))
+    monkeypatch.setattr("muse_studio.registry.events.Registry", lambda: SimpleNamespace(hook=observer))
     list(progress("a", "reading"))
     assert [call.arguments["over"] for call in observer.calls] == [False, True]
 
@@ -110,7 +109,7 @@ def test_a_run_within_a_run_reports_to_its_own_hook_and_gives_the_outer_one_back
 
 def test_a_thread_reports_as_work_of_its_own(monkeypatch, heard):
     observer = RecordingObserver()
-    monkeypatch.setattr("muse_studio.registry.progress.Registry", lambda: SimpleNamespace(hook=observer))
+    monkeypatch.setattr("muse_studio.registry.events.Registry", lambda: SimpleNamespace(hook=observer))
     with ProgressBar(1) as bar:
         bar.advance("outer", 0)
         thread = Thread(target=lambda: list(progress("a", "reading")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from muse_tasks.generate import drawing as generating
-from muse_tasks.generate.files import save_animation
+from muse_tasks.generate.pictures import save_animation
 from muse_tasks.generate.steps import REST, STEP
 from muse_tasks.generate.task import Generate
 from PIL import Image, ImageSequence
@@ -17,7 +17,7 @@ from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import MARGIN, TITLE
 from muse_studio.recipe.sources import PICTURE_KEY, recipe_text
 from muse_studio.recipe.tree import parse
-from muse_studio.registry.progress import ProgressBar
+from muse_studio.registry.events import ProgressBar
 from muse_studio.sampling.previews import GREYS
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
 

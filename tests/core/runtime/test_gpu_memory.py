@@ -7,7 +7,7 @@ import torch
 
 from muse_studio import testing
 from muse_studio.recipe import running
-from muse_studio.runtime import gpu_watch
+from muse_studio.runtime import memory
 
 
 @pytest.fixture
@@ -25,18 +25,18 @@ def cuda(monkeypatch):
 
 
 def test_what_is_taken_is_told_in_words(cuda):
-    before = gpu_watch.held()
-    assert (before, gpu_watch.taken(before)) == ({}, "")
+    before = memory.held()
+    assert (before, memory.taken(before)) == ({}, "")
     cuda(0)
-    assert gpu_watch.taken(before) == "begins to use cuda"
+    assert memory.taken(before) == "begins to use cuda"
     cuda(3 << 19)
-    assert gpu_watch.taken(before) == "begins to use cuda and keeps 1.5 MiB there"
-    since = gpu_watch.held()
-    assert (since, gpu_watch.taken(since)) == ({"cuda": 3 << 19}, "")
+    assert memory.taken(before) == "begins to use cuda and keeps 1.5 MiB there"
+    since = memory.held()
+    assert (since, memory.taken(since)) == ({"cuda": 3 << 19}, "")
     cuda(1 << 20)
-    assert gpu_watch.taken(since) == "keeps 1.0 MiB of cuda memory"
+    assert memory.taken(since) == "keeps 1.0 MiB of cuda memory"
     cuda(-2 << 20)
-    assert gpu_watch.taken(since) == ""
+    assert memory.taken(since) == ""
 
 
 def test_a_constructor_that_takes_memory_is_named_when_a_recipe_is_built(cuda, toy, write):
