@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -51,23 +52,23 @@ def generator(seeds: list[int]) -> torch.Generator | Rows:
     return torch.Generator().manual_seed(seeds[0]) if len(seeds) == 1 else Rows.seeded(seeds)
 
 
-def in_batches(jobs: list[Job], most: int, draw: Callable[[list[Job]], Drawn]) -> Iterator[tuple[list[Job], Drawn]]:
-    """The jobs in their order, `most` at once, and what `draw` made of each batch.
+def in_batches(jobs: Iterable[Job], most: int, draw: Callable[[list[Job]], Drawn]) -> Iterator[tuple[list[Job], Drawn]]:
+    """The jobs in their order, `most` at once, and what `draw` made of each batch; no more are taken than are drawn.
 
     Where the memory does not suffice for one, it is drawn again in halves, and so is what follows; a single job's lack
     of memory is raised.
     """
-    while jobs:
-        batch = jobs[:most]
+    rest = iter(jobs)
+    while batch := list(islice(rest, most)):
         try:
             drawn = draw(batch)
         except (RuntimeError, MemoryError) as error:
             if len(batch) == 1 or not lacks_memory(error):
                 raise
             most = len(batch) // 2
+            rest = chain(batch, rest)
         else:
             yield batch, drawn
-            jobs = jobs[len(batch) :]
 
 
 def fitting(most: int, stages: dict[str, Stage], device: torch.device) -> int:

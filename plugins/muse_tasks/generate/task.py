@@ -77,9 +77,11 @@ class Generate:
         ask_prompts(hook, self.prompts)
         out, device = open_out(self.out), choose_device(self.device)
         make_ready(self.stages, self.text_encoder, device)
-        jobs = [Job(prompt, seed) for prompt in self.prompts for seed in range(self.seed, self.seed + self.count)]
+        seeds = range(self.seed, self.seed + self.count)
+        jobs = (Job(prompt, seed) for prompt in self.prompts for seed in seeds)  # one by one: there may be millions
+        total = len(self.prompts) * self.count
         films = self.animate or self.previews
-        drawing = Drawing(self.stages, self.text_encoder, self.negative, device, len(jobs), films, hook)
+        drawing = Drawing(self.stages, self.text_encoder, self.negative, device, total, films, hook)
         result = Pictures([], [], [], [], seconds=drawing.seconds)
         most = fitting(self.batch, self.stages, device) if self.batch > 1 else 1
         with drawing.bar:
@@ -89,7 +91,7 @@ class Generate:
                     # Written at once, so that an interrupted run keeps what it has drawn.
                     self._write(job, image, film, out, context, drawing, result)
                     drawing.done += 1
-        if len(jobs) > 1:
+        if total > 1:
             provenance = self._provenance(context, self.prompts, self.seed, self.count)
             result.sheet = save_new(result.contact_sheet(), out / "sheet.png", provenance)
         return result
