@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -73,6 +71,8 @@ class PluginError(Exception):
 
 def near(word: str, words: Iterable[str]) -> str:
     """Words such as " did you mean 'steps'?" where one of the words is close to `word`, else nothing."""
+    import difflib  # here, as traceback below: what goes well needs neither
+
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f" did you mean {close[0]!r}?" if close else ""
 
@@ -86,6 +86,8 @@ def origin(error: BaseException) -> str | None:
     """The file:line where an exception was raised, passing over the import machinery's own frames; None if unknown."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
+    import traceback
+
     machinery = ("<frozen", importlib.__file__)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(machinery)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None

@@ -9,7 +9,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, TextIO
 
 from muse_studio import hookspecs
@@ -64,6 +63,16 @@ def short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
+class Hooks:
+    """Functions by the names of hooks, for pluggy to register, which looks through these alone."""
+
+    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+        vars(self).update(functions)
+
+    def __dir__(self) -> list[str]:
+        return list(vars(self))
+
+
 STRICT = ("muse_started", "muse_prompt", "muse_picture")
 """Where a failure stops the run: when nothing is lost yet, and where a filter that is broken would let all pass."""
 
@@ -71,9 +80,7 @@ MARK = f"{hookspecs.PROJECT}_impl"
 """The attribute that `@hookimpl` leaves on a function."""
 
 
-def guarded(
-    plugin: object, name: str, who: str, cure: str, observers: set[str], trace: Trace | None
-) -> SimpleNamespace:
+def guarded(plugin: object, name: str, who: str, cure: str, observers: set[str], trace: Trace | None) -> Hooks:
     """The hooks of `plugin`, called `name`, for pluggy to register in its stead.
 
     An observer may stop a run by UserError. Any other exception in a hook of STRICT is a PluginError that says `who`
@@ -90,7 +97,7 @@ def guarded(
             if hook in observers and not (options["wrapper"] or options["hookwrapper"]):
                 call = _contained(call, hook, who, cure)
             hooks[attribute] = call
-    return SimpleNamespace(**hooks)
+    return Hooks(hooks)
 
 
 def _traced(call: Callable[..., Any], plugin: str, trace: Trace) -> Callable[..., Any]:

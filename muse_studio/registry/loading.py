@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 import time
-import traceback
 import warnings
 import zlib
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions, entry_points
@@ -170,6 +168,8 @@ def installed(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
+        import traceback  # here, for who loads what works needs it not
+
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_globals.get("__name__") == entry.module:
                 check_api(frame.f_globals.get("requires_api"))  # it may have failed for want of what it says it needs
@@ -185,6 +185,8 @@ def digest(file: Path) -> str:
 
 def executed(file: Path) -> ModuleType:
     """A user's Python file, run as a module with a name of its own; UserError where that fails."""
+    import importlib.util
+
     if not file.is_file():
         raise UserError(f"--plugin {file}: there is no such file")
     place = f"{zlib.crc32(str(file.resolve()).encode()):08x}"

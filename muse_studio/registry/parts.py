@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def is_table(annotation: Any) -> bool:
 def _written(value: Any) -> str:
     """A default as a recipe would write it: null, true, and text in quotes."""
     if value is None or isinstance(value, bool):
-        return json.dumps(value)
+        return {None: "null", True: "true", False: "false"}[value]
     return repr(value)
 
 
