@@ -3,8 +3,6 @@
 import muse_amused.transformer
 import pytest
 import torch
-from diffusers import AmusedImg2ImgPipeline, AmusedInpaintPipeline
-from diffusers.schedulers import scheduling_amused
 from PIL import Image
 
 import muse_studio
@@ -79,6 +77,8 @@ class Shared:
 
 
 def shared(monkeypatch, seed):
+    from diffusers.schedulers import scheduling_amused
+
     noise = Shared(seed, (1, 8, 8))
     monkeypatch.setattr(torch, "multinomial", noise.multinomial)
     monkeypatch.setattr(scheduling_amused, "gumbel_noise", noise.gumbel)
@@ -139,6 +139,8 @@ def test_the_recipes_have_no_problem(imported):
 
 @pytest.mark.parametrize("steps", [3, 12])
 def test_inpainting_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatch, steps):
+    from diffusers import AmusedInpaintPipeline, AmusedScheduler
+
     base = stage.stages["base"]
     pixels = torch.randint(256, (16, 16, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     region = torch.zeros(8, 8, dtype=torch.bool)
@@ -147,7 +149,7 @@ def test_inpainting_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatc
     monkeypatch.setattr(base, "schedule", muse_studio.parts("schedule", "linear")[0].load()())  # as theirs, unasked
     got = ours(stage, 6, known.masked_fill(region, MASK), steps=steps, temperature=[2.0, 0.0])
     shared(monkeypatch, 6)
-    scheduler = scheduling_amused.AmusedScheduler(mask_token_id=47)  # a new one: the pipeline changes its schedule
+    scheduler = AmusedScheduler(mask_token_id=47)  # a new one: the pipeline changes its schedule
     inpaint = AmusedInpaintPipeline(**pipe.components | {"scheduler": scheduler})
     inpaint.set_progress_bar_config(disable=True)
     seen = []
@@ -168,6 +170,8 @@ def test_inpainting_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatc
 
 @pytest.mark.parametrize(("steps", "strength"), [(6, 0.5), (12, 0.75), (12, 0.1)])
 def test_image_to_image_s_tokens_are_diffusers_at_every_step(pipe, stage, monkeypatch, steps, strength):
+    from diffusers import AmusedImg2ImgPipeline
+
     base, taken = stage.stages["base"], int(steps * strength)
     pixels = torch.randint(256, (16, 16, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     known = base.tokenizer.encode(pixels.permute(2, 0, 1)[None] / 255)

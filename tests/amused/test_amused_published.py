@@ -1,6 +1,5 @@
 """aMUSEd's published sizes and names fit the tables, and one command imports and draws."""
 
-import diffusers
 import pytest
 import torch
 from importing import dialect
@@ -36,9 +35,11 @@ def fits(theirs, ours, rules, settings, where=None):
 
 @pytest.mark.parametrize(("size", "count", "millions"), [(256, 474, 603.5), (512, 478, 608.3)])
 def test_the_published_transformers_have_our_sizes_and_names(size, count, millions):
+    from diffusers import UVit2DModel
+
     halved = size == 512
     with torch.device("meta"):  # diffusers' defaults are aMUSEd's
-        theirs = diffusers.UVit2DModel(downsample=halved, upsample=halved, sample_size=size // 16)
+        theirs = UVit2DModel(downsample=halved, upsample=halved, sample_size=size // 16)
     assert len(theirs.state_dict()) == count
     settings = load(f"models/amused-{size}").plain()["stages"]["base"]["transformer"]
     ours, parameters = meta("transformer", settings)
@@ -55,8 +56,10 @@ def test_the_published_transformers_have_our_sizes_and_names(size, count, millio
 
 
 def test_the_published_tokenizer_has_our_size_and_names():
+    from diffusers import VQModel
+
     with torch.device("meta"):
-        theirs = diffusers.VQModel(
+        theirs = VQModel(
             down_block_types=("DownEncoderBlock2D",) * 5, up_block_types=("UpDecoderBlock2D",) * 5,
             block_out_channels=(128, 256, 256, 512, 768), layers_per_block=2, latent_channels=64,
             num_vq_embeddings=8192, mid_block_add_attention=False, lookup_from_codebook=True,

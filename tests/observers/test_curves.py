@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.colors import to_rgb
 from muse_observers.curves import BOLD, FILE, RAW, draw_curves, moving_mean
-from PIL import Image
+from PIL import Image, ImageColor
 
 import muse_studio
 from muse_studio.errors import UserError
@@ -27,8 +26,7 @@ def drawn(path):
 
 def places(picture, colour):
     """Where a colour is, row and column."""
-    wanted = (np.array(to_rgb(colour)) * 255).round()
-    return np.argwhere(abs(picture - wanted).max(-1) <= 2)
+    return np.argwhere(abs(picture - ImageColor.getrgb(colour)).max(-1) <= 2)
 
 
 def test_a_falling_loss_falls_and_a_rising_accuracy_rises(tmp_path):

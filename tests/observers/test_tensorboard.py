@@ -7,7 +7,6 @@ import pytest
 import torch
 from muse_observers.tensorboard import TensorBoard
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from muse_studio.errors import UserError
 
@@ -20,6 +19,8 @@ class Task:
 
 
 def read(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = EventAccumulator(str(folder))
     found.Reload()
     return found

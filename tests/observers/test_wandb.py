@@ -13,8 +13,6 @@ from PIL import Image
 from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 
-wandb = pytest.importorskip("wandb")
-
 BLOCK = 32768
 
 
@@ -39,6 +37,7 @@ class Drawn:
 
 @pytest.fixture(autouse=True)
 def offline(here, monkeypatch):
+    pytest.importorskip("wandb")
     for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -130,6 +129,8 @@ def test_without_the_package_the_cure_is_told(monkeypatch):
 
 
 def test_what_the_service_refuses_is_told_in_one_line(monkeypatch):
+    import wandb
+
     def refuse(**settings):
         raise wandb.errors.UsageError("api_key not configured (no-tty).")
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from asked import Model
-from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.confidence import Confidence
@@ -87,6 +86,8 @@ def test_equals_a_brute_force_decoding(seed):
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_equals_diffusers_where_nothing_is_drawn(name, monkeypatch):
     """Its multinomial is made to take the likeliest code and its noise is switched off: every step is the same."""
+    from diffusers import AmusedScheduler
+
     monkeypatch.setattr(torch, "multinomial", lambda p, n, generator=None: p.argmax(-1, keepdim=True))
     steps, codes = 11, 16  # at a multiple of 3 its float32 loses a token of cosine's to rounding
     model = Model(3, 64, codes)

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusers import AmusedScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muse_sampling.later_schedules import Arccos, Polynomial, Sigmoid, Steps
@@ -107,6 +106,8 @@ def test_rounding_costs_no_token():
 @pytest.mark.parametrize(("name", "schedule"), [("cosine", Cosine()), ("linear", Linear())])
 @pytest.mark.parametrize(("tokens", "steps"), [(64, 8), (256, 10), (256, 16), (1024, 32), (64, 58)])
 def test_as_many_as_diffusers_masks(name, schedule, tokens, steps):
+    from diffusers import AmusedScheduler
+
     reference = AmusedScheduler(mask_token_id=9, masking_schedule=name)
     reference.set_timesteps(steps)
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,7 @@
-"""aMUSEd in small, with random weights, saved by diffusers in its published layout: five folders and their index."""
+"""aMUSEd in small, with random weights, saved by diffusers in its published layout: five folders and their index.
+
+diffusers and transformers take seconds to import, so only what makes a model does so.
+"""
 
 import json
 from pathlib import Path
@@ -6,10 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from importing import importing
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast
-
-diffusers = pytest.importorskip("diffusers")
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "a", "red", "apple", "blue", "car"]
 POSITIONS = 12
@@ -25,6 +24,9 @@ def noisy(model):
 
 
 def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
     vocabulary = {word: place for place, word in enumerate(WORDS)}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -35,6 +37,9 @@ def tokenizer():
 
 def pipeline(halved: bool):
     """diffusers' pipeline of 8x8 tokens of 2 pixels a side; halved as aMUSEd 512 is."""
+    diffusers = pytest.importorskip("diffusers")
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
     torch.manual_seed(0)
     transformer = diffusers.UVit2DModel(
         hidden_size=32, cond_embed_dim=10, micro_cond_encode_dim=8, micro_cond_embed_dim=40, encoder_hidden_size=16,

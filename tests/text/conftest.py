@@ -1,27 +1,21 @@
-"""Tiny pretrained models in folders, with a tokenizer built on the spot: no network, no fixed numbers."""
+"""Tiny pretrained models in folders, with a tokenizer built on the spot: no network, no fixed numbers.
+
+transformers takes seconds to import, so only what makes a model does so.
+"""
 
 import socket
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    CLIPConfig,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5EncoderModel,
-    T5ForConditionalGeneration,
-)
 
 WORDS = ["a", "red", "blue", "apple", "cat", "car", "the", "of", "to", "left", "two"]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 
 
 def save_tokenizer(folder, template):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -36,6 +30,8 @@ def save_tokenizer(folder, template):
 @pytest.fixture(scope="session")
 def t5_folder(tmp_path_factory):
     """A whole T5 with decoder, as the hub has them; gated like v1.1, with weights far from their initial size."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("t5")
     config = T5Config(
@@ -50,6 +46,8 @@ def t5_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def t5_encoder_folder(tmp_path_factory, t5_folder):
     """Its encoder alone, in two shards."""
+    from transformers import T5EncoderModel
+
     folder = tmp_path_factory.mktemp("t5-encoder")
     T5EncoderModel.from_pretrained(t5_folder).save_pretrained(folder, max_shard_size="20KB")
     save_tokenizer(folder, "$A </s>")
@@ -74,6 +72,8 @@ def noisy(model):
 @pytest.fixture(scope="session", params=["whole", "projected", "text"])
 def clip_folder(request, tmp_path_factory):
     """A CLIP in each form that the hub has: with its picture half, the text half, and that without projection."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "whole":

@@ -5,20 +5,27 @@ import json
 import pytest
 import torch
 from muse_text.clip import CLIP
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
 
 from muse_studio.errors import UserError
 
 PROMPTS = ["a red apple", "the cat to the left of a blue car", "two"]
 
 
+def as_transformers_has_it(folder):
+    """Its own model and tokenizer of a folder, and whether that model is without projection."""
+    from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
+
+    without = folder.name.startswith("text")
+    model = (CLIPTextModel if without else CLIPTextModelWithProjection).from_pretrained(folder).eval()
+    return model, AutoTokenizer.from_pretrained(folder), without
+
+
 @pytest.mark.parametrize("layer", [-1, -2, -3])
 def test_equals_transformers_on_one_unpadded_prompt(clip_folder, layer):
-    without = clip_folder.name.startswith("text")
-    reference = (CLIPTextModel if without else CLIPTextModelWithProjection).from_pretrained(clip_folder).eval()
+    reference, tokenizer, without = as_transformers_has_it(clip_folder)
     encoder = CLIP(str(clip_folder), length=20, layer=layer)
     for prompt in PROMPTS:
-        ids = AutoTokenizer.from_pretrained(clip_folder)(prompt, return_tensors="pt")["input_ids"]
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             answer = reference(input_ids=ids, output_hidden_states=True)
         expected = answer.last_hidden_state if layer == -1 else answer.hidden_states[layer]
@@ -93,10 +100,8 @@ def test_another_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("layer", [-1, -2])
 def test_padded_equals_transformers_on_padded_prompts(clip_folder, layer):
-    without = clip_folder.name.startswith("text")
-    reference = (CLIPTextModel if without else CLIPTextModelWithProjection).from_pretrained(clip_folder).eval()
+    reference, tokenizer, without = as_transformers_has_it(clip_folder)
     encoder = CLIP(str(clip_folder), length=20, layer=layer, padded=True)
-    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
     ids = tokenizer([*PROMPTS, ""], return_tensors="pt", padding="max_length", max_length=20)["input_ids"]
     with torch.no_grad():
         answer = reference(input_ids=ids, output_hidden_states=True)

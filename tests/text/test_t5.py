@@ -8,7 +8,6 @@ import pytest
 import torch
 from muse_text.t5 import T5
 from torch import nn
-from transformers import AutoTokenizer, T5EncoderModel
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory
@@ -19,6 +18,8 @@ PROMPTS = ["a red apple", "the cat to the left of a blue car", "two"]
 @pytest.mark.parametrize("form", ["t5_folder", "t5_encoder_folder"])
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_equals_transformers_on_one_unpadded_prompt(form, prompt, request):
+    from transformers import AutoTokenizer, T5EncoderModel
+
     folder = request.getfixturevalue(form)
     reference = T5EncoderModel.from_pretrained(folder).eval()
     ids = AutoTokenizer.from_pretrained(folder)(prompt, return_tensors="pt")["input_ids"]
@@ -158,6 +159,8 @@ def test_a_damaged_tokenizer_names_the_model(t5_folder, tmp_path, text):
 
 
 def test_weights_that_do_not_fit_the_memory_are_not_loaded(t5_folder, monkeypatch):
+    from transformers import T5EncoderModel
+
     encoder = T5(str(t5_folder), length=8, dtype="float32")
     need = sum(weight.numel() for weight in T5EncoderModel.from_pretrained(t5_folder).parameters()) * 4
     monkeypatch.setattr(memory, "free", lambda device=None: need - 1)

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from importing import importing
 from muse_uvit.dialect import HEADS, muse_pytorch, muse_pytorch_class
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 import muse_studio
 from muse_studio.contracts import MASK, TextEncoder, Transformer
@@ -132,6 +131,8 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(imported, tmp_path_factory):
     """A small CLIP of 77 positions in a folder, with the tokenizer of the others here."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
     folder = shutil.copytree(imported / "text_encoder", tmp_path_factory.mktemp("clip") / "clip")
     config = CLIPTextConfig(
         vocab_size=9, hidden_size=TEXT_WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
@@ -186,6 +187,8 @@ def test_a_folder_is_the_independent_model_of_the_same_numbers(tmp_path, others,
 
 @torch.no_grad()
 def test_the_text_is_filled_up_by_open_clip_s_padding(encoder):
+    from transformers import CLIPTextModelWithProjection
+
     clip = muse_studio.parts("text-encoder", "clip")[0].load()
     said = clip(encoder, length=8, padded=True, padding=3, offline=True)(["a red apple"])
     ids = torch.tensor([[1, 4, 5, 6, 2, 3, 3, 3]])

@@ -1,6 +1,5 @@
 """VQGANs of one file: each against an independent model with the dialect's own names."""
 
-import diffusers
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,8 +61,10 @@ def taming_name(name, levels):
 
 def diffusers_vqgan(attention, **settings):
     """diffusers' model of three levels, and its tensors under taming's names, 1x1 convolutions in place of linear."""
+    from diffusers import VQModel
+
     kinds = ["", "", "Attn" if attention else ""]
-    theirs = diffusers.VQModel(
+    theirs = VQModel(
         down_block_types=[f"{kind}DownEncoderBlock2D" for kind in kinds],
         up_block_types=[f"{kind}UpDecoderBlock2D" for kind in reversed(kinds)],
         block_out_channels=(32, 32, 64), layers_per_block=1, latent_channels=6, num_vq_embeddings=30,

@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
-from PIL import Image
+from PIL import Image, ImageColor
 
 from muse_studio.images import figures
 
-HIDDEN = tuple(round(255 * channel) for channel in to_rgb(figures.HIDDEN))
+HIDDEN = ImageColor.getrgb(figures.HIDDEN)
 
 
 def share(image, colour, near=3):
