@@ -36,6 +36,7 @@ def test_the_set_up_lines_are_in_readme_and_in_ci_word_for_word(line):
         assert re.search(rf"^(\s*|.*&& ){re.escape(command)}( .*)?$", CI, re.MULTILINE), f".ci/run lacks `{command}`"
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example, _ = blocks("python")
@@ -46,6 +47,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     assert drawn.images[0].size == (side, side)
 
 
+@pytest.mark.slow
 def test_the_part_of_ones_own_draws(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     _, own = blocks("python")

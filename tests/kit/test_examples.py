@@ -30,6 +30,7 @@ def path(installed) -> list[str]:
     return installed(EXAMPLES)
 
 
+@pytest.mark.slow
 def test_each_example_passes_its_own_tests(path, passed, tmp_path):
     counts = passed(path, EXAMPLES, tmp_path)
     assert list(counts) == ["muse-entropy-bounded", "muse-pixel-art"]
@@ -54,6 +55,7 @@ class TestOneFile(testing.SamplerContract):
         return from_one_file()(steps=4)
 
 
+@pytest.mark.slow
 def test_one_file_draws(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (command,) = [each for each in COMMANDS if "--plugin" in each and each.startswith("muse generate")]

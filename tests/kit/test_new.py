@@ -36,6 +36,7 @@ def test_every_kind_has_its_template_and_no_other():
     assert folders == {*kinds(), "every", "pictures"}
 
 
+@pytest.mark.slow
 def test_each_package_passes_its_own_tests(made, path, passed, tmp_path):
     counts = passed(path, made, tmp_path)
     assert len(counts) == len(kinds())

@@ -139,6 +139,7 @@ def test_the_plain_one_uses_no_framework():
     assert imported - sys.stdlib_module_names == {"torch", "matplotlib", "safetensors", "transformers"}
 
 
+@pytest.mark.slow
 def test_the_plain_one_draws_the_framework_s_tokens(tmp_path):
     cells = [cell.source for cell in code(read(PLAIN))]
     end = next(number for number, source in enumerate(cells) if source.startswith("small, large = draw("))

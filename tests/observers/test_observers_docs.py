@@ -32,6 +32,7 @@ def plugin(here):
     return plugin
 
 
+@pytest.mark.slow
 def test_the_example_of_an_observer_runs(plugin, capfd):
     path = plugin("observers.md")
     command = ["generate", "a red apple", "observers=[{use: timing, digits: 1}]", "--plugin", path.name]
@@ -42,6 +43,7 @@ def test_the_example_of_an_observer_runs(plugin, capfd):
     assert re.fullmatch(r"base: \d+\.\d s\nsuperres: \d+\.\d s\n", capfd.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_filter_refuses_prompts_and_pictures(plugin, here, capfd):
     path = plugin("safety.md")
     assert main(["generate", "a red apple", "a pear", "--plugin", path.name]) == 2

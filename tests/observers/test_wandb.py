@@ -80,6 +80,7 @@ def items(entries):
     return {each.key or ".".join(each.nested_key): json.loads(each.value_json) for each in entries}
 
 
+@pytest.mark.slow
 def test_a_training_s_numbers_and_samples_are_written_offline(here):
     observer = WeightsAndBiases(project="mine", name="first", tags=["small"])
     observer.muse_started(Task(), CONTEXT)

@@ -87,6 +87,7 @@ def test_a_loop_of_few_steps_still_begins_and_ends(steps):
         assert (grids[1] == MASK).sum() < 100
 
 
+@pytest.mark.slow
 def test_conf_takes_the_doubtful_rather_than_the_sure():
     """Codes of the probabilities 0.9 and 0.1: sigma is as e^-0.9 to e^-0.1, and all of them together sigma_max."""
     logits = torch.tensor([0.9, 0.1, 0.0, 0.0]).log()

@@ -150,6 +150,7 @@ def test_it_follows_to_a_device_before_and_after_loading():
     assert next(other.module.parameters()).device.type == "meta"
 
 
+@pytest.mark.slow
 def test_a_whole_fresh_process_opens_no_socket_and_sets_nothing():
     script = """
 import os, socket

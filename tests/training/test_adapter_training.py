@@ -137,6 +137,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, base, more):
     check_same_files(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path, base):
     more = {"fit": {"steps": 100}, "optimizer": AdamW(3e-2), "text_dropout": 0.0}
     history = task(tmp_path / "run", base, LoRA(rank=4, targets=["*"]), **more)(testing.RecordingObserver())

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from safetensors import safe_open
 
 from muse_studio.cli import main
 from muse_studio.training import checkpoint
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     process = subprocess.Popen(

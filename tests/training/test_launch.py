@@ -45,6 +45,7 @@ def wait_for_steps(process, count):
     return "".join(message)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once_by_all_processes(recipe):
     run = start(2, "-m", "muse_studio", "run", "train.yaml", "fit.batch=3", folder=recipe)
     message = run.communicate(timeout=300)[1]
@@ -53,6 +54,7 @@ def test_a_mistake_is_told_once_by_all_processes(recipe):
     assert told == ["error: fit.batch is 3, which 2 processes with fit.accumulate 1 don't divide; give a multiple of 2"]
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_taken_away(recipe):
     run = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
     before = wait_for_steps(run, 3)
@@ -98,6 +100,7 @@ def test_killed_twenty_times(tmp_path, processes):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "message"),
     [

@@ -99,6 +99,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
     check_same_files(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_prompt_says(tmp_path):
     parts = {"base": stage()}
     history = task(tmp_path, stages=parts, fit={"steps": 120}, optimizer=AdamW(1e-2))(testing.RecordingObserver())
@@ -328,6 +329,7 @@ def test_a_second_stage_is_trained_on_the_tokens_of_the_same_picture_made_smalle
             assert fits.any(), "the low tokens are of no picture that fits the larger ones"
 
 
+@pytest.mark.slow
 def test_super_resolution_learns_to_look_at_the_low_tokens(tmp_path):
     parts = cascade(width=48)
     data = Quarters(16, count=256)

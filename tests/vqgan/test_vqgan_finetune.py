@@ -173,6 +173,7 @@ def test_halves_in_training_change_no_token(sources, crops):
     assert made.images.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_it_learns_to_draw_the_same_tokens_better(tmp_path, sources, crops, images):
     source = vqgan(weights=str(sources()))
     tokens = source.encode(images)

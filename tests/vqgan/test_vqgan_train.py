@@ -69,6 +69,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, model, more):
     check_same_files(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     history = task(
         tmp_path,

@@ -52,6 +52,7 @@ def plugin(tmp_path):
     return str(tmp_path / "own.py")
 
 
+@pytest.mark.slow
 def test_a_file_s_dialect_imports_and_draws(published, plugin, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
     assert main(["parts", "dialect", "my-amused", "--plugin", plugin]) == 0

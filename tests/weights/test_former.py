@@ -100,6 +100,7 @@ def test_the_command_of_a_refusal_converts_the_file(tmp_path, monkeypatch, name)
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_shipped_base_draws_the_same_once_it_was_aged_and_converted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shipped = weights.local("package://muse_emoji/models/base.safetensors")

@@ -87,6 +87,7 @@ def test_a_file_that_cannot_be(refused, recipe, overrides, message):
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_an_empty_prompt_edits_too_and_the_picture_edits_itself_again(muse, photo):
     told = muse("run", "inpaint", *QUICK, "picture=photo.png", "region=4,8,20,10", "seed=5", "feather=0")
     assert told == (0, "out/photo-picture.png  seed 5  (no prompt)\n", "")

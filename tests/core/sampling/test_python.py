@@ -37,6 +37,7 @@ def same(one, other):
 
 
 class TestDrawing:
+    @pytest.mark.slow
     def test_it_is_what_the_command_writes(self, picture, tmp_path):
         changes = [f"{key}={value}" for key, value in STEPS.items()]
         assert main(["generate", PROMPT, "seed=3", f"out={tmp_path / 'fox.png'}", "device=cpu", *changes]) == 0
@@ -119,6 +120,7 @@ class TestUsing:
             model.using(**stages)
 
 
+@pytest.mark.slow
 def test_an_edit_is_what_the_command_writes(model, picture, tmp_path):
     before = picture.save(tmp_path / "fox.png")
     changes = [f"{key}={value}" for key, value in STEPS.items()]

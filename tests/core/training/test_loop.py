@@ -1,7 +1,6 @@
 """The training loop: rates, resuming bit for bit, interrupts, numbers that are none, folders that can't be written."""
 
 import math
-import os
 import signal
 import threading
 
@@ -103,7 +102,7 @@ def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
     through, _ = run(settings(tmp_path / "a", keep=1))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(settings(tmp_path / "b", keep=1), Hook(at, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        run(settings(tmp_path / "b", keep=1), Hook(at, lambda: signal.raise_signal(signal.SIGINT)))
     assert signal.getsignal(signal.SIGINT) is before
     assert "net: stopped at step" in capsys.readouterr().err
     resumed, learner = run(settings(tmp_path / "b", keep=1))
@@ -114,7 +113,7 @@ def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
 
 def test_a_machine_that_is_taken_away_keeps_the_last_step(tmp_path, capsys):
     with pytest.raises(Terminated):
-        run(settings(tmp_path), Hook(5, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        run(settings(tmp_path), Hook(5, lambda: signal.raise_signal(signal.SIGTERM)))
     assert "net: stopped at step 6; the same command goes on from there" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     _, learner = run(settings(tmp_path))
@@ -130,8 +129,8 @@ def test_in_a_team_every_process_stops_where_one_is_signalled():
     asked = []
     with stopping(Others(torch.device("cpu"), 1, 2)) as ask:
         assert ask() is None
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)  # torchrun passes on what the terminal sent already
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun passes on what the terminal sent already
         stop = ask()
     assert asked == [False, False, True, False]
     assert stop.terminated and not stop.speaks
@@ -146,8 +145,8 @@ def test_beginning_anew(tmp_path):
 
 def test_a_second_interrupt_stops_at_once(tmp_path):
     def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     hook = Hook(5, twice)
     with pytest.raises(KeyboardInterrupt):

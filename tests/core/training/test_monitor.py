@@ -1,6 +1,5 @@
 """What a run shows, writes and stops for, with a learner whose losses are written down beforehand."""
 
-import os
 import re
 import signal
 
@@ -142,7 +141,7 @@ class Interrupting(RecordingObserver):
 
     def muse_step(self, **told):
         if told["step"] == self.at:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_speed_is_told_and_the_log_keeps_seconds_alone(tmp_path):

@@ -170,6 +170,7 @@ def test_every_combination_draws_what_generate_draws(sweep, parts, tmp_path):
     assert not (tmp_path / "out/plot.png").exists(), "no quality was measured"
 
 
+@pytest.mark.slow
 def test_evaluated_models_are_drawn_too_and_the_same_as_generate_does(sweep, parts, tmp_path):
     sweep(EVALUATE, prompt=["a fox", "a tram"], seed=5)
     sweep(GENERATE, out="drawn")
@@ -180,6 +181,7 @@ def test_evaluated_models_are_drawn_too_and_the_same_as_generate_does(sweep, par
     assert Image.open(tmp_path / "out/plot.png").size[0] > 500
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_evaluate_alone_and_the_data_set_is_read_once(sweep, parts, tmp_path):
     sweep(EVALUATE)
     assert (tmp_path / "read").read_text().splitlines() == ["seen", "held-out"]
@@ -355,6 +357,7 @@ def test_a_run_is_known_by_its_recipe_but_for_where_it_writes():
     assert len({identity(each) for each in ({"a": 1}, {"a": 2}, {"a": 1.0}, {"a": "1"}, {"b": 1})}) == 5
 
 
+@pytest.mark.slow
 def test_the_sheet_has_a_row_a_first_value_and_a_column_a_combination_of_the_others(sweep, tmp_path):
     table = sweep(settings={"sampler": ["plain", "picky"], "steps": [2, 3], "seed": [1, 2]}, shown=1).table
     (block,) = sweeping.blocks(table, 1)
@@ -432,6 +435,7 @@ def muse_tasks():
     assert json.loads((tmp_path / "out/runs" / rows[0]["run"] / "result.json").read_text())["scores"] == {}
 
 
+@pytest.mark.slow
 def test_the_shipped_sweeps_have_no_combination_that_is_refused():
     for name, count in (("sweep", 9), ("sweep-samplers", 24)):
         table = merging.load(name).plain()
