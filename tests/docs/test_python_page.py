@@ -36,4 +36,7 @@ def test_the_page_runs_word_for_word(shown, tmp_path, monkeypatch, capsys):
     assert torch.equal(*pixels[:, :, outside]) and not torch.equal(*pixels)
     assert made["losses"][-1] < made["losses"][0]
     assert len(made["observer"].seen) == 2 and made["history"].weights == Path("run/base.safetensors")
+    assert made["loss"].requires_grad and made["step"].image.size == (128, 128) and made["ms"].__version__
+    assert len(made["my_observer"].seen) == 2 and Path("again/base.safetensors").is_file()
+    assert made["back"].size == (128, 128) and len(repr(made["model"]).splitlines()) <= 10
     assert (made["before"].size, made["after"].size) == ((128, 128), (128, 128))
