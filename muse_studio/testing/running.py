@@ -191,7 +191,7 @@ class MetricContract(Contract):
             ([_rows(batch, [row]) for batch in batches for row in reversed(range(len(batch[2])))], "single pictures"),
         ):
 
-            def told(detail: str, what: str = what) -> str:
+            def message(detail: str, what: str = what) -> str:
                 return f"{what} give another value\n{detail}"
 
             torch.testing.assert_close(
@@ -199,7 +199,7 @@ class MetricContract(Contract):
                 expected,
                 rtol=1e-3,
                 atol=1e-4,  # a network's own rounding depends on the batch
-                msg=told,
+                msg=message,
             )
 
     @promise("reset forgets all")

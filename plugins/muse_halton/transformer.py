@@ -60,7 +60,7 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """Self-attention, then an MLP; what the class makes of a layer is six vectors (DiT, Peebles & Xie, 2023)."""
 
-    entrances = ("tell",)
+    entrances = ("modulation",)
 
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class Block(nn.Module):
         self.norm1, self.self_attention = Norm(width), SelfAttention(width, heads)
         self.norm2, self.mlp = Norm(width), SwiGLU(width, mlp)
 
-    def tell(self, told: Tensor) -> Tensor:
+    def modulation(self, condition: Tensor) -> Tensor:
         """float[B, width] of the class to its six vectors, float[B, 6, width]: shift, scale, weight of each half."""
-        return self.modulate(told).unflatten(-1, (6, -1))
+        return self.modulate(condition).unflatten(-1, (6, -1))
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """float[B, N, width] to the same; told float[B, 6, width] as `tell` gives it."""
-        shift1, scale1, weight1, shift2, scale2, weight2 = told[:, :, None].unbind(1)
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """float[B, N, width] to the same; modulation float[B, 6, width] as the method of that name gives it."""
+        shift1, scale1, weight1, shift2, scale2, weight2 = modulation[:, :, None].unbind(1)
         x = x + weight1 * self.self_attention(self.norm1(x) * (1 + scale1) + shift1)
         return x + weight2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
 
@@ -157,9 +157,9 @@ class HaltonMaskGIT(nn.Module):
         refuse_low(low, "halton-maskgit")
         asked, some = class_weights(text)
         rows, nothing = self.classes.weight.split([self.text_width, 1])
-        told = F.silu(torch.where(some, asked.to(rows.dtype) @ rows, nothing))
-        layers = torch.stack([block.tell(told) for block in self.blocks], 1)
-        return layers, self.modulate(told).unflatten(-1, (2, -1))
+        condition = F.silu(torch.where(some, asked.to(rows.dtype) @ rows, nothing))
+        layers = torch.stack([block.modulation(condition) for block in self.blocks], 1)
+        return layers, self.modulate(condition).unflatten(-1, (2, -1))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
@@ -172,8 +172,8 @@ class HaltonMaskGIT(nn.Module):
         count = x.shape[1]
         if self.registers is not None:
             x = torch.cat([x, self.registers.expand(len(x), -1, -1)], 1)
-        for block, told in zip(self.blocks, layers.unbind(1), strict=True):
-            x = run_layer(block, x, told, checkpointing=self.checkpointing)
+        for block, modulation in zip(self.blocks, layers.unbind(1), strict=True):
+            x = run_layer(block, x, modulation, checkpointing=self.checkpointing)
         shift, scale = head[:, :, None].unbind(1)
         x = (self.norm(x[:, :count]) + self.shift) * (1 + scale) + shift
         x = x if places is None else gather_places(x, places)

@@ -161,8 +161,8 @@ class UViT(Trunk):
         some = mask.any(-1, keepdim=True)
         empty = F.pad(self.empty_states, (0, 0, 0, states.shape[1] - own))
         there = torch.arange(states.shape[1], device=mask.device) < own
-        told = torch.where(some[..., None], states.to(empty.dtype), empty)
-        return self.text_projection(told), torch.where(some, mask, there)
+        embedded = torch.where(some[..., None], states.to(empty.dtype), empty)
+        return self.text_projection(embedded), torch.where(some, mask, there)
 
 
 class ClassUViT(Trunk):
@@ -198,5 +198,5 @@ class ClassUViT(Trunk):
         refuse_low(low, "uvit-class")
         asked, some = class_weights(text)
         _, rows, nothing = self.embed.weight.split([self.codebook_size + 1, self.text_width, 1])
-        told = torch.where(some, asked.to(rows.dtype) @ rows, nothing)
-        return (self.norm_embed(told + self.positions[0])[:, None],)
+        embedded = torch.where(some, asked.to(rows.dtype) @ rows, nothing)
+        return (self.norm_embed(embedded + self.positions[0])[:, None],)

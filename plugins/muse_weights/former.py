@@ -108,6 +108,6 @@ def _without_base(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _resize(state: Path) -> None:
     """A checkpoint's list of its files' sizes, which headers with other names have changed."""
-    told = json.loads(state.read_text(encoding="utf-8"))
-    told["files"] = {name: (state.parent / name).stat().st_size for name in told["files"]}
-    state.write_text(json.dumps(told), encoding="utf-8")
+    said = json.loads(state.read_text(encoding="utf-8"))
+    said["files"] = {name: (state.parent / name).stat().st_size for name in said["files"]}
+    state.write_text(json.dumps(said), encoding="utf-8")
