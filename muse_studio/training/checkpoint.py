@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.files import replacing_folder
 from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
@@ -66,19 +66,16 @@ def save(
 
 
 def _write(target: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], optimizers: Mapping[str, str]) -> None:
-    folder = target.parent
-    aside = folder / f".{target.name}.{os.getpid()}"
-    for left in folder.glob(".step-*"):  # by a run that was killed while it wrote
+    for left in target.parent.glob(".step-*"):  # by a run that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
     try:
-        for name, tensors in files.items():
-            weights.save(tensors, aside / name, {})
-        state = {"step": step, "files": _sizes(aside), "optimizers": optimizers}
-        (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
+        with replacing_folder(target) as aside:
+            for name, tensors in files.items():
+                weights.save(tensors, aside / name, {})
+            state = {"step": step, "files": _sizes(aside), "optimizers": optimizers}
+            (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
+            shutil.rmtree(target, ignore_errors=True)
     except (OSError, UserError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f"the checkpoint of step {step} could not be written: {error}; earlier ones are kept: "
             "make room, then run the same command again"

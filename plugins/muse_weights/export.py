@@ -15,8 +15,8 @@ from muse_studio.contracts import Dialect
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.dialects import Piece
-from muse_studio.runtime.files import path_of
-from muse_weights.folder import check_free, replacing_folder
+from muse_studio.runtime.files import path_of, replacing_folder
+from muse_weights.folder import check_free
 from muse_weights.formats import NotDone, done
 from muse_weights.inverse import published
 

@@ -18,10 +18,10 @@ from muse_studio.errors import UserError
 from muse_studio.registry.events import progress
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.dialects import Copied, Found, Imported, Piece, Tables
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import path_of, replacing_folder
 from muse_studio.runtime.matching import Match, Tensors, differences, made, match, shapes_of, wanted
 from muse_weights.export import KEPT
-from muse_weights.folder import check_free, replacing_folder
+from muse_weights.folder import check_free
 from muse_weights.formats import NotDone, done, refusal
 from muse_weights.former import Former
 from muse_weights.recipes import write

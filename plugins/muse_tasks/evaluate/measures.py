@@ -8,15 +8,6 @@ from torch import Tensor
 from muse_studio.contracts import MASK, Conditioning
 from muse_studio.sampling.stage import Stage
 
-EQUAL_DB = 100.0
-"""The PSNR that a picture without any error is counted with, since its true one is infinite."""
-
-
-def psnr(real: Tensor, other: Tensor) -> Tensor:
-    """Two uint8[B, 3, H, W] to float64[B] in dB: 10 log10(255^2 / mean squared error), picture by picture."""
-    error = (real.double() - other.double()).square().flatten(1).mean(1)
-    return torch.where(error == 0, EQUAL_DB, 10 * torch.log10(255**2 / error))
-
 
 def count_codes(tokens: Tensor, codebook_size: int) -> Tensor:
     """int64[B, h, w] to int64[K]: how often each code stands in them."""

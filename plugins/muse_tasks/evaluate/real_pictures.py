@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.images.pixels import to_bytes
+from muse_studio.images.pixels import psnr, to_bytes
 from muse_studio.sampling.cascade import decode
 from muse_studio.sampling.stage import Stage
-from muse_tasks.evaluate.measures import count_codes, predict_masked, psnr
+from muse_tasks.evaluate.measures import count_codes, predict_masked
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import features
 from muse_tasks.evaluate.totals import Totals
@@ -47,14 +47,14 @@ class Real:
             images = torch.stack([stage.resize(record["image"]) for record in records])
             tokens = stage.tokenizer.encode((images.float() / 255).to(self.device))
             again = to_bytes(decode(stage, tokens)).cpu()
-            totals.psnr[name, "tokenizer"].append(psnr(images, again))
+            totals.psnr[name, "tokenizer"].append(psnr(images.double(), again.double(), 255))
             totals.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
             totals.features[name, "reconstructed"].append(features(again))
             self._predict(totals, name, tokens, text, low)
             if low is not None:
                 self._refine(totals, name, images, text, low)
             for what, pictures in smaller.items():
-                totals.psnr[name, what].append(psnr(images, enlarge(pictures, stage)))
+                totals.psnr[name, what].append(psnr(images.double(), enlarge(pictures, stage).double(), 255))
             low, smaller = tokens, {"enlarged": again, "enlarged_real": images}
         return again
 
@@ -78,7 +78,7 @@ class Real:
         """The picture that the stage draws from the real low-resolution tokens, against the real picture."""
         stage = self.stages[name]
         *_, tokens = stage.sample(text, self.drawing, low=low)
-        totals.psnr[name, "refined"].append(psnr(images, to_bytes(decode(stage, tokens)).cpu()))
+        totals.psnr[name, "refined"].append(psnr(images.double(), to_bytes(decode(stage, tokens)).cpu().double(), 255))
 
 
 def enlarge(pictures: Tensor, stage: Stage) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
-from muse_tasks.evaluate.measures import EQUAL_DB
+from muse_studio.images.pixels import MOST_DB
 from muse_tasks.evaluate.metrics import DRAWN, RECONSTRUCTED
 from muse_tasks.evaluate.output import to_text
 from muse_tasks.evaluate.real_pictures import REFINED
@@ -22,7 +22,7 @@ DEFINITIONS = {
     "held-out": "pairs that training never saw",
     "n": "how many pictures of each split were drawn at random, by the seed, and measured",
     "psnr_db": "of the real picture and the same through the tokenizer, both of 8 bits a channel: "
-    f"10 log10(255^2 / mean squared error) for each picture, then the mean; no error counts as {EQUAL_DB:g} dB",
+    f"10 log10(255^2 / mean squared error) for each picture, then the mean; no error counts as {MOST_DB:g} dB",
     "codebook_usage": "share of the codes that occur in the tokens of the measured pictures of both splits",
     "perplexity": "exp of the entropy of the codes' frequencies in those tokens",
     "accuracy": "share of masked tokens whose likeliest code is the right one; by the share of tokens masked, places "

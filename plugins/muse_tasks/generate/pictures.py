@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from muse_studio.images.provenance import Provenance
-from muse_studio.runtime.files import unwritable
+from muse_studio.runtime.files import temporary_name, unwritable
 
 ANIMATION, STRIP = ".webp", "-steps.png"
 """How the files' names end that stand beside a picture."""
@@ -123,7 +123,7 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def _save_new(path: Path, endings: Sequence[str], write: Callable[[Path], None]) -> Path:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = temporary_name(path)
     try:
         write(aside)
         taken = _claim(path, endings)

@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
-from muse_tasks.evaluate.measures import count_codes, perplexity, predict_masked, psnr, usage
+from muse_tasks.evaluate.measures import count_codes, perplexity, predict_masked, usage
 from muse_tasks.evaluate.retrieval import Gallery, features, recall
 
 from muse_studio.contracts import MASK
+from muse_studio.images.pixels import psnr
 
 
 def test_psnr_is_of_each_picture():
@@ -14,7 +15,7 @@ def test_psnr_is_of_each_picture():
     other[0] += 255
     other[1, 0, 0, 0] = 51  # one value of 48, off by a fifth
     expected = [0.0, 10 * math.log10(48 * 25), 100.0]
-    assert psnr(real, other).tolist() == pytest.approx(expected)
+    assert psnr(real.double(), other.double(), 255).tolist() == pytest.approx(expected)
 
 
 def test_usage_and_perplexity_of_hand_counted_codes():
