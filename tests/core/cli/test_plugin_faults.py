@@ -442,7 +442,7 @@ class TestOursStaysOurs:
 
     def test_in_the_decoding(self, world, muse, monkeypatch):
         world(DRAW, "sampler", self.ASKS)
-        monkeypatch.setattr("muse_studio.sampling.stage.tiled", self.broken)
+        monkeypatch.setattr(Stage, "decode", self.broken)
         self.check_ours(muse, PLACES["sampler"])
 
     def test_below_a_plugin_s_task(self, world, muse, monkeypatch, here):
