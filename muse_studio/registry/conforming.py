@@ -17,10 +17,12 @@ def check_made(made: Any, contract: type, what: str, target: Any) -> None:
     """
     methods = [name for name, each in vars(contract).items() if inspect.isfunction(each) and name != "__init__"]
     for name in (*methods, *contract.__annotations__):
-        problem, place = _missing(made, contract, name), written(type(made)) or written(target)
+        problem, method = _missing(made, contract, name), None
         if problem is None and name in methods:
-            problem, place = _wrong_signature(made, contract, name), definition(getattr(made, name)) or place
-        if problem is not None:
+            method = getattr(made, name)
+            problem = _wrong_signature(made, contract, name)
+        if problem is not None:  # only then: to find where a class is written, its file is read
+            place = definition(method) or written(type(made)) or written(target)
             raise PluginError(f"{what}{f', {place}' * bool(place)}: {problem}; promised: {promised(contract, name)}")
 
 

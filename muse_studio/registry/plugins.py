@@ -49,7 +49,7 @@ class Plugin:
         """Where it came from, "muse-dots 1.2" of a distribution; read when it is asked for, which takes a while."""
         return self.source if isinstance(self.source, str) else loading.release(self.source)
 
-    @property
+    @cached_property
     def is_default(self) -> bool:
         """Whether it comes with this project."""
         return isinstance(self.source, EntryPoint) and self.source.dist is not None and self.source.dist.name == OURS

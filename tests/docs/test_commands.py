@@ -221,6 +221,7 @@ def test_nothing_slips() -> None:
     assert set(treated) == {RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN, SHOWN}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_s_commands_have_no_problem(
     page: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

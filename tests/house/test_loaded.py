@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 MOST = 55
 
 COUNT = """
@@ -18,6 +20,7 @@ print(json.dumps(sorted(file for file in files if not file.endswith(("__init__.p
 """
 
 
+@pytest.mark.slow
 def test_drawing_a_picture_loads_few_modules(tmp_path):
     words = ["generate", "a fox, noto style", "seed=3", f"out={tmp_path / 'fox.png'}"]
     done = subprocess.run([sys.executable, "-c", COUNT, *words], capture_output=True, text=True, check=True)

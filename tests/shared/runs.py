@@ -24,7 +24,8 @@ def different(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[st
         return name in one and name in other and one[name].dtype == other[name].dtype and equal(one[name], other[name])
 
     def equal(mine: Tensor, theirs: Tensor) -> bool:
-        return mine.shape == theirs.shape and torch.equal(*(each.flatten().view(torch.uint8) for each in (mine, theirs)))
+        bits = [each.flatten().view(torch.uint8) for each in (mine, theirs)]
+        return mine.shape == theirs.shape and torch.equal(*bits)
 
     return [name for name in {**one, **other} if not same(name)]
 

@@ -96,23 +96,26 @@ def test_steps_are_ordered_as_numbers(tmp_path):
     assert checkpoint.newest(tmp_path).name == "step-10000000"
 
 
-def test_a_run_killed_while_it_writes(tmp_path, monkeypatch):
+def test_a_run_killed_while_it_writes(tmp_path):
     checkpoint.save(tmp_path, 1, *parts(), keep=2)
-
-    class Killed(BaseException):
-        pass
-
-    def killed(folder):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_sizes", killed)
-        with pytest.raises(Killed):
-            checkpoint.save(tmp_path, 2, *parts(), keep=2)
-    assert len(names(tmp_path)) == 2, "half of a checkpoint lies aside"
+    half = tmp_path / ".step-0000002.4711"  # as a process of that number leaves it, which had no time to tidy up
+    shutil.copytree(tmp_path / "step-0000001", half)
+    (half / checkpoint.STATE).unlink()
     assert checkpoint.newest(tmp_path).name == "step-0000001"
     checkpoint.save(tmp_path, 2, *parts(), keep=2)
     assert names(tmp_path) == ["step-0000001", "step-0000002"]
+
+
+def test_an_interrupt_while_it_writes_leaves_nothing_aside(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, *parts(), keep=2)
+
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "_sizes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, 2, *parts(), keep=2)
+    assert names(tmp_path) == ["step-0000001"]
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
