@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.recipe import merging
-from muse_studio.recipe.build import construct
+from muse_studio.recipe.build import attributed, construct
 from muse_studio.recipe.tree import Node
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import memory
@@ -34,7 +35,7 @@ class Cascade:
 
     recipe: the resolved one, None where it was made of parts.
     hook: pluggy's caller of the observers and filters that came with it.
-    plugins: the plugins that its parts are of, each with its version. registry: of all parts there are.
+    plugins: the plugins that its parts are of, each with its version.
     """
 
     stages: dict[str, Stage]
@@ -42,7 +43,7 @@ class Cascade:
     recipe: dict[str, Any] | None = field(default=None, init=False)
     hook: Any = field(default=None, init=False)
     plugins: dict[str, str] | None = field(default=None, init=False)
-    registry: Registry | None = field(default=None, init=False)
+    _registry: Registry | None = field(default=None, init=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"), init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,22 @@ class Cascade:
     def last(self) -> Stage:
         """The stage that makes the picture."""
         return list(self.stages.values())[-1]
+
+    @property
+    def registry(self) -> Registry:
+        """All parts that there are: those its recipe was built from, or, of a model made of parts, all installed."""
+        if self._registry is None:
+            self._registry = Registry()
+        return self._registry
+
+    @contextmanager
+    def naming_faults(self) -> Iterator[None]:
+        """Around what the model does: a bug of a third party's plugin is raised as the PluginError that names it."""
+        try:
+            yield
+        except Exception as error:
+            with attributed(self.registry):
+                raise error
 
 
 Made = TypeVar("Made", bound=Cascade)
@@ -83,7 +100,7 @@ def build_cascade(of: type[Made], node: Node, registry: Registry, device: str = 
     made: Made = built.thing
     made.device = choose_device(device)
     make_ready(made.stages, made.text_encoder, made.device)
-    made.recipe, made.hook, made.registry = node.plain(), registry.hook, registry
+    made.recipe, made.hook, made._registry = node.plain(), registry.hook, registry
     made.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
     return made
 

@@ -55,7 +55,7 @@ class Model(Cascade):
         prompts: list[str] = list(prompt) if several else [prompt]  # type: ignore[list-item]
         self._check(prompts, negative, seed)
         drawn = []
-        with ProgressBar(len(prompts) * count_steps(self.stages)) as bar:
+        with self.naming_faults(), ProgressBar(len(prompts) * count_steps(self.stages)) as bar:
             for each in prompts:
                 tokens = {}
                 for name, _, _, grid in self._steps(each, negative, seed):
@@ -85,7 +85,7 @@ class Model(Cascade):
         problem.
         """
         made, parts, recipe = dict(self.stages), dict(self.plugins or {}), self.recipe
-        registry = self._registry
+        registry = self.registry
         for name, changes in stages.items():
             place = f"using({name})"
             if name not in self.stages:
@@ -113,7 +113,7 @@ class Model(Cascade):
             model = Model(made, self.text_encoder)
         except ValueError as error:
             raise RecipeError([Problem("using", "", str(error))]) from error
-        model.recipe, model.hook, model.registry, model.device = recipe, self.hook, self.registry, self.device
+        model.recipe, model.hook, model._registry, model.device = recipe, self.hook, self._registry, self.device
         model.plugins = None if self.plugins is None else parts
         return model
 
@@ -143,16 +143,16 @@ class Model(Cascade):
         width = max(1, min(image.size) // 32) if feather is None else feather
         session = EditSession(self.stages, layout, pixels, area, self.device, dilate=dilate, feather=width)
         built = construct_settings(
-            _Editing, from_plain({"editor": editor}, "edit", objects=True), ["editor"], self._registry, ""
+            _Editing, from_plain({"editor": editor}, "edit", objects=True), ["editor"], self.registry, ""
         )
         change: Editor = built[0]["editor"]
         generator = torch.Generator().manual_seed(seed)
-        text, away = self._texts(prompt, negative)
-        with ProgressBar(session.count(change)) as bar:
+        with self.naming_faults(), ProgressBar(session.count(change)) as bar:
 
             def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
                 bar.advance(stage)
 
+            text, away = self._texts(prompt, negative)
             *_, first = session.edit(change, text, generator, negative=away, watch=watch)
             tokens = session.finish(first, text, generator, negative=away, watch=watch)
         edited = to_images(session.paste(tokens)[None])[0]
@@ -180,12 +180,6 @@ class Model(Cascade):
         hidden = len(self.stages) - SHOWN
         return "\n".join([*lines, f"  and {hidden} more stages"] if hidden > 0 else lines)
 
-    @property
-    def _registry(self) -> Registry:
-        if self.registry is None:
-            self.registry = Registry()
-        return self.registry
-
     def _check(self, prompts: list[str], negative: str, seed: int) -> None:
         """TypeError or ValueError where these can't be; Refused where a filter refuses a prompt."""
         for prompt in prompts:
@@ -202,8 +196,9 @@ class Model(Cascade):
         return text, self.text_encoder([negative]).to(self.device) if negative else None
 
     def _steps(self, prompt: str, negative: str, seed: int) -> Iterator[tuple[str, int, int, Tensor]]:
-        text, away = self._texts(prompt, negative)
-        return sample_steps(self.stages, text, torch.Generator().manual_seed(seed), negative=away)
+        with self.naming_faults():
+            text, away = self._texts(prompt, negative)
+            yield from sample_steps(self.stages, text, torch.Generator().manual_seed(seed), negative=away)
 
     def _recipe(self, use: str, **settings: Any) -> dict[str, Any] | None:
         """What a task draws the same with."""

@@ -156,7 +156,7 @@ class Canvas:
         codes = {}
         for name, stage in self.model.stages.items():
             images = layout.to_stage(pixels, stage)[..., : stage.height, : stage.width].float() / 255
-            with torch.inference_mode():
+            with self.model.naming_faults(), torch.inference_mode():
                 codes[name] = stage.tokenizer.encode(images.to(self.device)).clone()
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
         description = picture if isinstance(picture, str) else "a picture"
@@ -258,11 +258,12 @@ class Canvas:
             seed = int(np.random.SeedSequence([self.seed, self._place]).generate_state(1, np.uint32)[0])
         wanted = self._erased(region)
         generator = torch.Generator().manual_seed(seed)
-        with torch.inference_mode():
-            text = self.model.text_encoder([prompt]).to(self.device)
-            away = self.model.text_encoder([negative]).to(self.device) if negative else None
         codes, low = {}, None
-        with ProgressBar(count_steps(self.model.stages), self.hook) as bar, torch.no_grad():
+        bar = ProgressBar(count_steps(self.model.stages), self.hook)
+        with self.model.naming_faults(), bar, torch.no_grad():
+            with torch.inference_mode():
+                text = self.model.text_encoder([prompt]).to(self.device)
+                away = self.model.text_encoder([negative]).to(self.device) if negative else None
             for name, stage in self.model.stages.items():
                 done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
                 for tokens in sample_windows(self._plane, stage, done, text, generator, negative=away, low=low):

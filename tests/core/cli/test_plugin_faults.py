@@ -411,6 +411,40 @@ def test_an_observer_with_another_signature(world, muse):
     assert "odd.py:" in err and "stagd" in err
 
 
+class TestFromPython:
+    """What a bug of a plugin is when no command asked, but a script did."""
+
+    BROKEN = sampler("yield tokens\nraise LookupError('the tape is torn')  # here")
+
+    @pytest.fixture
+    def model(self, world):
+        world(MODEL, "sampler", self.BROKEN)
+        return muse_studio.load("recipe.yaml", [PLACES["sampler"]], ["good.py", "odd.py"])
+
+    def check(self, action):
+        with pytest.raises(
+            PluginError, match=r"sampler 'odd' of plugin odd, .*odd\.py:\d+: LookupError: the tape is torn"
+        ):
+            action()
+
+    def test_drawing(self, model):
+        self.check(lambda: model.draw("a cat"))
+
+    def test_steps(self, model):
+        self.check(lambda: list(model.steps("a cat")))
+
+    def test_editing(self, model):
+        picture = muse_studio.to_image(torch.zeros(3, 16, 16))
+        self.check(lambda: model.edit(picture, (0, 0, 8, 8), "a hat"))
+
+    def test_a_canvas(self, model):
+        self.check(lambda: model.canvas().generate("a cat"))
+
+    def test_what_the_caller_breaks_is_the_caller_s(self, model):
+        with pytest.raises(TypeError, match="prompt"):
+            model.draw(3)
+
+
 class TestOursStaysOurs:
     """A bug of ours is no plugin's, even where a plugin's part has called what breaks."""
 
