@@ -176,7 +176,9 @@ def _load_rows(datasets: Any, path: str, split: str) -> tuple[Any, list[Unused]]
         if name not in wanted
         for each in files[name]
     ]
-    return _cut(datasets, rows, split), unused + (listing.passed if listing is not None else [])
+    passed = [] if listing is None else listing.passed
+    unused += [each for each in passed if each.name.endswith(".parquet") or (folder / each.name).is_dir()]
+    return _cut(datasets, rows, split), unused
 
 
 def _sort_files(files: list[Path], root: Path) -> dict[str, list[Path]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,14 @@ FILES = ("file_name", "filename", "file", "image", "image_path", "file_path", "p
 """What the picture's file is called in a line, in the order in which they are asked."""
 LIKE = '{"file_name": "cat.png", "text": "a cat"}'
 DELIMITERS = ",;\t|"
+
+
+class _Table(dict[str, Any]):
+    """A table of JSON, which knows of keys that are there twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
 
 
 class Entry(NamedTuple):
@@ -47,7 +56,7 @@ def _json_lines(file: Path, shown: str) -> Iterator[Entry]:
     for number, line in enumerate(lines_of(_text(file)), 1):
         if line.strip():
             try:
-                entry = json.loads(line)
+                entry = json.loads(line, object_pairs_hook=_Table)
             except (ValueError, RecursionError) as error:
                 raise _unlike(f"{file}:{number}", error) from error
             yield _entry(entry, f"{shown}:{number}", f"{file}:{number}")
@@ -56,11 +65,11 @@ def _json_lines(file: Path, shown: str) -> Iterator[Entry]:
 def _json(file: Path, shown: str) -> Iterator[Entry]:
     """A list of what `metadata.jsonl` has in its lines, or the table of kohya: what is said, by the picture's name."""
     try:
-        held = json.loads(_text(file))
+        held = json.loads(_text(file), object_pairs_hook=_Table)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no JSON: {error}; mend it, or take it out of the folder") from error
-    if isinstance(held, dict):
-        for name, said in held.items():
+    if isinstance(held, _Table):
+        for name, said in held.pairs:
             yield Entry(f"{shown}: {name}", name, said)
         return
     if not isinstance(held, list):
@@ -135,8 +144,10 @@ def _file_key(keys: Any) -> str | None:
 
 
 def _entry(entry: Any, where: str, place: str) -> Entry:
-    if not isinstance(entry, dict):
+    if not isinstance(entry, _Table):
         raise _unlike(place, f"it is {type(entry).__name__}")
+    if twice := [key for key, count in Counter(key for key, _ in entry.pairs).items() if count > 1]:
+        raise _unlike(place, f"it has {', '.join(twice)} twice")
     name, said = _file_key(entry), keys_in(entry)
     if name is None or not isinstance(entry[name], str):
         raise _unlike(place, f"no file_name, but {', '.join(map(str, entry)) or 'nothing':.200}")

@@ -193,9 +193,9 @@ def _headers(files: Any, path: str) -> tuple[list[list[Any]], list[list[str]]]:
         kind = next((ending for ending in CAPTIONS if ending in parts), None)
         if picture is not None:
             found.append([key, parts[picture].place, None if kind is None else parts[kind].place, kind])
-        for ending, member in parts.items():
+        for ending, part in parts.items():
             if picture is None or ending not in (picture, kind):
-                unused.append([member.name, _why(ending, key, picture, kind)])
+                unused.append([part.name, _why(ending, key, picture, kind)])
     return found, unused
 
 

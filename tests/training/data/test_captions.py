@@ -128,6 +128,11 @@ def test_a_parquet_table_without_the_library_is_told(tmp_path, monkeypatch):
         ("metadata.json", "7", r"metadata\.json is no list of"),
         ("metadata.json", "[7]", r"metadata\.json, entry 1, is not a line like .*: it is int"),
         ("metadata.jsonl", '{"file_name": "cat.png", "title": "x"}', "no caption or text, but file_name, title"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "cat.png", "text": "a", "text": "b"}',
+            ":1 is not a line like .*: it has text twice",
+        ),
         ("metadata.jsonl", "[" * 100_000, r"metadata\.jsonl:1 is not a line like"),
         ("metadata.parquet", "PAR1", r"metadata\.parquet is no whole parquet file"),
     ],
@@ -162,6 +167,13 @@ def test_what_is_not_used_is_named_with_the_reason(tmp_path):
         "metadata.jsonl:3": "names 'DOG.png', that may be Dog.png, dog.png",
         "metadata.jsonl:5": "metadata.jsonl:4 has the caption of 'e.png' already",
     }
+
+
+def test_a_name_that_is_there_twice_in_a_table_is_told(tmp_path):
+    paint(tmp_path / "cat.png")
+    write(tmp_path / "metadata.json", '{"cat.png": "a cat", "cat.png": "a dog"}')
+    assert captions(tmp_path) == {"cat.png": "a cat"}
+    assert unused(tmp_path) == {"metadata.json: cat.png": "metadata.json: cat.png has the caption of 'cat.png' already"}
 
 
 def test_a_text_file_is_of_the_picture_of_its_very_name(tmp_path):

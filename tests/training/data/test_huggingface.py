@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 from muse_training.data.huggingface import HuggingFace
@@ -165,6 +166,14 @@ def test_splits_can_be_added_and_a_slice_that_is_none_is_refused(parquet):
             UserError, match=r"dataset\.split is .*, which names no rows .* a slice such as train\[:10%\]"
         ):
             read(path, split)
+
+
+def test_hidden_parquet_is_passed_over_and_told(parquet):
+    parquet(".cache/train.parquet", 1), parquet("._train.parquet", 1)
+    path = parquet("train.parquet", 1)
+    (Path(path) / ".gitattributes").touch()
+    assert read(path, "train") == ["train.parquet 0"]
+    assert [each.name for each in HuggingFace(path).account().unused] == ["._train.parquet", ".cache"]
 
 
 @pytest.mark.parametrize("kind", ["disk", "splits", "file"])
