@@ -100,7 +100,7 @@ class PrepareTokens:
         costs: dict[States, dict[str, TensorSpec]] = {
             states: record_tensors(encoder, states) for states in ("bfloat16", "int8")
         }
-        return Prepared(folder, written.index, written.left_out, costs, written.account)
+        return Prepared(folder, written.made, written.left_out, costs, written.account)
 
 
 def _size(count: int) -> str:

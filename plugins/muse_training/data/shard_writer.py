@@ -36,7 +36,7 @@ LEFT_OUT = "left-out.jsonl"
 class Written(NamedTuple):
     """The index of what was written, every picture left out, and where the captions came from, None if unknown."""
 
-    index: TokenIndex
+    made: TokenIndex
     left_out: list[UnusablePicture]
     account: Account | None
 
