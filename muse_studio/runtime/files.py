@@ -17,6 +17,14 @@ def path_of(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a file of data. They end at \n or \r\n alone: str.splitlines also cuts at U+2028, U+0085 and
+    others, which JSON has inside its strings and people inside their names.
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:
     """What to raise where the disk refuses to write a path, from what it said."""
     return UserError(f"{path} can't be written: {error.strerror or error}; {cure}")

@@ -12,7 +12,7 @@ import torch
 from muse_studio.contracts import TextEmbedding
 from muse_studio.errors import UserError, near
 from muse_studio.images.naming import check_prompts
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import lines_of, path_of
 from muse_studio.runtime.weights import local
 
 
@@ -104,7 +104,7 @@ class Class:
             )
         text = path.read_bytes().decode("utf-8", "replace")
         try:
-            said = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.strip().splitlines()
+            said = json.loads(text) if text.lstrip()[:1] in ("[", "{") else lines_of(text.strip())
             if isinstance(said, dict):
                 said = [said[str(number)] for number in range(len(said))]
             entries = [_entry(each) for each in said]

@@ -135,10 +135,12 @@ class Train:
 
         def build() -> None:
             folder.prove_writable("cache")
-            index, left_out = writer.write(store, self.fit.workers, recipe)
+            index, left_out, told = writer.write(store, self.fit.workers, recipe)
             if left_out:
                 message = f"{index.left_out} pictures left out, listed in {store}:\n  {list_unusable(left_out)}"
                 warnings.warn(message, stacklevel=2)
+            if told is not None and (told.unused or told.mixed()):
+                warnings.warn("\n".join(told.lines(f", listed in {store}")), stacklevel=2)
 
         world.on_main(build)
         return Tokens(store.address)

@@ -66,6 +66,11 @@ def test_what_is_no_class_is_told_with_what_is_near(tmp_path, prompt, message):
         encoder(tmp_path)(["tench", prompt])
 
 
+def test_only_a_line_feed_ends_a_name(tmp_path):
+    (tmp_path / "names").write_text("tench\u2028a fish\ncock\nhen\nbulbul\ncrane\n", encoding="utf-8")
+    assert len(Class(5, str(tmp_path / "names"))(["cock"]).states) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import Dataset
-from muse_training.data.pictures import LARGEST, attempt, candidates
+from muse_training.data.captions import Account
+from muse_training.data.pictures import LARGEST, account, attempt, candidates
 
 
 class Augmented:
@@ -51,6 +53,10 @@ class Augmented:
     def attempt(self, index: int) -> dict[str, Any]:
         """The record of a candidate; UnusablePicture where its picture is broken."""
         return self._vary(attempt(self.dataset, index % candidates(self.dataset)), index, candidates(self.dataset))
+
+    def account(self, left_out: Iterable[str] = ()) -> Account | None:
+        """What the data set inside says of its captions and of what it did not use."""
+        return account(self.dataset, left_out)
 
     def __len__(self) -> int:
         return len(self.dataset) * self.variants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from muse_studio.errors import UserError
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
+from muse_training.data.captions import Account
+from muse_training.data.listing import printable
 
 LARGEST = 8192
 """Pixels of a side: a picture of more would fill the memory before anything could refuse it."""
@@ -35,7 +37,7 @@ class UnusablePicture(Exception):
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return printable(f"{self.name}: {self.reason}")
 
 
 @runtime_checkable
@@ -47,6 +49,19 @@ class HasCandidates(Protocol):
 
     def attempt(self, index: int) -> dict[str, Any]:
         """The record of a candidate; UnusablePicture where there is none."""
+
+
+@runtime_checkable
+class HasAccount(Protocol):
+    """A data set that knows where its captions came from, and what lay there and was not used."""
+
+    def account(self, left_out: Iterable[str] = ()) -> Account | None:
+        """That, those of the pictures called `left_out` aside; None where it knows nothing of it after all."""
+
+
+def account(dataset: Any, left_out: Iterable[str] = ()) -> Account | None:
+    """Where a data set's captions came from; None where it does not know."""
+    return dataset.account(left_out) if isinstance(dataset, HasAccount) else None
 
 
 def candidates(dataset: Any) -> int:
@@ -116,6 +131,10 @@ class Pictures(Dataset, ABC):
     def caption(self, index: int) -> str:
         """A candidate's caption; ValueError where it has none."""
 
+    @abstractmethod
+    def account(self, left_out: Iterable[str] = ()) -> Account:
+        """Where the captions came from, those of the pictures called `left_out` aside, and what was not used."""
+
     def attempt(self, index: int) -> dict[str, Any]:
         """`{"image": uint8[3, size, size], "caption": str}` of a candidate; UnusablePicture where there is none."""
         try:
@@ -147,6 +166,9 @@ class Pictures(Dataset, ABC):
             )
         if len(broken) == count:
             raise self.nothing()
+        told = self.account(problem.name for problem in broken)
+        if told.unused or told.mixed():
+            warnings.warn(f"{self.where}: " + "\n".join(told.lines()), stacklevel=2)
         return [index for index, problem in enumerate(problems) if problem is None]
 
     def _problem(self, index: int) -> UnusablePicture | None:

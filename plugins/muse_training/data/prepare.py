@@ -10,6 +10,7 @@ from typing import Any
 from muse_studio.contracts import NO_RUN, Dataset, RunContext, TextEncoder
 from muse_studio.runtime import device as devices
 from muse_studio.sampling.stage import Stage, check_fit
+from muse_training.data.captions import Account
 from muse_training.data.encoder import States, make_encoder
 from muse_training.data.pictures import UnusablePicture, list_unusable
 from muse_training.data.shard_writer import BATCH, LEFT_OUT, SHARD, ShardWriter, record_tensors
@@ -20,12 +21,16 @@ from muse_training.data.tokens import Tokens
 
 @dataclass
 class Prepared:
-    """What was made: where, its index, the pictures left out, and a record's tensors under each kind of states."""
+    """What was made: where, its index, the pictures left out, and a record's tensors under each kind of states.
+
+    account: where the captions came from, and what was not used; None where the data set does not know.
+    """
 
     folder: StorageFolder
     index: TokenIndex
     left_out: Sequence[UnusablePicture]
     costs: dict[States, dict[str, TensorSpec]]
+    account: Account | None = None
 
     def summary(self) -> str:
         """What the command line prints."""
@@ -41,6 +46,8 @@ class Prepared:
             parts = ", ".join(f"{name} {size}" for name, size in sizes.items())
             whole = _size(total * self.index.records)
             lines.append(f"states as {states} {cost} {total} bytes a record ({parts}), {whole} in all")
+        if self.account is not None:
+            lines += self.account.lines(f", listed in {self.folder.join(LEFT_OUT)}")
         if self.left_out:
             lines.append(
                 f"{len(self.left_out)} pictures left out, listed in {self.folder.join(LEFT_OUT)}:\n  "
@@ -55,7 +62,8 @@ class PrepareTokens:
 
     Each stage's tokens are of the picture in that stage's size, the data set's own size being the last one's, so that
     one folder serves the training of any of them. What is there already is not made again: killed at any moment, the
-    same command goes on, and loses one shard at most. Broken pictures are listed in left-out.jsonl beside the index.
+    same command goes on, and loses one shard at most. Broken pictures, and all that
+    lay there and was not used, are listed in left-out.jsonl beside the index.
 
     out: a folder, by path or any address of fsspec: s3://, gs://, hf://, memory://.
     states: int8 takes half the room of bfloat16, with one scale a text position.
@@ -88,11 +96,11 @@ class PrepareTokens:
         folder.prove_writable("out")
         encoder = make_encoder(self.stages, self.text_encoder, devices.choose_device(self.device))
         writer = ShardWriter(self.dataset, encoder, recipe.get("dataset"), self.states, self.shard, self.batch)
-        index, left_out = writer.write(folder, self.workers, recipe)
+        written = writer.write(folder, self.workers, recipe)
         costs: dict[States, dict[str, TensorSpec]] = {
             states: record_tensors(encoder, states) for states in ("bfloat16", "int8")
         }
-        return Prepared(folder, index, left_out, costs)
+        return Prepared(folder, written.made, written.left_out, costs, written.account)
 
 
 def _size(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from muse_studio.errors import UserError
 from muse_studio.registry.events import ProgressBar
 from muse_studio.training.order import NO_RECORD
 from muse_studio.training.stopping import ignore_signals
+from muse_training.data.captions import Account
 from muse_training.data.encoder import Encoder, States, blank_batch, check_picture_size, collate
 from muse_training.data.fingerprint import fingerprint, part_fingerprint
-from muse_training.data.pictures import UnusablePicture, attempt, candidates
+from muse_training.data.listing import Unused
+from muse_training.data.pictures import UnusablePicture, account, attempt, candidates
 from muse_training.data.shard_plan import PlannedShard, holds_others, plan_shards
 from muse_training.data.storage import StorageFolder
 from muse_training.data.token_index import INDEX, Shard, TensorSpec, TokenIndex, stage_tokens
@@ -28,7 +30,15 @@ SHARD = 2048
 PROBES = 32
 """Records by which it is seen that the data are the same as before."""
 LEFT_OUT = "left-out.jsonl"
-"""Beside the index: each picture that could not be used, and why."""
+"""Beside the index: each picture that could not be used, each file, folder and line that was not, and why."""
+
+
+class Written(NamedTuple):
+    """The index of what was written, every picture left out, and where the captions came from, None if unknown."""
+
+    made: TokenIndex
+    left_out: list[UnusablePicture]
+    account: Account | None
 
 
 class Attempts(Dataset):
@@ -77,10 +87,8 @@ class ShardWriter:
         values = [each for probe in probes for each in (probe.values() if isinstance(probe, dict) else [str(probe)])]
         self.made_of = fingerprint(self.count, settings, shard, states, self.stages, self.text, *values)
 
-    def write(
-        self, folder: StorageFolder, workers: int, recipe: dict[str, Any]
-    ) -> tuple[TokenIndex, list[UnusablePicture]]:
-        """Write what is missing in the folder, its index last; the index, and every picture that is left out.
+    def write(self, folder: StorageFolder, workers: int, recipe: dict[str, Any]) -> Written:
+        """Write what is missing in the folder, its index last, and list beside it all that gave no record.
 
         UserError where the folder holds tokens made of anything else.
         """
@@ -96,9 +104,11 @@ class ShardWriter:
         for planned, tensors in self._encoded(missing, workers):
             planned.write(folder, self.made_of, tensors)
         left_out = [each for planned in plan for each in planned.left_out]
+        told = account(self.attempts.dataset, (each.name for each in left_out))
+        _list_left_out(folder, names, left_out, [] if told is None else told.unused)
         if finished is None or missing:
             finished = self._finish(folder, [each.entry for each in plan if each.entry], left_out, recipe)
-        return finished, left_out
+        return Written(finished, left_out, told)
 
     def _encoded(self, missing: list[PlannedShard], workers: int) -> Iterator[tuple[PlannedShard, dict[str, Tensor]]]:
         """Each shard with its tensors, and filled in what it leaves out."""
@@ -129,15 +139,23 @@ class ShardWriter:
         records = sum(shard.records for shard in shards)
         if records == 0:
             raise UserError(f"none of {self.count} pictures could be read; the first: {left_out[0]}")
-        if left_out:
-            lines = [json.dumps({"picture": each.name, "reason": each.reason}) + "\n" for each in left_out]
-            folder.write(LEFT_OUT, "".join(lines).encode())
         tensors = record_tensors(self.encoder, self.states)
         index = TokenIndex(
             self.made_of, records, len(left_out), tensors, self.stages, self.text, self.states, shards, recipe
         )
         index.write(folder)
         return index
+
+
+def _list_left_out(
+    folder: StorageFolder, names: set[str], left_out: list[UnusablePicture], unused: list[Unused]
+) -> None:
+    """Write all that gave no record, a line each, unless the file says just that."""
+    lines = [json.dumps({"picture": each.name, "reason": each.reason}) + "\n" for each in left_out]
+    lines += [json.dumps({"unused": each.name, "reason": each.reason}) + "\n" for each in unused]
+    content = "".join(lines).encode()
+    if content != (folder.read(LEFT_OUT) if LEFT_OUT in names else b""):
+        folder.write(LEFT_OUT, content)
 
 
 def record_tensors(encoder: Encoder, states: States) -> dict[str, TensorSpec]:

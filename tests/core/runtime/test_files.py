@@ -9,7 +9,7 @@ import torch
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory
-from muse_studio.runtime.files import open_folder, path_of, replacing, replacing_folder, temporary_name
+from muse_studio.runtime.files import lines_of, open_folder, path_of, replacing, replacing_folder, temporary_name
 
 
 def test_a_path_as_a_user_writes_it(monkeypatch):
@@ -17,6 +17,20 @@ def test_a_path_as_a_user_writes_it(monkeypatch):
     assert path_of("~/x") == Path("/somewhere/x")
     assert path_of("~no-such-user/x") == Path("~no-such-user/x")
     assert path_of("a/~") == Path("a/~")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("a\r\nb\n", ["a", "b"]),
+        ("a\n\nb", ["a", "", "b"]),
+        ("a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\n", ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"]),
+    ],
+)
+def test_only_a_line_feed_ends_a_line(text, lines):
+    assert lines_of(text) == lines
 
 
 def test_a_folder_is_made_and_left_empty(here):

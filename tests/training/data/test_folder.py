@@ -36,7 +36,12 @@ def test_captions_come_from_a_sidecar_a_table_or_the_name(tmp_path):
         json.dumps({"file_name": "x", "text": "y"}),
     ]
     (tmp_path / "deep" / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert set(by_caption(Folder(str(tmp_path), 4))) == {
+    data = Folder(str(tmp_path), 4)
+    with pytest.warns(
+        UserWarning, match=r"captions: 2 from \.txt, 1 from deep/metadata\.jsonl, 1 from file names: a_red-"
+    ):
+        len(data)
+    assert set(by_caption(data)) == {
         "ein Zebra, größer als 3 m", "a cat 猫", "a red square", "a mark",
     }  # fmt: skip
 
@@ -44,7 +49,8 @@ def test_captions_come_from_a_sidecar_a_table_or_the_name(tmp_path):
 def test_a_sidecar_goes_before_the_table(tmp_path):
     paint(tmp_path / "cat.png").with_suffix(".txt").write_text("beside")
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "cat.png", "text": "in the table"}))
-    assert Folder(str(tmp_path))[0]["caption"] == "beside"
+    with pytest.warns(UserWarning, match=r"metadata\.jsonl:1: cat\.txt has the caption of 'cat\.png'"):
+        assert Folder(str(tmp_path))[0]["caption"] == "beside"
 
 
 def test_pictures_are_cut_square_from_the_middle(tmp_path):
@@ -101,7 +107,6 @@ def test_broken_pictures_are_told_counted_and_left_out(tmp_path):
     (tmp_path / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.webp").write_text("this is no picture")
-    (tmp_path / "notes.txt").write_text("nor is this, and it does not say so")
     (tmp_path / "folder.png").mkdir()
     data = Folder(str(tmp_path), 8)
     with pytest.warns(UserWarning, match="3 of 4 pictures in .* left out") as caught:
@@ -156,12 +161,45 @@ def test_a_line_that_is_none(tmp_path, line):
         Folder(str(tmp_path))[0]
 
 
-@pytest.mark.parametrize("name", ["cat.txt", "metadata.jsonl"])
-def test_text_in_another_encoding(tmp_path, name):
-    paint(tmp_path / "cat.png")
-    (tmp_path / name).write_bytes("größer".encode("latin-1"))
-    with pytest.raises(UserError, match=f"{name} is not UTF-8 text .* at byte 2.; save it as UTF-8"):
-        Folder(str(tmp_path))[0]
+LINES = b"file_name,caption\ngood.png,good\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("cat.txt", "größer".encode("latin-1"), "cat.txt is not UTF-8 text (invalid start byte at byte 2)"),
+        ("cat.caption", "a cat".encode("utf-16"), "cat.caption is not UTF-8 text (invalid start byte at byte 0)"),
+        ("cat.json", b'{"caption": "gr\xf6\xdfer"}', "cat.json is not UTF-8 text (invalid start byte at byte 15)"),
+        ("metadata.csv", LINES + b"cat.png,gr\xf6\xdfer\n", "metadata.csv:3 is not UTF-8 text"),
+        (
+            "metadata.jsonl",
+            b'{"file_name": "good.png", "text": "good"}\n{"file_name": "cat.png", "text": "gr\xf6\xdfer"}\n',
+            "metadata.jsonl:2 is not UTF-8 text",
+        ),
+        (
+            "metadata.json",
+            b'{"good.png": "good", "cat.png": "gr\xf6\xdfer"}',
+            "metadata.json: cat.png is not UTF-8 text",
+        ),
+        ("metadata.json", rb'{"good.png": "good", "cat.png": "half a letter \ud83d"}', "metadata.json: cat.png is not"),
+    ],
+)
+def test_one_caption_in_another_encoding_leaves_out_one_record(tmp_path, name, content, reason):
+    paint(tmp_path / "cat.png"), paint(tmp_path / "good.png")
+    (tmp_path / name).write_bytes(content)
+    data = Folder(str(tmp_path), 8)
+    with pytest.warns(UserWarning, match="1 of 2 pictures") as caught:
+        assert [record["caption"] for record in data] == ["good"]
+    assert f"cat.png: {reason}" in str(caught[0].message) and "save it as UTF-8" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line_of_json(tmp_path, sign):
+    paint(tmp_path / "a.png"), paint(tmp_path / "b.png")
+    said = sign if sign in "\u2028\u2029\x85" else json.dumps(sign)[1:-1]
+    lines = [f'{{"file_name": "{name}.png", "text": "one{said}two {name}"}}' for name in "ab"]
+    (tmp_path / "metadata.jsonl").write_bytes("\r\n".join(lines).encode())
+    assert set(by_caption(Folder(str(tmp_path), 8))) == {f"one{sign}two a", f"one{sign}two b"}
 
 
 def test_an_index_beyond_the_end(tmp_path):

@@ -183,6 +183,28 @@ def test_broken_and_small_pictures_are_counted_and_listed(tmp_path):
     assert torch.equal(read.__getitems__(list(range(10)))["tokens.large"].long(), encoded)
 
 
+def test_all_that_lay_there_is_told_and_listed(tmp_path):
+    folder = tmp_path / "pictures"
+    pictures(folder, 9, broken=[8])
+    for index in range(5):
+        (folder / f"{index:02d}.txt").write_text("said")
+    (folder / "10.heic").write_bytes(b"x")
+    (folder / "metadata.csv").write_text("file_name,text\n05.png,said\ngone.png,said\n")
+    (folder / ".thumbs").mkdir()
+    (folder / ".thumbs" / "00.png").write_bytes(b"x")
+    out = tmp_path / "out"
+    told = prepare(Folder(str(folder), 16), out)(None).summary()
+    assert "captions: 5 from .txt, 1 from metadata.csv, 2 from file names: 06.png, 07.png\n" in told
+    assert f"3 files, folders or lines were not used, listed in {out / 'left-out.jsonl'}:\n" in told
+    lines = [json.loads(line) for line in (out / "left-out.jsonl").read_text().splitlines()]
+    assert [line.get("picture") or line["unused"] for line in lines] == [
+        "08.png", "metadata.csv:3", "10.heic", ".thumbs",
+    ]  # fmt: skip
+    (folder / "11.heic").write_bytes(b"x")
+    assert "4 files, folders or lines were" in prepare(Folder(str(folder), 16), out)(None).summary()
+    assert '"11.heic"' in (out / "left-out.jsonl").read_text()
+
+
 def test_what_is_left_out_is_told_again_by_a_run_that_goes_on(tmp_path):
     data = pictures(tmp_path / "pictures", broken=[1])
     first = prepare(data, tmp_path / "out")(None)
@@ -244,8 +266,8 @@ def test_settings_that_can_not_be(tmp_path, more, message):
 
 def test_an_error_that_is_no_broken_picture_is_not_taken_for_one(tmp_path):
     data = pictures(tmp_path / "pictures")
-    (tmp_path / "pictures" / "03.txt").write_bytes("größer".encode("latin-1"))
-    with pytest.raises(UserError, match=r"03\.txt is not UTF-8"):
+    (tmp_path / "pictures" / "metadata.jsonl").write_text("no JSON")
+    with pytest.raises(UserError, match=r"metadata\.jsonl:1 is not a line like"):
         Attempts(data)[3]
 
 

@@ -53,7 +53,93 @@ def test_captions_come_from_text_or_json(tmp_path):
             "notes.txt": b"beside no picture",
         },
     )
-    assert captions(path) == ["ein Zebra, größer", "a cat 猫", "text is a key too"]
+    with pytest.warns(UserWarning, match=r"captions: 1 from \.txt, 2 from \.json\n3 files, folders or lines were not"):
+        assert captions(path) == ["ein Zebra, größer", "a cat 猫", "text is a key too"]
+
+
+def test_captions_have_other_endings_and_pictures_too(tmp_path):
+    path = tar(
+        tmp_path / "a.tar",
+        {
+            "0.avif": picture(0, (32, 32), "AVIF"), "0.caption": b"zero",
+            "./1.jfif": picture(1, kind="JPEG"), "./1.text": b"one",
+            "2.jp2": picture(2, (32, 32), "JPEG2000"), "2.json": b'["two", "second"]',
+            "3.bmp": picture(3, kind="BMP"), "3.json": b'"three"',
+        },
+    )  # fmt: skip
+    assert captions(path) == ["zero", "one", "two", "three"]
+
+
+def test_classes_go_by_their_names(tmp_path):
+    path = tar(
+        tmp_path / "a.tar",
+        {
+            "0.png": picture(0), "0.cls": b"1\n",
+            "1.png": picture(1), "1.cls": b"a bird",
+            "2.png": picture(2), "2.json": b'{"caption": null, "label": 0}',
+        },
+    )  # fmt: skip
+    assert captions(path, classes=["a cat", "a dog"]) == ["a dog", "a bird", "a cat"]
+    (tmp_path / "names.txt").write_text("a cat\na dog\n")
+    with pytest.warns(UserWarning) as caught:
+        assert captions(path) == ["a bird"]
+    told = str(caught[0].message)
+    assert "its .cls is the number 1 of a class; give the classes' names as dataset.classes" in told
+    assert "its .json is a number, 0, and no text" in told
+    assert captions(path, classes=str(tmp_path / "names.txt")) == ["a dog", "a bird", "a cat"]
+    with pytest.warns(UserWarning, match="0: its .cls is class 1, and there are names of 1, from 0 on"):
+        assert captions(path, classes=["a cat"]) == ["a bird", "a cat"]
+
+
+def test_one_caption_in_another_encoding_leaves_out_one_record(tmp_path):
+    members = {f"{index}.png": picture(index) for index in range(3)}
+    members |= {"0.txt": b"gr\xf6\xdfer", "1.json": b'{"text": "gr\xf6\xdfer"}', "2.txt": "größer".encode()}
+    data = WebDataset(tar(tmp_path / "a.tar", members), 8)
+    with pytest.warns(UserWarning, match="2 of 3 pictures") as caught:
+        assert [record["caption"] for record in data] == ["größer"]
+    assert str(caught[0].message).count("is not UTF-8 text (invalid start byte at byte") == 2
+
+
+def test_every_member_that_is_not_used_is_told(tmp_path):
+    path = tar(
+        tmp_path / "a.tar",
+        {
+            "0.png": picture(0), "0.txt": b"zero", "0.json": b"{}", "0.jpg": picture(1), "0.npy": b"x",
+            "photo.2024.jpg": picture(2), "photo.2024.txt": b"said",
+            "lone.txt": b"said", "lone.heic": b"x",
+            "__MACOSX/._0.png": b"x", ".hidden/1.png": picture(3), "._0.png": b"x", "@eaDir/0.png": picture(4),
+        },
+    )  # fmt: skip
+    found = {each.name.removeprefix(f"{path}/"): each.reason for each in WebDataset(path).account().unused}
+    dot = "a name ends at its first dot, so it is the 2024.{} of photo; write _ for the other dots"
+    assert found == {
+        "0.json": "0.txt is taken", "0.jpg": "0.png is taken",
+        "0.npy": "neither a picture that pillow reads here nor a caption",
+        "photo.2024.jpg": dot.format("jpg"), "photo.2024.txt": dot.format("txt"),
+        "lone.txt": "no picture of its name is in the tar file",
+        "lone.heic": "neither a picture that pillow reads here nor a caption",
+        "__MACOSX/._0.png": "made by a system, not by you; it is passed over",
+        ".hidden/1.png": "hidden; it is passed over", "._0.png": "hidden; it is passed over",
+        "@eaDir/0.png": "made by a system, not by you; it is passed over",
+    }  # fmt: skip
+
+
+def test_of_a_member_that_is_there_twice_the_last_is_taken(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as opened:
+        for name, content in (("0.png", picture()), ("0.txt", b"first"), ("0.TXT", b"second"), ("0.txt", b"third")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+        link = tarfile.TarInfo("1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "0.png"
+        opened.addfile(link)
+    data = WebDataset(str(tmp_path / "a.tar"), 8)
+    assert data.caption(0) == "third"
+    assert [each.reason for each in data.account().unused] == [
+        "0.TXT comes after it and is taken in its place",
+        "0.txt comes after it and is taken in its place",
+        "a link or a file with holes, which is no picture and no caption",
+    ]
 
 
 def test_a_record_is_what_a_folder_of_the_same_files_gives(tmp_path):
@@ -104,7 +190,7 @@ def test_what_can_not_be_used_is_left_out_with_the_reason(tmp_path):
     told = str(caught[0].message)
     for text in (
         "/mute: no caption: neither .txt nor .json is beside it",
-        "/blank: its .txt holds no caption",
+        "/blank: its .txt is empty, and holds no caption",
         "/other: its .json holds no caption",
         "/none: no picture that pillow can read",
         "/small: 9x40 pixels, and smallest is 10",
