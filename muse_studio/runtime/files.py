@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +12,54 @@ from pathlib import Path
 
 from muse_studio.errors import UserError
 
+LONGEST = 200
+"""Bytes of a name: file systems allow 255, and what is written beside a file has a longer one."""
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL)
+"""What Windows takes for a device, whatever ending stands behind it."""
+NOT_SHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and breaks of lines."""
+SHOWN = 60
+"""Letters of a name that a message repeats."""
+
 
 def path_of(text: str) -> Path:
     """A path with its ~ for the home folder; unlike pathlib's own, it leaves the ~ of an unknown user as it is."""
     return Path(os.path.expanduser(text))
+
+
+def name_problem(name: object) -> str:
+    """What keeps a name from being that of a file right in a folder, on any machine; "" where nothing does."""
+    if not isinstance(name, str) or not name.strip():
+        return "is empty" if isinstance(name, str) else "is no text"
+    if "/" in name or "\\" in name:
+        return "has a / or \\ in it"
+    if NOT_SHOWN.search(name):
+        return "has a control character in it"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "is not valid Unicode"
+    if len(name.encode()) > LONGEST:
+        return f"is longer than {LONGEST} bytes"
+    if name[-1] in ". ":  # . and .. among them; Windows drops both, and "a." would be "a"
+        return "ends in a dot or a space"
+    if name[1:2] == ":":
+        return "begins with a drive"
+    return "is that of a device of Windows" if DEVICES.fullmatch(name) else ""
+
+
+def file_name(name: str, place: str) -> str:
+    """The name itself, which may be joined to a folder's path; UserError, naming the `place` that it is from, if not.
+
+    All that becomes a file or a folder comes through here, where a recipe, data or an address says its name.
+    """
+    if problem := name_problem(name):
+        shown = repr(name) if len(repr(name)) <= SHOWN else f"{name!r:.{SHOWN}}…"
+        raise UserError(f"{place}: the name {shown} {problem}, so no file may be called that; give another")
+    return name
+
+
+def within(folder: Path, name: str, place: str) -> Path:
+    """The file below a folder that a name such as "text_encoder/config.json" means; UserError as of `file_name`."""
+    return folder.joinpath(*(file_name(part, place) for part in name.split("/")))
 
 
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:

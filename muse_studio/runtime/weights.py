@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import path_of, replacing
+from muse_studio.runtime.files import file_name, path_of, replacing, within
 
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
@@ -49,14 +49,19 @@ def _in_package(address: str) -> Path:
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"no package {package!r} is installed, which {address} names")
-    return Path(spec.submodule_search_locations[0]) / name
+    return within(Path(spec.submodule_search_locations[0]), name, address)
 
 
 def _download(address: str) -> Path:
     from muse_studio.runtime.fetching import cache_folder, fetch
 
-    name = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
+    folder = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    return fetch(address, folder / file_name(_without_query(address).rsplit("/", 1)[-1], address))
+
+
+def _without_query(address: str) -> str:
+    """An address without what is asked of its server, such as a signature, which no file need be called by."""
+    return address.partition("?")[0] if address.startswith(("http://", "https://")) else address
 
 
 def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:

@@ -17,6 +17,7 @@ from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
+from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint, mirror
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
@@ -41,6 +42,9 @@ class Output:
     name: str
     settings: Mapping[str, Any]
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        file_name(self.name, "the trained weights")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from muse_studio.errors import UserError
+from muse_studio.runtime.files import file_name
 from muse_training.data.encoder import Encoder, States
 from muse_training.data.fingerprint import part_fingerprint
 from muse_training.data.storage import StorageFolder
@@ -102,6 +103,8 @@ class TokenIndex:
                 "stages": {name: StageTokens(**each) for name, each in table["stages"].items()},
                 "shards": [Shard(**each) for each in table["shards"]],
             }
+            for shard in parts["shards"]:
+                file_name(shard.file, folder.join(INDEX))
             return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(

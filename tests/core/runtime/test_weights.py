@@ -289,3 +289,27 @@ def test_others_may_read_what_the_umask_lets_them(file):
     plain = file.with_name("plain")
     plain.touch()
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "n" * 300, "a\0b", "..\\x"])
+def test_an_address_whose_last_part_is_no_file_s_name(name, cache):
+    with pytest.raises(UserError, match=r"the name .*, so no file may be called that"):
+        weights.local(f"memory://somewhere/{name}")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["../errors.py", "runtime/../../x", "/etc/passwd", ""])
+def test_a_file_of_a_package_lies_in_it(name):
+    with pytest.raises(UserError, match=r"package://muse_studio/.*: the name"):
+        weights.local(f"package://muse_studio/{name}")
+
+
+def test_a_signed_address_is_kept_by_its_file_s_name(monkeypatch, cache):
+    fetched = []
+    monkeypatch.setattr(fetching, "fetch", lambda address, path: fetched.append((address, path)) or path)
+    address = f"https://host/folder/net.safetensors?signature={'x/y' * 200}"
+    with pytest.raises(UserError, match="is not a file"):
+        weights.local(address)
+    ((asked, path),) = fetched
+    assert asked == address
+    assert (path.name, path.parent.parent) == ("net.safetensors", cache / "weights")
