@@ -18,7 +18,8 @@ from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
+from muse_studio.recipe.running import ask_picture, ask_prompts
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import name_problem, path_of
 from muse_studio.sampling.abilities import iterations
