@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,6 +83,21 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
+def leftovers(path: Path) -> list[Path]:
+    """What is there by the names that this and other processes write `path` to: of those that go on, or were killed."""
+    names = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+")
+    try:
+        return [path.with_name(name) for name in os.listdir(path.parent) if names.fullmatch(name)]
+    except OSError:  # there is no such folder
+        return []
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Whether that is a plain file of this user's, and no link to one."""
+    owned = found.st_uid == os.getuid() if hasattr(os, "getuid") else True
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and owned
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write a file to, which takes its place at the end, and vanishes where that fails.
@@ -91,6 +107,7 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = temporary_name(path)
     try:
         with _renaming(aside, path):
+            aside.unlink(missing_ok=True)  # of a process that had this one's number; or a link, to lead it elsewhere
             yield aside
     finally:
         with suppress(OSError):  # it was renamed, or there was no folder to write it to

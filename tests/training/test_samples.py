@@ -221,9 +221,7 @@ def test_filters_are_asked_before_a_training_and_of_each_picture(tmp_path, monke
         def muse_picture(self, image, prompt, seed=0):
             return "it is ugly" if prompt == "red" else None
 
-    with pytest.warns(
-        UserWarning, match=r"'red', seed 0, is refused by the filter Ugly: it is ugly; .* grey"
-    ):
+    with pytest.warns(UserWarning, match=r"'red', seed 0, is refused by the filter Ugly: it is ugly; .* grey"):
         train(tmp_path / "b", samples=Samples(7, PROMPTS), observer=Ugly())
     shades = [len(np.unique(picture)) for picture in tiles(tmp_path / "b" / "samples" / "step-0000007.png")]
     assert shades[0] == 1 and min(shades[1:]) > 1

@@ -66,6 +66,15 @@ class TestReplacing:
             raise OSError(errno.ENOSPC, "No space left")
         assert caught.value.filename == str(here / "x.txt")
 
+    def test_a_link_in_the_way_is_not_followed(self, here):
+        """Its name can be known beforehand, and others may write to the folder."""
+        (here / "victim").write_text("mine")
+        temporary_name(here / "x.txt").symlink_to(here / "victim")
+        with replacing(here / "x.txt") as aside:
+            aside.write_text("whole")
+        assert ((here / "victim").read_text(), (here / "x.txt").read_text()) == ("mine", "whole")
+        assert not (here / "x.txt").is_symlink()
+
 
 class TestReplacingFolder:
     def test_the_folder_is_there_at_the_end(self, here):

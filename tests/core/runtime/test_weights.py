@@ -16,6 +16,7 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import fetching, weights
+from muse_studio.runtime.files import temporary_name
 
 
 def net(wide=3):
@@ -256,6 +257,29 @@ def test_what_another_process_still_fetches_is_left_to_it(cache, monkeypatch):
     monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999))
     assert fetching.fetch("memory://file", cache / "file").read_bytes() == b"content"
     assert (cache / ".file.1234567").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("which", ["mine", "another process's"])
+@pytest.mark.parametrize("planted", ["a link", "a hard link", "another user's", "a broken link", "a pipe"])
+def test_what_others_planted_is_neither_gone_on_with_nor_followed(cache, tmp_path, monkeypatch, which, planted):
+    cache.mkdir()
+    aside = temporary_name(cache / "file") if which == "mine" else cache / ".file.1234567"
+    victim = tmp_path / "victim"
+    if planted != "a broken link":
+        victim.write_bytes(b"evil")
+    if planted == "a pipe":
+        os.mkfifo(aside)
+    elif planted == "another user's":
+        aside.write_bytes(b"evil")
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+    else:
+        (aside.hardlink_to if planted == "a hard link" else aside.symlink_to)(victim)
+    if planted != "a broken link":
+        os.utime(aside, (1, 1))
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999))
+    assert fetching.fetch("memory://file", cache / "file").read_bytes() == b"content"
+    assert not (cache / "file").is_symlink()
+    assert victim.read_bytes() == b"evil" if planted != "a broken link" else not victim.exists()
 
 
 def test_a_fetch_of_another_length_is_refused(cache, monkeypatch):

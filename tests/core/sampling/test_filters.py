@@ -80,9 +80,7 @@ def test_no_way_leads_past_a_filter(filtering, tmp_path, way):
     with pytest.raises(Refused, match=r"'a naked man'.* is refused by the filter word-filter"):
         WAYS[way](tmp_path, "a naked man")
     assert not filtering or way == "canvas rerolled"
-    with pytest.raises(
-        Refused, match="'an ugly cat', seed 0, is refused by the filter word-filter: it is ugly"
-    ):
+    with pytest.raises(Refused, match="'an ugly cat', seed 0, is refused by the filter word-filter: it is ugly"):
         WAYS[way](tmp_path, "an ugly cat")
     assert not [path for path in tmp_path.rglob("*.png") if path.name != "photo.png"]
     WAYS[way](tmp_path, "a cat")
