@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +22,10 @@ NOT_SHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 """Control characters and breaks of lines."""
 SHOWN = 60
 """Letters of a name that a message repeats."""
+MARK = ".muse-run.json"
+"""In a run's folder, which tasks write there: what they wrote they may replace, and nothing else."""
+LEFT = re.compile(r"\..+\.(png|webp|csv|json|md|safetensors)\.([0-9]+)")
+"""What a process that was killed leaves of a file that it wrote aside; the number is the process's."""
 
 
 def path_of(text: str) -> Path:
@@ -76,6 +81,62 @@ def open_folder(folder: Path, setting: str) -> Path:
             return folder
     except OSError as error:
         raise unwritable(folder, error, f"give another folder as {setting}") from error
+
+
+def claim_folder(folder: Path, setting: str, task: str, names: Collection[str], former: str = "") -> Path:
+    """A run's own folder, made where it is missing: one that is marked as the task's, or holds nothing of these names.
+
+    names: what the task writes, which is replaced and deleted from then on. former: a pattern of files by which a
+    folder without a mark is known to be the task's; "" for none. UserError, with nothing written, where what is there
+    is another's, or the folder can't be written; it names the `setting` to change.
+    """
+    open_folder(folder, setting)
+    tasks = _tasks(folder)
+    if task not in tasks:
+        taken = [name for name in names if os.path.lexists(folder / name)]
+        if taken and not (former and any(folder.glob(former))):
+            raise UserError(
+                f"{folder} holds {', '.join(taken)}, which no {task} wrote that is known here and which would be "
+                f"replaced; give another folder as {setting}, or move that away"
+            )
+        try:
+            with replacing(folder / MARK) as aside:
+                aside.write_text(json.dumps({"tasks": sorted({*tasks, task})}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(folder / MARK, error, f"give another folder as {setting}") from error
+    for each in (folder, *(folder / name for name in names)):
+        _clear(each)
+    return folder
+
+
+def _tasks(folder: Path) -> set[str]:
+    """The tasks that a folder is marked by."""
+    try:
+        return set(map(str, json.loads((folder / MARK).read_text(encoding="utf-8"))["tasks"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+
+
+def _clear(folder: Path) -> None:
+    """Delete what killed processes of this user left half written in a run's own folder."""
+    with suppress(OSError):  # it is none
+        for path in folder.iterdir():
+            found = LEFT.fullmatch(path.name)
+            if found and is_own(path.lstat()) and not _goes_on(int(found[2])):
+                path.unlink()
+
+
+def _goes_on(process: int) -> bool:
+    """Whether there is a process of that number; True where that can't be asked."""
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def temporary_name(path: Path) -> Path:

@@ -84,7 +84,7 @@ class Run:
         after: Callable[[int], None] | None = None,
     ) -> None:
         self.fit, self.learner, self.dataset, self.output, self.after = fit, learner, dataset, output, after
-        self.world, self.out = learner.world, fit.folder()
+        self.world, self.out = learner.world, fit.folder(output.name)
         self.checkpoints = self.out / checkpoint.FOLDER
         self.world.check_batch(fit.batch, fit.accumulate, len(dataset))
         keep_freed_memory()

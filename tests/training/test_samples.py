@@ -20,6 +20,7 @@ from torch import nn
 
 from muse_studio import testing
 from muse_studio.errors import Refused
+from muse_studio.runtime.files import MARK
 from muse_studio.stage import Stage
 from muse_studio.training.loop import Fit
 
@@ -215,7 +216,7 @@ def test_filters_are_asked_before_a_training_and_of_each_picture(tmp_path, monke
     task.samples = Samples(1, ["a naked man"])
     with pytest.raises(Refused, match="'a naked man' is refused by the filter word-filter"):
         task()
-    assert not list((tmp_path / "a").iterdir())
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [MARK]
 
     class Ugly(testing.RecordingObserver):
         def muse_picture(self, image, prompt, seed=0):
