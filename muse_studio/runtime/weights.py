@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from muse_studio.runtime.files import file_name, path_of, replacing, within
 
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
+TEXTS = ("prompt", "prompts", "negative")
+"""Settings that are no paths, whatever they begin with."""
 
 
 def local(address: str) -> Path:
@@ -202,6 +205,34 @@ def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **
             aside.touch()
             mode = aside.stat().st_mode
             save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+            _order(aside)
             aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
+
+
+def _order(path: Path) -> None:
+    """Put a file's metadata in the order of its names: safetensors has another one each time it writes."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entries = json.loads(file.read(length))
+        head = {"__metadata__": dict(sorted(entries.pop("__metadata__").items())), **entries}
+        text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # else it is spelled in a way that is not known here, and stays
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
+def portable(told: Any) -> Any:
+    """What metadata tell, with paths of this machine cut to their last part: nobody else has them, nor need know them.
+
+    So equal weights are equal files, wherever they were made.
+    """
+    if isinstance(told, Mapping):
+        return {key: each if key in TEXTS else portable(each) for key, each in told.items()}
+    if isinstance(told, list | tuple):
+        return [portable(each) for each in told]
+    if not isinstance(told, str):
+        return told
+    path = told.removeprefix("file://")
+    return Path(path).name if path.startswith("~") or os.path.isabs(path) else told

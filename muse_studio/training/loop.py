@@ -30,6 +30,9 @@ from muse_studio.training.stopping import ignore_signals, stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
 
+PLACES = ("out", "upload", "device", "workers")
+"""Settings of a run that change no weight."""
+
 
 @dataclass
 class Output:
@@ -45,6 +48,13 @@ class Output:
 
     def __post_init__(self) -> None:
         file_name(self.name, "the trained weights")
+
+    def told(self) -> dict[str, Any]:
+        """The recipe as the file tells it: without where this run wrote to and what it ran on."""
+        told = {key: each for key, each in self.settings.items() if key != "cache"}
+        if isinstance(fit := told.get("fit"), Mapping):
+            told["fit"] = {key: each for key, each in fit.items() if key not in PLACES}
+        return weights.portable(told)
 
 
 @dataclass
@@ -148,7 +158,7 @@ class Run:
         state = checkpoint.gathered((self.average or self.learner.model).state_dict(), self.world)
         dtype = getattr(torch, self.fit.dtype)
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.settings))
+        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.told()))
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep, path)
         rows = self.monitor.log.rows

@@ -225,4 +225,6 @@ class _Opened:
             own |= {
                 name: torch.full(shapes[name], value) for name, value in self.piece.starts.items() if name in shapes
             }
-        weights.save(own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=source)
+        weights.save(
+            own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=weights.portable(source)
+        )

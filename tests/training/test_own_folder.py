@@ -99,3 +99,12 @@ def test_what_a_killed_run_left_half_written_is_cleaned_away(train, recipe):
     train(3)
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
+
+
+def test_equal_weights_are_equal_files_wherever_they_were_made(train, recipe):
+    text = (recipe / "train.yaml").read_text().replace("path: pictures", f"path: {recipe / 'pictures'}")
+    (recipe / "train.yaml").write_text(text)
+    made = [train(out=str(recipe / name)).weights.read_bytes() for name in ("one", "two")]
+    assert made[0] == made[1]
+    assert str(recipe).encode() not in made[0]
+    assert b'"path\\": \\"pictures' in made[0]

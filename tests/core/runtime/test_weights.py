@@ -337,3 +337,30 @@ def test_a_signed_address_is_kept_by_its_file_s_name(monkeypatch, cache):
     ((asked, path),) = fetched
     assert asked == address
     assert (path.name, path.parent.parent) == ("net.safetensors", cache / "weights")
+
+
+def test_equal_weights_are_equal_files(tmp_path):
+    """Byte for byte, whatever metadata there are: safetensors itself writes them in another order each time."""
+    told = {f"key {number}": f'\u00e9\u732b \\ " \n \t \x1f \x7f {number}' for number in range(9)}
+    state = net().state_dict()
+    contents = set()
+    for number in range(6):
+        path = tmp_path / f"{number}.safetensors"
+        weights.save(state, path, {"use": "net"}, **told)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    metadata = weights.header(path)[1]
+    assert metadata == {weights.SETTINGS: '{"use": "net"}', "format": "pt"} | told
+    assert list(metadata) == sorted(metadata)
+    assert all(torch.equal(state[name], tensor) for name, tensor in load_file(path).items())
+
+
+def test_metadata_tell_no_folder_of_this_machine():
+    told = {
+        "dataset": {"path": "/home/me/pictures", "more": ["~/x/y.png", "file:///home/me/z", "s3://bucket/x", "a/b", 3]},
+        "prompt": "/not a path",
+    }
+    assert weights.portable(told) == {
+        "dataset": {"path": "pictures", "more": ["y.png", "z", "s3://bucket/x", "a/b", 3]},
+        "prompt": "/not a path",
+    }
