@@ -357,7 +357,7 @@ def test_equal_weights_are_equal_files(tmp_path):
 
 def test_metadata_tell_no_folder_of_this_machine():
     told = {
-        "dataset": {"path": "/home/me/pictures", "more": ["~/x/y.png", "file:///home/me/z", "s3://bucket/x", "a/b", 3]},
+        "dataset": {"path": "/mine/pictures", "more": ["~/x/y.png", "file:///mine/z", "s3://bucket/x", "a/b", 3]},
         "prompt": "/not a path",
     }
     assert weights.portable(told) == {
