@@ -98,12 +98,13 @@ class TokenIndex:
             table = json.loads(folder.read(INDEX))
             if table["format"] != FORMAT:
                 raise ValueError(f"format {table['format']}, where {FORMAT} is read")
+            shards = [Shard(**each) for each in table["shards"]]
             parts = {
                 "fields": {name: TensorSpec(**each) for name, each in table["fields"].items()},
                 "stages": {name: StageTokens(**each) for name, each in table["stages"].items()},
-                "shards": [Shard(**each) for each in table["shards"]],
+                "shards": shards,
             }
-            for shard in parts["shards"]:
+            for shard in shards:
                 file_name(shard.file, folder.join(INDEX))
             return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
