@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from muse_studio.runtime.files import name_problem
+
 LONGEST = 80
 """Bytes of a slug: file systems allow 255 in a name, and a Chinese character takes three."""
 
@@ -47,4 +49,5 @@ def slug(prompt: str) -> str:
     """
     kept = (letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in spell(prompt).casefold())
     stem = "-".join("".join(kept).split()).encode()[:LONGEST].decode(errors="ignore")
-    return stem.strip("-") or "picture"
+    stem = stem.strip("-") or "picture"
+    return f"{stem}-picture" if name_problem(stem) else stem  # "con" is a device of Windows

@@ -65,6 +65,16 @@ def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     return Built(thing, planner.used, list(zip(map(name_of, watching), observers, strict=True)))
 
 
+def make_observers(registry: Registry) -> Named:
+    """The environment's observers, made, each with its name; RecipeError with every problem."""
+    _, watching = split_observers(Node({}, ""))
+    planner, maker = Planner(registry), _Maker(registry, _sown)
+    made = [maker.make(each) for each in plan_observers(watching, planner)]
+    if problems := planner.problems + maker.problems:
+        raise RecipeError(problems) from maker.cause
+    return list(zip(map(name_of, watching), made, strict=True))
+
+
 def construct_settings(
     target: type, node: Node, names: Collection[str], registry: Registry, path: str
 ) -> tuple[dict[str, Any], list[Part]]:

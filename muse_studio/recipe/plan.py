@@ -14,6 +14,7 @@ from muse_studio.recipe.tree import MARK, Given, Node
 from muse_studio.registry.kinds import Kind, kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
 from muse_studio.registry.plugins import Registry
+from muse_studio.runtime.files import LONGEST, name_problem
 
 _LEAST_QUOTED = 5
 """Letters of a text from which on a message that has it in it is taken to speak of it."""
@@ -125,10 +126,19 @@ class Planner:
         if origin is list:
             return [self.value(inner[0], each, f"{path}[{index}]") for index, each in enumerate(value)]
         if origin is dict:
-            return {key: self.value(inner[1], each, _join(path, key)) for key, each in value.items()}
+            return {key: self._named(inner[1], key, each, path) for key, each in value.items()}
         if annotation is float and isinstance(value, int) and abs(value) > sys.float_info.max:
             return self._refuse(node, path, f"expected float, got a number of {len(str(value))} digits")
         return float(value) if annotation is float else node.plain()
+
+    def _named(self, annotation: Any, name: str, node: Node, path: str) -> Any:
+        """What an annotation makes of an entry of a table; parts' names, such as a stage's, become those of files."""
+        members = get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
+        names_part = any(is_table(member) or kind_of(member) is not None for member in members)
+        if names_part and (problem := name_problem(name)):
+            shown = repr(name) if len(name) <= LONGEST else f"{name[:20]!r}…"
+            return self._refuse(node, path, f"the name {shown} {problem}, and files are called by it; give another")
+        return self.value(annotation, node, _join(path, name))
 
     def settings(self, takes: Mapping[str, Setting], given: Mapping[str, Node], path: str, name: str) -> dict[str, Any]:
         """What is made of each setting that is given and that `name` takes."""

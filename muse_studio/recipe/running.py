@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pluggy
 
 from muse_studio.contracts import NO_RUN, RunContext
-from muse_studio.errors import Problem, RecipeError, UserError
+from muse_studio.errors import PluginError, Problem, RecipeError, Refused, UserError
 from muse_studio.recipe import build, merging
 from muse_studio.recipe.build import attributed
 from muse_studio.recipe.observing import OBSERVERS, Named
@@ -18,9 +21,15 @@ from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import launch, memory
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Source: TypeAlias = str | Path | Mapping[str, Any]
 Overrides: TypeAlias = Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
 Files: TypeAlias = Sequence[str | Path]
+
+FILTERS = ("muse_prompt", "muse_picture")
+"""The hook points by which a filter refuses."""
 
 
 @dataclass
@@ -82,8 +91,9 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
     node = merging.load(source, [*merging.overrides(overrides), *merging.overrides(settings)])
     with attributed(registry):
         built = build.construct(node, registry)
-    # Of several processes one reports for all.
-    observers = [*(current().observers or ()), *built.observers] if launch.is_main() else []
+    observers = [*(current().observers or ()), *built.observers]
+    if not launch.is_main():  # of several processes one reports for all, but each asks the filters before it draws
+        observers = [each for each in observers if any(hasattr(each[1], hook) for hook in FILTERS)]
     registry.observe(observers)
     context = RunContext(
         {key: each for key, each in node.plain().items() if key != OBSERVERS},
@@ -91,6 +101,64 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
         tuple(plugins),
     )
     return Prepared(built.thing, registry, context, observers)
+
+
+def listeners() -> Any:
+    """pluggy's caller of a run's plugins and observers; outside of one, of those installed and of the environment."""
+    return installed() if (hook := current().hook) is None else hook
+
+
+def installed() -> Any:
+    """As `listeners` outside of a run, whatever goes on. RecipeError for a mistake in the environment's observers."""
+    registry = Registry()
+    registry.observe(build.make_observers(registry))
+    return registry.hook
+
+
+def ask_prompts(hook: Any, prompts: Sequence[str]) -> None:
+    """Refused, naming the first prompt that a filter refuses.
+
+    hook: pluggy's caller of the filters, as a task is given it; None asks `listeners`, so that no way to a picture goes
+    past the filters that there are. Negative prompts are not for asking: they say what is not wanted.
+    """
+    for number, prompt in enumerate(prompts, 1):
+        for name, reason in _reasons(hook, "muse_prompt", prompt=prompt):
+            which = f"the prompt {prompt!r}" if len(prompts) == 1 else f"prompt {number} of {len(prompts)}, {prompt!r},"
+            raise Refused(f"{which} is refused by the filter {name}: {reason}; nothing was drawn")
+
+
+def ask_picture(hook: Any, image: Image.Image, prompt: str, seed: int) -> None:
+    """Refused where a filter refuses a picture that is about to be written or given; `hook` as in `ask_prompts`."""
+    for name, reason in _reasons(hook, "muse_picture", image=image, prompt=prompt):
+        raise Refused(
+            f"the picture of {prompt!r}, seed {seed}, is refused by the filter {name}: {reason}; it was not written"
+        )
+
+
+def _reasons(hook: Any, name: str, **given: Any) -> Iterator[tuple[str, str]]:
+    """Who refuses, and why. A filter that breaks raises: what can't be asked about is not let through."""
+    for who, ask in _asked(listeners() if hook is None else hook, name):
+        reason = ask(**given)
+        if reason is None:
+            continue
+        if not isinstance(reason, str) or not reason.strip():
+            raise PluginError(f"filter {who}: {name} gave {reason!r}; give a reason as text, or None")
+        yield who, reason
+
+
+def _asked(hook: Any, name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Who fills the hook, by name; an observer that stands for all of them is asked itself."""
+    caller = getattr(hook, name, None)
+    if isinstance(caller, pluggy.HookCaller):
+        for filled in caller.get_hookimpls():
+            yield filled.plugin_name, partial(_answer, filled)
+    elif caller is not None:
+        yield type(hook).__name__, caller
+
+
+def _answer(filled: pluggy.HookImpl, **given: Any) -> Any:
+    """What one plugin says, given those of the arguments that it asks for."""
+    return filled.function(*(given[name] for name in filled.argnames))
 
 
 def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:

@@ -6,17 +6,19 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import open_folder, temporary_name
+from muse_studio.runtime.files import is_own, leftovers, open_folder, temporary_name
 
 CACHE = "MUSE_CACHE"
 """The environment variable that names the folder for downloads and rendered data."""
 ABANDONED = 60
 """Seconds in which a copy that goes on has grown."""
+SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""How a file is opened that may be a link: not followed; and, on Windows, as bytes."""
 
 
 def cache_folder() -> Path:
@@ -37,8 +39,9 @@ def fetch(address: str, path: Path) -> Path:
     try:
         _adopt(path, aside)
         with fsspec.open(address, "rb") as source:
-            begun = _seek(source, aside)
-            with aside.open("ab" if begun else "wb") as target:
+            with _opened(aside) as target:
+                if not _seek(source, target.tell()):
+                    target.truncate(0)
                 while chunk := source.read(1 << 20):
                     target.write(chunk)
             size = getattr(source, "size", None)
@@ -59,16 +62,32 @@ def fetch(address: str, path: Path) -> Path:
 
 
 def _adopt(path: Path, aside: Path) -> None:
-    """Make what another process has left of `path`, and no longer adds to, this one's."""
-    for other in path.parent.glob(f".{path.name}.*"):
+    """Make what another process of this user has left of `path`, and no longer adds to, this one's."""
+    for other in leftovers(path):
         with suppress(OSError):  # it was renamed meanwhile
-            if other != aside and time.time() - other.stat().st_mtime > ABANDONED:
+            found = other.lstat()
+            if other != aside and is_own(found) and time.time() - found.st_mtime > ABANDONED:
                 os.replace(other, aside)
 
 
-def _seek(source: Any, aside: Path) -> bool:
-    """Whether a source could be put to where `aside` ends, if that is not at its very beginning."""
-    begun = aside.stat().st_size if aside.exists() else 0
+def _opened(aside: Path) -> BinaryIO:
+    """The file itself, to be added to; a new one where none is there, or what is there is a link or another user's.
+
+    Others may write to the cache folder, and know its names beforehand. What was opened is looked at, and not the name,
+    by which something else may stand by then.
+    """
+    with suppress(OSError):
+        file = os.fdopen(os.open(aside, os.O_RDWR | os.O_APPEND | SAFELY), "ab")
+        if is_own(os.fstat(file.fileno())) and not aside.is_symlink():
+            return file
+        file.close()
+    with suppress(FileNotFoundError):
+        aside.unlink()
+    return aside.open("xb")
+
+
+def _seek(source: Any, begun: int) -> bool:
+    """Whether a source could be put to that place, if that is not its very beginning."""
     try:
         return bool(begun) and source.seek(begun) == begun
     except Exception:  # a stream, which each file system refuses to put elsewhere in its own way

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muse_studio.errors import UserError
+
+LONGEST = 200
+"""Bytes of a name: file systems allow 255, and what is written beside a file has a longer one."""
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL)
+"""What Windows takes for a device, whatever ending stands behind it."""
+NOT_SHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and breaks of lines."""
+SHOWN = 60
+"""Letters of a name that a message repeats."""
+MARK = ".muse-run.json"
+"""In a run's folder, which tasks write there: what they wrote they may replace, and nothing else."""
+LEFT = re.compile(r"\..+\.(png|webp|csv|json|md|safetensors)\.([0-9]+)")
+"""What a process that was killed leaves of a file that it wrote aside; the number is the process's."""
 
 
 def path_of(text: str) -> Path:
@@ -23,6 +39,41 @@ def lines_of(text: str) -> list[str]:
     """
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines if lines[-1] else lines[:-1]
+
+
+def name_problem(name: object) -> str:
+    """What keeps a name from being that of a file right in a folder, on any machine; "" where nothing does."""
+    if not isinstance(name, str) or not name.strip():
+        return "is empty" if isinstance(name, str) else "is no text"
+    if "/" in name or "\\" in name:
+        return "has a / or \\ in it"
+    if NOT_SHOWN.search(name):
+        return "has a control character in it"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "is not valid Unicode"
+    if len(name.encode()) > LONGEST:
+        return f"is longer than {LONGEST} bytes"
+    if name[-1] in ". ":  # . and .. among them; Windows drops both, and "a." would be "a"
+        return "ends in a dot or a space"
+    if name[1:2] == ":":
+        return "begins with a drive"
+    return "is that of a device of Windows" if DEVICES.fullmatch(name) else ""
+
+
+def file_name(name: str, place: str) -> str:
+    """The name itself, which may be joined to a folder's path; UserError, naming the `place` that it is from, if not.
+
+    All that becomes a file or a folder comes through here, where a recipe, data or an address says its name.
+    """
+    if problem := name_problem(name):
+        shown = repr(name) if len(repr(name)) <= SHOWN else f"{name!r:.{SHOWN}}…"
+        raise UserError(f"{place}: the name {shown} {problem}, so no file may be called that; give another")
+    return name
+
+
+def within(folder: Path, name: str, place: str) -> Path:
+    """The file below a folder that a name such as "text_encoder/config.json" means; UserError as of `file_name`."""
+    return folder.joinpath(*(file_name(part, place) for part in name.split("/")))
 
 
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:
@@ -40,9 +91,80 @@ def open_folder(folder: Path, setting: str) -> Path:
         raise unwritable(folder, error, f"give another folder as {setting}") from error
 
 
+def claim_folder(folder: Path, setting: str, task: str, names: Collection[str], former: str = "") -> Path:
+    """A run's own folder, made where it is missing: one that is marked as the task's, or holds nothing of these names.
+
+    names: what the task writes, which is replaced and deleted from then on. former: a pattern of files by which a
+    folder without a mark is known to be the task's; "" for none. UserError, with nothing written, where what is there
+    is another's, or the folder can't be written; it names the `setting` to change.
+    """
+    open_folder(folder, setting)
+    tasks = _tasks(folder)
+    if task not in tasks:
+        taken = [name for name in names if os.path.lexists(folder / name)]
+        if taken and not (former and any(folder.glob(former))):
+            raise UserError(
+                f"{folder} holds {', '.join(taken)}, which no {task} wrote that is known here and which would be "
+                f"replaced; give another folder as {setting}, or move that away"
+            )
+        try:
+            with replacing(folder / MARK) as aside:
+                aside.write_text(json.dumps({"tasks": sorted({*tasks, task})}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(folder / MARK, error, f"give another folder as {setting}") from error
+    for each in (folder, *(folder / name for name in names)):
+        _clear(each)
+    return folder
+
+
+def _tasks(folder: Path) -> set[str]:
+    """The tasks that a folder is marked by."""
+    try:
+        return set(map(str, json.loads((folder / MARK).read_text(encoding="utf-8"))["tasks"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+
+
+def _clear(folder: Path) -> None:
+    """Delete what killed processes of this user left half written in a run's own folder."""
+    with suppress(OSError):  # it is none
+        for path in folder.iterdir():
+            found = LEFT.fullmatch(path.name)
+            if found and is_own(path.lstat()) and not _goes_on(int(found[2])):
+                path.unlink()
+
+
+def _goes_on(process: int) -> bool:
+    """Whether there is a process of that number; True where that can't be asked."""
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def temporary_name(path: Path) -> Path:
     """The name beside `path` that this process writes to before it renames: hidden, and on the same file system."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What is there by the names that this and other processes write `path` to: of those that go on, or were killed."""
+    names = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+")
+    try:
+        return [path.with_name(name) for name in os.listdir(path.parent) if names.fullmatch(name)]
+    except OSError:  # there is no such folder
+        return []
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Whether that is a plain file of this user's, and no link to one."""
+    owned = found.st_uid == os.getuid() if hasattr(os, "getuid") else True
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and owned
 
 
 @contextmanager
@@ -54,6 +176,7 @@ def replacing(path: Path) -> Iterator[Path]:
     aside = temporary_name(path)
     try:
         with _renaming(aside, path):
+            aside.unlink(missing_ok=True)  # of a process that had this one's number; or a link, to lead it elsewhere
             yield aside
     finally:
         with suppress(OSError):  # it was renamed, or there was no folder to write it to

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import name_problem, path_of
 
 CONFIG = ("config.json",)
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -90,6 +90,8 @@ def lacking(folder: Path, files: tuple[str, ...] = ALL) -> str:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, LookupError, TypeError, AttributeError):
             return f"a {index.name} that does not say which files hold the weights; fetch it again"
+        if problem := next(filter(None, map(name_problem, shards)), ""):
+            return f"a {index.name} with a file's name that {problem}, so it is none of the model's; fetch it again"
     else:
         shards = {"model.safetensors"}
     missing = sorted(shard for shard in shards if not (folder / shard).is_file())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError
-from muse_studio.runtime.files import path_of, replacing
+from muse_studio.runtime.files import file_name, path_of, replacing, within
 
 SETTINGS = "muse_settings"
 """The metadata key under which a weights file says, as JSON, how its part was set."""
+TEXTS = ("prompt", "prompts", "negative")
+"""Settings that are no paths, whatever they begin with."""
 
 
 def local(address: str) -> Path:
@@ -49,14 +52,19 @@ def _in_package(address: str) -> Path:
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"no package {package!r} is installed, which {address} names")
-    return Path(spec.submodule_search_locations[0]) / name
+    return within(Path(spec.submodule_search_locations[0]), name, address)
 
 
 def _download(address: str) -> Path:
     from muse_studio.runtime.fetching import cache_folder, fetch
 
-    name = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return fetch(address, cache_folder() / "weights" / name / address.rsplit("/", 1)[-1])
+    folder = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    return fetch(address, folder / file_name(_without_query(address).rsplit("/", 1)[-1], address))
+
+
+def _without_query(address: str) -> str:
+    """An address without what is asked of its server, such as a signature, which no file need be called by."""
+    return address.partition("?")[0] if address.startswith(("http://", "https://")) else address
 
 
 def header(path: Path) -> tuple[dict[str, list[int]], dict[str, str]]:
@@ -197,6 +205,34 @@ def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **
             aside.touch()
             mode = aside.stat().st_mode
             save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
+            _order(aside)
             aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
+
+
+def _order(path: Path) -> None:
+    """Put a file's metadata in the order of its names: safetensors has another one each time it writes."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entries = json.loads(file.read(length))
+        head = {"__metadata__": dict(sorted(entries.pop("__metadata__").items())), **entries}
+        text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # else it is spelled in a way that is not known here, and stays
+            file.seek(8)
+            file.write(text.ljust(length))
+
+
+def portable(told: Any) -> Any:
+    """What metadata tell, with paths of this machine cut to their last part: nobody else has them, nor need know them.
+
+    So equal weights are equal files, wherever they were made.
+    """
+    if isinstance(told, Mapping):
+        return {key: each if key in TEXTS else portable(each) for key, each in told.items()}
+    if isinstance(told, list | tuple):
+        return [portable(each) for each in told]
+    if not isinstance(told, str):
+        return told
+    path = told.removeprefix("file://")
+    return Path(path).name if path.startswith("~") or os.path.isabs(path) else told

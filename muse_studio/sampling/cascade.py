@@ -15,7 +15,9 @@ from torch import Tensor
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import attributed, construct
+from muse_studio.recipe.running import installed
 from muse_studio.recipe.tree import Node
+from muse_studio.registry.events import current
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import memory
 from muse_studio.runtime.device import choose_device, keep_freed_memory, move_to_device
@@ -34,14 +36,15 @@ class Cascade:
     don't fit.
 
     recipe: the resolved one, None where it was made of parts.
-    hook: pluggy's caller of the observers and filters that came with it.
+    hook: pluggy's caller of the observers and filters that came with it; of a model made of parts, of the run that goes
+        on, else of all that are installed.
     plugins: the plugins that its parts are of, each with its version.
     """
 
     stages: dict[str, Stage]
     text_encoder: TextEncoder
     recipe: dict[str, Any] | None = field(default=None, init=False)
-    hook: Any = field(default=None, init=False)
+    _hook: Any = field(default=None, init=False)
     plugins: dict[str, str] | None = field(default=None, init=False)
     _registry: Registry | None = field(default=None, init=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"), init=False)
@@ -65,6 +68,17 @@ class Cascade:
         if self._registry is None:
             self._registry = Registry()
         return self._registry
+
+    @property
+    def hook(self) -> Any:
+        """Whom to ask and tell; never None, or a filter would be passed by."""
+        if self._hook is None and current().hook is None:
+            self._hook = installed()
+        return self._hook or current().hook
+
+    @hook.setter
+    def hook(self, hook: Any) -> None:
+        self._hook = hook
 
     @contextmanager
     def naming_faults(self) -> Iterator[None]:

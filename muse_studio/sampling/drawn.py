@@ -16,7 +16,7 @@ from torch import Tensor
 from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
-from muse_studio.registry.events import ask_picture
+from muse_studio.recipe.running import ask_picture
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.arguments import described
 from muse_studio.sampling.cascade import Cascade
@@ -67,13 +67,13 @@ class Step:
     def image(self) -> Image.Image:
         """The tokens as a picture, in which masked cells are grey; decoded when it is first asked for.
 
-        Refused, a UserError, where the picture is finished and a filter refuses it.
+        Refused, a UserError, where no cell is masked any more, at this stage, and a filter refuses the picture.
         """
         stage = self._model.stages[self.stage]
         with torch.inference_mode():
             shown = next(previews(stage, [self.tokens, self.tokens.clamp(min=0)]))
         image = to_images(shown)[0]
-        if stage is self._model.last and self.step == self.steps:
+        if self.step == self.steps:
             ask_picture(self._model.hook, image, *self._asked)
         return image
 

@@ -18,8 +18,9 @@ from muse_studio.images.pixels import from_image, to_images
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import attributed, construct, construct_settings, kinds_named_by
 from muse_studio.recipe.observing import OBSERVERS
+from muse_studio.recipe.running import ask_picture, ask_prompts
 from muse_studio.recipe.tree import Node, from_plain
-from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
+from muse_studio.registry.events import ProgressBar
 from muse_studio.registry.kinds import kind_named
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import choose_device, move_to_device
@@ -113,7 +114,7 @@ class Model(Cascade):
             model = Model(made, self.text_encoder)
         except ValueError as error:
             raise RecipeError([Problem("using", "", str(error))]) from error
-        model.recipe, model.hook, model._registry, model.device = recipe, self.hook, self._registry, self.device
+        model.recipe, model.hook, model._registry, model.device = recipe, self._hook, self._registry, self.device
         model.plugins = None if self.plugins is None else parts
         return model
 

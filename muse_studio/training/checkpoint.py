@@ -14,7 +14,7 @@ from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
-from muse_studio.runtime.files import replacing_folder
+from muse_studio.runtime.files import file_name, replacing_folder
 from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
@@ -51,7 +51,7 @@ def save(
     Every process calls it, as each may hold a share of the tensors; the first one writes. Raises UserError where it
     can't be written; what was there before is then kept.
     """
-    files = {f"{name}.safetensors": module.state_dict() for name, module in modules.items()}
+    files = {f"{file_name(name, str(folder))}.safetensors": each.state_dict() for name, each in modules.items()}
     files |= {f"{name}.optimizer.safetensors": _tensors(optimizer) for name, optimizer in optimizers.items()}
     tensors = {name: gathered(each, world) for name, each in files.items()}
     target = folder / f"step-{step:07d}"

@@ -9,9 +9,15 @@ from typing import Literal
 
 import torch
 
-from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.runtime.files import claim_folder, file_name, path_of
+from muse_studio.training.checkpoint import FOLDER, STATE
 from muse_studio.training.order import key_of
 from muse_studio.training.parallel import Parallel
+
+OWN = ("log.csv", FOLDER, "samples", "loss.png")
+"""What a run writes in its folder, beside its weights."""
+FORMER = f"{FOLDER}/step-*/{STATE}"
+"""What a run has written where no mark says that the folder is a run's, as those of earlier versions."""
 
 
 @dataclass
@@ -87,9 +93,13 @@ class Fit:
         if self.diverged is not None and self.diverged <= 1:
             raise ValueError(f"diverged is {self.diverged}; give a multiple above 1, such as 3, or null for never")
 
-    def folder(self) -> Path:
-        """The run's folder, made where it is missing; UserError, before anything costly, where it can't be written."""
-        return open_folder(path_of(self.out), "fit.out")
+    def folder(self, *weights: str) -> Path:
+        """The run's own folder, made where it is missing, in which it writes `<name>.safetensors` of these names.
+
+        UserError, before anything costly, where it can't be written, or holds another's files by the names of a run's.
+        """
+        names = [*OWN, *(f"{file_name(each, 'the trained weights')}.safetensors" for each in weights)]
+        return claim_folder(path_of(self.out), "fit.out", "training", names, FORMER)
 
     def rate(self, step: int) -> float:
         """The factor of the learning rate at a step, counted from 0."""

@@ -17,6 +17,7 @@ from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
+from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint, mirror
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
@@ -28,6 +29,9 @@ from muse_studio.training.order import NO_RECORD, Order, key_of
 from muse_studio.training.stopping import ignore_signals, stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
+
+PLACES = ("out", "upload", "device", "workers")
+"""Settings of a run that change no weight."""
 
 
 @dataclass
@@ -41,6 +45,16 @@ class Output:
     name: str
     settings: Mapping[str, Any]
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        file_name(self.name, "the trained weights")
+
+    def told(self) -> dict[str, Any]:
+        """The recipe as the file tells it: without where this run wrote to and what it ran on."""
+        told = {key: each for key, each in self.settings.items() if key != "cache"}
+        if isinstance(fit := told.get("fit"), Mapping):
+            told["fit"] = {key: each for key, each in fit.items() if key not in PLACES}
+        return weights.portable(told)
 
 
 @dataclass
@@ -80,7 +94,7 @@ class Run:
         after: Callable[[int], None] | None = None,
     ) -> None:
         self.fit, self.learner, self.dataset, self.output, self.after = fit, learner, dataset, output, after
-        self.world, self.out = learner.world, fit.folder()
+        self.world, self.out = learner.world, fit.folder(output.name)
         self.checkpoints = self.out / checkpoint.FOLDER
         self.world.check_batch(fit.batch, fit.accumulate, len(dataset))
         keep_freed_memory()
@@ -144,7 +158,7 @@ class Run:
         state = checkpoint.gathered((self.average or self.learner.model).state_dict(), self.world)
         dtype = getattr(torch, self.fit.dtype)
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.settings))
+        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.told()))
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep, path)
         rows = self.monitor.log.rows

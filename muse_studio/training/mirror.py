@@ -8,6 +8,7 @@ from pathlib import Path
 import fsspec
 
 from muse_studio.errors import UserError
+from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint
 from muse_studio.training.log import LOG
 
@@ -52,7 +53,7 @@ def fetch(out: Path, address: str) -> None:
             target = out / checkpoint.FOLDER / name
             target.mkdir(parents=True, exist_ok=True)
             for part in system.ls(f"{root}/{checkpoint.FOLDER}/{name}", detail=False):
-                system.get_file(part, str(target / _name(part)))
+                system.get_file(part, str(target / file_name(_name(part), address)))
             if checkpoint.newest(out / checkpoint.FOLDER) == target:
                 if system.exists(f"{root}/{LOG}"):
                     system.get_file(f"{root}/{LOG}", str(out / LOG))

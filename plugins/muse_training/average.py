@@ -89,7 +89,10 @@ class Average:
             raise UserError(f"out is {out}, one of the checkpoints; give another file")
         metadata = _check(files)
         average = self._narrowed(self._average(files))
-        note = {"average of": f"{len(files)} checkpoints, {files[0]} to {files[-1]}", "decay": self.decay}
+        note = {
+            "average of": f"{len(files)} checkpoints, {_named(files[0])} to {_named(files[-1])}",
+            "decay": self.decay,
+        }
         settings = metadata.get(weights.SETTINGS, "{}")  # a run's checkpoints say nothing: {}
         kept = {} if settings == "{}" else {weights.SETTINGS: settings}
         weights.save(average, out, note, muse_average=json.dumps(note), **kept)
@@ -131,6 +134,12 @@ class Average:
                 if not average[name].isfinite().all():
                     raise UserError(f"{name} has numbers too large for {self.dtype}; set dtype to bfloat16 or float32")
         return average
+
+
+def _named(file: Path) -> str:
+    """A checkpoint's file as metadata tell it, by its step where it has one; where it lay is nobody's business."""
+    step = file.parent.name
+    return f"{step}/{file.name}" if checkpoint.in_order([step]) else file.name
 
 
 def _modules(step: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from muse_studio.contracts import TextEmbedding
+from muse_studio.errors import Refused
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
+from muse_studio.recipe.running import ask_picture, ask_prompts, listeners
 from muse_training.data.encoder import Encoder, collate
 
 RECORDS = 8
@@ -32,6 +36,8 @@ class Samples:
     A stage behind another one refines the tokens that the tokenizer of the stage before makes of the data set's first
     records, one for each prompt; the sheet shows them beside what was drawn. So give it no prompts, and each picture
     has its own caption.
+
+    Filters are asked of the prompts before anything is trained, and of each picture: one that is refused stays grey.
     """
 
     every: int = 500
@@ -66,7 +72,8 @@ class Sheets:
         hook: Any = None,
     ) -> None:
         self.samples, self.folder, self.steps, self.writes = samples, folder, steps, writes
-        self.hook = hook
+        self.hook, self.filters = hook, listeners() if hook is None else hook
+        ask_prompts(self.filters, samples.prompts)
         self.name, stages = list(encoder.stages)[-1], list(encoder.stages.values())
         self.stage, self.low, self.given = stages[-1], None, []
         prompts, seen = samples.prompts, None
@@ -94,7 +101,7 @@ class Sheets:
                 low = None if self.low is None else self.low[place : place + 1]
                 generator = torch.Generator().manual_seed(self.samples.seed)
                 *_, tokens = stage.sample(text, generator, low=low)
-                drawn = to_images(self._decode(stage.tokenizer, tokens))
+                drawn = [self._asked(image, prompt) for image in to_images(self._decode(stage.tokenizer, tokens))]
                 tiles.append(Tile([*self.given[place : place + 1], *drawn], prompt))
         if not self.writes:
             return
@@ -106,6 +113,17 @@ class Sheets:
             self.hook.muse_step(
                 stage=self.name, step=done, steps=self.steps, tokens=None, loss=None, image=image, numbers=None
             )
+
+    def _asked(self, image: Image.Image, prompt: str) -> Image.Image:
+        """The picture; a grey one, with a warning, where a filter refuses it: a training need not end for that."""
+        if not self.writes:
+            return image
+        try:
+            ask_picture(self.filters, image, prompt, self.samples.seed)
+        except Refused as error:
+            warnings.warn(f"{error}; it is grey on the sheet", stacklevel=2)
+            return Image.new("RGB", image.size, "grey")
+        return image
 
     @torch.no_grad()
     def _decode(self, tokenizer: Any, tokens: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from muse_studio.contracts import MASK, NO_RUN, Dataset, Optimizer, RunContext, 
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
+from muse_studio.runtime.files import path_of
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
@@ -89,7 +90,7 @@ class Train:
 
     def train(self, hook: Any, world: World, recipe: dict[str, Any]) -> History:
         """One process's share of it."""
-        self.fit.folder()
+        self.fit.folder(self._written())
         encoder = make_encoder(dict(list(self.upto.items())[-2:]), self.text_encoder, world.device)
         device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
         data = self._data(encoder, world, recipe)
@@ -114,15 +115,19 @@ class Train:
         """What draws samples, where they are wanted."""
         if self.samples is None:
             return None
-        folder = self.fit.folder() / "samples"
+        folder = path_of(self.fit.out) / "samples"
         return Sheets(self.samples, encoder, self.dataset, folder, self.fit.steps, world.is_main, hook)
+
+    def _written(self) -> str:
+        """The name of the file that is written."""
+        if self.critic:
+            return CRITIC
+        return self.name if self.setup.adapter is None else KEY
 
     def _output(self, recipe: dict[str, Any]) -> Output:
         """The file that is written."""
-        if self.critic:
-            return Output(CRITIC, recipe)
         if self.setup.adapter is None:
-            return Output(self.name, recipe)
+            return Output(self._written(), recipe)
         transformer = self.stage.transformer
         assert isinstance(transformer, nn.Module)  # the constructor refuses all else
         return Output(KEY, recipe | {KEY: self.setup.adapter.settings(transformer)})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import NO_RUN, Dataset, Optimizer, RunContext, Tokenizer
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
+from muse_studio.runtime.files import path_of
 from muse_studio.training.distributed import SINGLE, World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
@@ -68,8 +69,9 @@ class FinetuneDecoder:
 
     def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
-        if weights.local(self.source).resolve().parent == self.fit.folder().resolve():
+        if weights.local(self.source).resolve().parent == path_of(self.fit.out).resolve():
             raise UserError(f"fit.out is {self.fit.out}, where the source lies, which must stay; give another folder")
+        self.fit.folder("tokenizer")
         recipe = context.recipe or {}
         self._check_settings(recipe)
         with join(self.fit.device, self.fit.patience) as world:

@@ -47,7 +47,7 @@ class TrainTokenizer:
     def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
         with join(self.fit.device, self.fit.patience) as world:
-            self.fit.folder()
+            self.fit.folder("tokenizer")
             learner = self.learner(world)
             learner.try_out(first(self.dataset)["image"])
             return Run(self.fit, learner, self.dataset, hook, Output("tokenizer", context.recipe or {})).train()

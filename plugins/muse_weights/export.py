@@ -15,7 +15,7 @@ from muse_studio.contracts import Dialect
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.dialects import Piece
-from muse_studio.runtime.files import path_of, replacing_folder
+from muse_studio.runtime.files import path_of, replacing_folder, within
 from muse_weights.folder import check_free
 from muse_weights.formats import NotDone, done
 from muse_weights.inverse import published
@@ -70,8 +70,9 @@ class ExportWeights:
             for copied in chosen.copied:
                 for ours, theirs in copied.files.items():
                     if (source / copied.name / ours).is_file():
-                        (aside / theirs).parent.mkdir(exist_ok=True)
-                        shutil.copyfile(source / copied.name / ours, aside / theirs)
+                        path = within(aside, theirs, f"format {chosen.name}")
+                        path.parent.mkdir(exist_ok=True)
+                        shutil.copyfile(source / copied.name / ours, path)
             for piece in chosen.pieces:
                 self._write(piece, source, aside / piece.folder / piece.weights)
         return Exported(out)

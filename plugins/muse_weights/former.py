@@ -14,7 +14,7 @@ from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY as ADAPTER
 from muse_studio.nn.lora import is_adapter
 from muse_studio.runtime import weights
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import file_name, path_of
 from muse_studio.runtime.former import FormerNames
 from muse_studio.training.checkpoint import STATE
 from muse_weights.report import Fit
@@ -40,7 +40,7 @@ class Former:
         if "://" not in source.address and folder.is_dir():
             found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
         else:
-            found = {source.address.rsplit("/", 1)[-1]: source.file("")}
+            found = {file_name(source.address.rsplit("/", 1)[-1], source.address): source.file("")}
         former = cls(found, names)
         if not former.fits(str(source)):
             raise UserError(f"{source} has no tensor of a name that format {names.format!r} knows; it needs none")

@@ -11,7 +11,7 @@ import fsspec
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import file_name, path_of
 from muse_studio.runtime.matching import Tensors
 from muse_studio.runtime.pickled import unpickled
 from muse_weights import flaxfile
@@ -78,7 +78,12 @@ class Source:
         index = f"{varied}.index.json"
         if not name or self.has(varied) or not self.has(index):
             return [self.file(varied)]
-        shards = sorted(set(dict(self.table(index).get("weight_map", {})).values()))
+        listed = self.table(index).get("weight_map", {})
+        if not isinstance(listed, dict):
+            raise UserError(
+                f"{self}/{index}: weight_map is no table of names to files but {listed!r:.40}; fetch it again"
+            )
+        shards = sorted({file_name(shard, f"{self}/{index}") for shard in listed.values()})
         folder = name.rpartition("/")[0]
         inside = [f"{folder}/{shard}" if folder else shard for shard in shards]
         if missing := [shard for shard in inside if not self.has(shard)]:

@@ -18,7 +18,7 @@ from muse_studio.errors import UserError
 from muse_studio.registry.events import progress
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.dialects import Copied, Found, Imported, Piece, Tables
-from muse_studio.runtime.files import path_of, replacing_folder
+from muse_studio.runtime.files import path_of, replacing_folder, within
 from muse_studio.runtime.matching import Match, Tensors, differences, made, match, shapes_of, wanted
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free
@@ -88,21 +88,23 @@ class ImportWeights:
             "its largest part takes",
             "take a variant of smaller numbers, such as fp16",
         )
+        place = f"format {chosen.name}"
         with replacing_folder(out) as aside:
             for name, table in configs.items():
-                (aside / KEPT / name).parent.mkdir(parents=True, exist_ok=True)
-                (aside / KEPT / name).write_text(json.dumps(table, indent=2), encoding="utf-8")
+                path = within(aside / KEPT, name, place)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(table, indent=2), encoding="utf-8")
             for name, files in copies.items():
-                (aside / name).mkdir()
+                within(aside, name, place).mkdir()
                 for new, file in files.items():
-                    shutil.copyfile(file, aside / name / new)
+                    shutil.copyfile(file, within(aside / name, new, place))
             settings = {each.piece.name: each.settings for each in opens} | {
                 name: {**given, "model": self.others.get(name, given["model"])} for name, given in chosen.given.items()
             }
             for each in opens:
                 further = chosen.further.get(each.piece.name, _nothing)(aside, settings)
                 where = self.others.get(each.piece.name, each.piece.home) if each.piece.home else self.source
-                each.save(aside / each.piece.written, further, where)
+                each.save(within(aside, each.piece.written, place), further, where)
             names = write(aside, chosen.recipes(Imported(out, settings)), self.source, chosen.name)
         report.recipes = [out / name for name in names]
         return report
@@ -223,4 +225,6 @@ class _Opened:
             own |= {
                 name: torch.full(shapes[name], value) for name, value in self.piece.starts.items() if name in shapes
             }
-        weights.save(own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=source)
+        weights.save(
+            own | further, path, {"use": self.piece.part, **self.settings}, muse_imported_from=weights.portable(source)
+        )

@@ -1,5 +1,6 @@
 """Where a model's files come from: a folder, the cache, the hub last, and words that help where none has them."""
 
+import json
 import os
 import shutil
 import socket
@@ -47,6 +48,14 @@ def test_a_lost_shard_is_named(t5_encoder_folder, tmp_path):
     shard.unlink()
     with pytest.raises(UserError, match=f"has no {shard.name}"):
         T5(str(folder))(["a cat"])
+
+
+@pytest.mark.parametrize("shard", ["../outside", "/etc/passwd", "..", "a\\b", "nul"])
+def test_an_index_that_lists_a_file_elsewhere_is_refused(t5_encoder_folder, tmp_path, shard):
+    folder = shutil.copytree(t5_encoder_folder, tmp_path / "folder")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(UserError, match=r"has a model\.safetensors\.index\.json with a file's name that "):
+        hub.folder_of(str(folder), offline=True)
 
 
 @pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": ["a"]}'])

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from muse_studio import testing
+from muse_studio.errors import Refused
+from muse_studio.runtime.files import MARK
 from muse_studio.stage import Stage
 from muse_studio.training.loop import Fit
 
@@ -206,3 +208,21 @@ def test_observers_are_shown_every_sheet_and_told_every_number(tmp_path):
     assert [each["step"] for each in rows] == [1, 2, 3, 4, 5, 6, 7]
     assert all({"loss", "accuracy", "norm", "seconds", "pictures/s"} <= set(each["numbers"]) for each in rows)
     assert all(each["loss"] == each["numbers"]["loss"] for each in rows)
+
+
+def test_filters_are_asked_before_a_training_and_of_each_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSE_OBSERVERS", "word-filter")
+    task = Train({"base": stage()}, testing.FakeTextEncoder(), Noise(), Fit(str(tmp_path / "a"), 1, 4), AdamW(1e-2))
+    task.samples = Samples(1, ["a naked man"])
+    with pytest.raises(Refused, match="'a naked man' is refused by the filter word-filter"):
+        task()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [MARK]
+
+    class Ugly(testing.RecordingObserver):
+        def muse_picture(self, image, prompt, seed=0):
+            return "it is ugly" if prompt == "red" else None
+
+    with pytest.warns(UserWarning, match=r"'red', seed 0, is refused by the filter Ugly: it is ugly; .* grey"):
+        train(tmp_path / "b", samples=Samples(7, PROMPTS), observer=Ugly())
+    shades = [len(np.unique(picture)) for picture in tiles(tmp_path / "b" / "samples" / "step-0000007.png")]
+    assert shades[0] == 1 and min(shades[1:]) > 1

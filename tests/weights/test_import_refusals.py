@@ -243,3 +243,15 @@ def test_what_does_not_fit_the_memory_is_not_written(copy, monkeypatch):
     largest = max(file.stat().st_size for file in copy.rglob("*.safetensors"))
     monkeypatch.setattr(memory, "free", lambda device=None: largest - 1)
     refuse(copy, r"not enough memory: its largest part takes .* take a variant")
+
+
+@pytest.mark.parametrize("shard", ["../outside.safetensors", "/etc/passwd", "..", "a\0b", 7, ["a"]])
+def test_an_index_that_lists_a_file_elsewhere_is_refused(copy, shard):
+    sharded(copy)
+    index = copy / f"{WEIGHTS}.index.json"
+    table = json.loads(index.read_text())
+    table["weight_map"]["more"] = shard
+    index.write_text(json.dumps(table))
+    refuse(copy, r"diffusion_pytorch_model\.safetensors\.index\.json: the name ")
+    index.write_text(json.dumps({"weight_map": [shard]}))
+    refuse(copy, "weight_map is no table of names to files")

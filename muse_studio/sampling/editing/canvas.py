@@ -19,7 +19,8 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
-from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
+from muse_studio.recipe.running import ask_picture, ask_prompts
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling.cascade import Cascade, count_steps, make_ready, open_cascade
@@ -102,7 +103,13 @@ class Canvas:
 
     @property
     def image(self) -> Image.Image:
-        """The picture; cells that are erased are grey."""
+        """The picture; cells that are erased are grey. Refused, a UserError, where a filter refuses what was drawn."""
+        image = self._shown()
+        if any("prompt" in did for did in self.history):
+            ask_picture(self.hook, image, self.prompt, self.seed)
+        return image
+
+    def _shown(self) -> Image.Image:
         name, _ = list(self.model.stages.items())[-1]
         masked, codes = self.tokens[name], self._now.codes[name]
         if (codes == MASK).any():  # never drawn: whatever stands under the grey is not seen
@@ -174,7 +181,7 @@ class Canvas:
 
     def save_picture(self, path: str | Path) -> Path:
         """Write the picture as a PNG that says where it comes from; UserError where a filter or the disk refuses it."""
-        path, image = path_of(str(path)), self.image
+        path, image = path_of(str(path)), self._shown()
         ask_picture(self.hook, image, self.prompt, self.seed)
         placed = any(did["do"] == "place" for did in self.history)
         write_png(image, path, Provenance(self.recipe, edited=placed, prompt=self.prompt))
@@ -200,6 +207,7 @@ class Canvas:
         settings: dict[str, Any] = {"seed": saved.seed, "dilate": saved.dilate, "device": device}
         if model is not None:
             canvas = cls(model.stages, model.text_encoder, **settings)
+            canvas.recipe, canvas.hook = model.recipe, model.hook
         elif saved.recipe is not None:
             canvas = cls.open(saved.recipe, plugins=plugins, **settings)
         else:

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 
 from muse_studio.contracts import NO_RUN, Editor, RunContext, TextEmbedding, TextEncoder
 from muse_studio.errors import SettingError, UserError
-from muse_studio.images.naming import slug, spell
+from muse_studio.images.naming import LONGEST, slug, spell
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.reading import open_picture
 from muse_studio.images.sheets import Section, Tile, contact_sheet, side_of
-from muse_studio.registry.events import ProgressBar, ask_picture, ask_prompts
+from muse_studio.recipe.running import ask_picture, ask_prompts
+from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.device import choose_device
-from muse_studio.runtime.files import path_of
+from muse_studio.runtime.files import name_problem, path_of
 from muse_studio.sampling.abilities import iterations
 from muse_studio.sampling.cascade import Watch, make_ready
 from muse_studio.sampling.editing.region import read_region
@@ -136,7 +137,7 @@ class Edit:
         text = encode(self.text_encoder, [self.prompt], device)
         negative = encode(self.text_encoder, [self.negative], device) if self.negative else None
         result = Pictures([], [], [], [], before=picture)
-        path = out if names_a_file(self.out) else out / f"{path_of(self.picture).stem}-{slug(self.prompt)}.png"
+        path = out if names_a_file(self.out) else out / f"{_stem(self.picture)}-{slug(self.prompt)}.png"
         with ProgressBar(session.count(self.editor) * self.count) as bar:
             for number, seed in enumerate(range(self.seed, self.seed + self.count), 1):
                 watch = report_to(hook, bar, f"picture {number} of {self.count}")
@@ -220,6 +221,12 @@ class Edit:
             recipe = {key: value for key, value in recipe.items() if key not in ("out", "device")}
             recipe |= {"seed": seed, "count": count}
         return Provenance(recipe, context.plugins, edited=True)
+
+
+def _stem(picture: str) -> str:
+    """The name of the picture's file without its ending; as a prompt's where it is too long to have one behind it."""
+    stem = path_of(picture).stem
+    return slug(stem) if name_problem(stem) or len(stem.encode()) > LONGEST else stem
 
 
 def _image(pixels: Tensor) -> Image.Image:

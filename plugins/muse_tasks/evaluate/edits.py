@@ -12,7 +12,6 @@ from muse_studio.errors import SettingError, UserError
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import contact_sheet
 from muse_studio.runtime.device import choose_device
-from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.sampling.cascade import make_ready
 from muse_tasks.edit.batch import BatchEditor
 from muse_tasks.edit.task import Edit
@@ -20,7 +19,7 @@ from muse_tasks.evaluate.edit_cases import Editable
 from muse_tasks.evaluate.edit_report import EditEvaluation
 from muse_tasks.evaluate.inpainting import measure_inpainting
 from muse_tasks.evaluate.mask_free import measure_mask_free
-from muse_tasks.evaluate.output import write
+from muse_tasks.evaluate.output import open_folder, write
 
 
 @dataclass
@@ -73,7 +72,7 @@ class EvaluateEdits:
         Raises UserError where `out` can't be written, the device is missing, or the data set has no edits, before any
         picture is read.
         """
-        out, device = open_folder(path_of(self.out), "out"), choose_device(self.device)
+        out, device = open_folder(self.out, "evaluation of edits"), choose_device(self.device)
         if self.mask_free is not None and not isinstance(self.dataset, Editable):
             raise UserError(
                 "dataset: it has no edits with known results; give one that has, such as dataset.use=emoji, "

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from muse_studio.images.provenance import Provenance, write_png
-from muse_studio.runtime.files import replacing
+from muse_studio.runtime.files import claim_folder, path_of, replacing
 
+METRICS, SHEET = "metrics.json", "sheet.png"
+"""What an evaluation writes."""
 WIDTH = 88
 """Letters of a table's line."""
 
@@ -26,9 +28,14 @@ class Measured(Protocol):
         """Its numbers and their definitions."""
 
 
+def open_folder(out: str, task: str) -> Path:
+    """An evaluation's own folder; UserError where it can't be written, or another's files would be replaced."""
+    return claim_folder(path_of(out), "out", task, (METRICS, SHEET))
+
+
 def write(result: Measured, out: Path, provenance: Provenance) -> list[Path]:
     """Write metrics.json and sheet.png into a folder, each whole or not at all, and return both."""
-    metrics, sheet = out / "metrics.json", out / "sheet.png"
+    metrics, sheet = out / METRICS, out / SHEET
     write_png(result.sheet, sheet, provenance)
     with replacing(metrics) as aside:
         aside.write_text(result.to_json(), encoding="utf-8")

@@ -15,13 +15,12 @@ from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
 from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.device import choose_device
-from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.evaluate.collection import Collection, read
 from muse_tasks.evaluate.measures import perplexity, usage
 from muse_tasks.evaluate.metrics import PictureMetrics
-from muse_tasks.evaluate.output import write
+from muse_tasks.evaluate.output import open_folder, write
 from muse_tasks.evaluate.real_pictures import ANOTHER, NONE, REFINED, RIGHT, Real
 from muse_tasks.evaluate.records import stream
 from muse_tasks.evaluate.report import Evaluation
@@ -95,7 +94,7 @@ class Evaluate:
         Raises UserError where `out` can't be written or the device is missing, before any picture is read, and where
         a metric lacks its network or needs more pictures, before any is drawn.
         """
-        out = open_folder(path_of(self.out), "out")
+        out = open_folder(self.out, "evaluation")
         device, last = choose_device(self.device), list(self.stages.values())[-1]
         make_ready(self.stages, self.text_encoder, device)
         if self.collection is None:

@@ -125,6 +125,7 @@ def beside(path: Path, ending: str) -> Path:
 def _save_new(path: Path, endings: Sequence[str], write: Callable[[Path], None]) -> Path:
     aside = temporary_name(path)
     try:
+        aside.unlink(missing_ok=True)
         write(aside)
         taken = _claim(path, endings)
         os.replace(aside, taken)

@@ -12,7 +12,7 @@ from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import slug
 from muse_studio.images.provenance import Provenance
-from muse_studio.registry.events import ask_picture, ask_prompts
+from muse_studio.recipe.running import ask_picture, ask_prompts
 from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import make_ready
 from muse_studio.sampling.stage import Stage, check_fit

@@ -15,6 +15,7 @@ from typing import Any
 from muse_studio.recipe import running
 from muse_studio.recipe.tree import to_yaml
 from muse_studio.runtime.device import choose_device
+from muse_studio.runtime.files import file_name
 from muse_tasks.evaluate.task import Evaluate
 from muse_tasks.generate.drawing import machine
 
@@ -98,8 +99,8 @@ class Runs:
         changed = dict(recipe)
         (part,) = running.parts("task", recipe["use"], self.files)
         if "out" in part.settings:
-            written = str(recipe.get("out", ""))
-            changed["out"] = str(folder / Path(written).name if Path(written).suffix else folder)
+            written = Path(str(recipe.get("out", "")))
+            changed["out"] = str(folder / file_name(written.name, "out") if written.suffix else folder)
         if isinstance(fit := recipe.get("fit"), dict):
             changed["fit"] = {**fit, "out": str(folder / "fit")}
         return changed

@@ -14,14 +14,16 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Block, grid_sheet, side_of
 from muse_studio.registry.events import ProgressBar
-from muse_studio.runtime.files import open_folder, path_of, replacing
+from muse_studio.runtime.files import claim_folder, path_of, replacing
 from muse_tasks.sweep.combinations import combine, name_of
 from muse_tasks.sweep.plot import draw_plot
-from muse_tasks.sweep.runs import Outcome, Runs
+from muse_tasks.sweep.runs import RESULT, Outcome, Runs
 from muse_tasks.sweep.table import Row, Table
 
 TABLE, MARKDOWN, SHEET, PLOT, RUNS = "sweep.csv", "sweep.md", "sheet.png", "plot.png", "runs"
 """What a sweep writes."""
+FORMER = f"{RUNS}/*/{RESULT}"
+"""What a sweep has written where no mark says that the folder is a sweep's."""
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Sweep:
         written or no combination could be run. Observers hear of each run as of any other.
         """
         combinations = combine(self._source, self.settings, context.plugin_files)
-        out = open_folder(path_of(self.out), "out")
+        out = claim_folder(path_of(self.out), "out", "sweep", (TABLE, MARKDOWN, SHEET, PLOT, RUNS), FORMER)
         runs = Runs(out / RUNS, context.plugin_files)
         rows, new = [], 0
         with ProgressBar(sum(each.recipe is not None for each in combinations)) as bar:

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.fetching import cache_folder, fetch
-from muse_studio.runtime.files import open_folder, path_of, replacing
+from muse_studio.runtime.files import file_name, open_folder, path_of, replacing
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Which extra of this package brings the file system of a protocol."""
@@ -58,8 +58,8 @@ class StorageFolder:
             open_folder(folder, setting)
 
     def join(self, name: str) -> str:
-        """The address of a file in it."""
-        return f"{self.address}/{name}"
+        """The address of a file in it; UserError where the name is one of no file right in it."""
+        return f"{self.address}/{file_name(name, self.address)}"
 
     def names(self) -> set[str]:
         """The names of the files that are there; none where there is no folder."""
@@ -99,7 +99,7 @@ class StorageFolder:
         """Write a file: aside first and then renamed on this machine; an object store puts it at once or not at all."""
         with self._errors("written"):
             if (folder := self.folder) is not None:
-                with replacing(folder / name) as aside:
+                with replacing(folder / file_name(name, self.address)) as aside:
                     aside.write_bytes(content)
             else:
                 files, path = file_system(self.join(name))
@@ -111,9 +111,10 @@ class StorageFolder:
 
         version: what tells this content from another that was there under the same name.
         """
+        address = self.join(name)
         if (folder := self.folder) is not None:
             return folder / name
-        return fetch(self.join(name), cache_folder() / "tokens" / version / name)
+        return fetch(address, cache_folder() / "tokens" / version / name)
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from muse_studio.errors import UserError
+from muse_studio.runtime.files import file_name
 from muse_training.data.encoder import Encoder, States
 from muse_training.data.fingerprint import part_fingerprint
 from muse_training.data.storage import StorageFolder
@@ -97,11 +98,14 @@ class TokenIndex:
             table = json.loads(folder.read(INDEX))
             if table["format"] != FORMAT:
                 raise ValueError(f"format {table['format']}, where {FORMAT} is read")
+            shards = [Shard(**each) for each in table["shards"]]
             parts = {
                 "fields": {name: TensorSpec(**each) for name, each in table["fields"].items()},
                 "stages": {name: StageTokens(**each) for name, each in table["stages"].items()},
-                "shards": [Shard(**each) for each in table["shards"]],
+                "shards": shards,
             }
+            for shard in shards:
+                file_name(shard.file, folder.join(INDEX))
             return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(

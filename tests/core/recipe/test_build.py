@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from muse_studio.errors import PluginError, RecipeError
 from muse_studio.recipe.build import build, check
 from muse_studio.recipe.merging import load, overrides
 from muse_studio.registry.plugins import Registry
+from muse_studio.runtime.files import name_problem
 
 
 @pytest.fixture
@@ -279,3 +281,13 @@ def test_checking_parts_without_torch_loads_none(toy):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ}
     )
     assert answer.stdout.split() == ["[]", "False"]
+
+
+@pytest.mark.parametrize("name", ["../../../OUTSIDE", "", "a/b", "a\\b", "..", "nul", "x\0y", "n" * 300])
+def test_a_name_that_could_be_no_file_s_is_refused_at_its_line(told, name):
+    text = f"use: draw\nstages:\n  {json.dumps(name)}: {{sampler: fast}}\ntokenizer: pixels\n"
+    (problem,) = told(text)
+    assert problem.startswith("bad.yaml:3  stages — the name ")
+    assert problem.endswith(f" {name_problem(name)}, and files are called by it; give another")
+    assert len(problem) < 200
+    assert not told(text.replace(json.dumps(name), "base"))

@@ -8,8 +8,19 @@ import pytest
 import torch
 
 from muse_studio.errors import UserError
+from muse_studio.images.naming import slug
 from muse_studio.runtime import memory
-from muse_studio.runtime.files import lines_of, open_folder, path_of, replacing, replacing_folder, temporary_name
+from muse_studio.runtime.files import (
+    file_name,
+    lines_of,
+    name_problem,
+    open_folder,
+    path_of,
+    replacing,
+    replacing_folder,
+    temporary_name,
+    within,
+)
 
 
 def test_a_path_as_a_user_writes_it(monkeypatch):
@@ -69,6 +80,15 @@ class TestReplacing:
         with pytest.raises(OSError, match="No space left") as caught, replacing(here / "x.txt"):
             raise OSError(errno.ENOSPC, "No space left")
         assert caught.value.filename == str(here / "x.txt")
+
+    def test_a_link_in_the_way_is_not_followed(self, here):
+        """Its name can be known beforehand, and others may write to the folder."""
+        (here / "victim").write_text("mine")
+        temporary_name(here / "x.txt").symlink_to(here / "victim")
+        with replacing(here / "x.txt") as aside:
+            aside.write_text("whole")
+        assert ((here / "victim").read_text(), (here / "x.txt").read_text()) == ("mine", "whole")
+        assert not (here / "x.txt").is_symlink()
 
 
 class TestReplacingFolder:
@@ -138,3 +158,61 @@ class TestMachine:
         with pytest.raises((RuntimeError, TypeError)) as caught:
             torch.empty(shape)
         assert "there is not enough memory" in memory.refusal(caught.value)
+
+
+BAD_NAMES = {
+    "": "is empty",
+    " ": "is empty",
+    ".": "ends in a dot",
+    "..": "ends in a dot",
+    "name.": "ends in a dot or a space",
+    "name ": "ends in a dot or a space",
+    "a/b": "has a / or",
+    "/etc/passwd": "has a / or",
+    "../../../OUTSIDE": "has a / or",
+    "a\\b": "has a / or",
+    "a\0b": "has a control character",
+    "a\nb": "has a control character",
+    "a\x1b[2Jb": "has a control character",
+    "a\x85b": "has a control character",
+    "a\u2028b": "has a control character",
+    "a\ud800b": "is not valid Unicode",
+    "a" * 300: "is longer than 200 bytes",
+    "猫" * 70: "is longer than 200 bytes",
+    "C:x": "begins with a drive",
+    "nul": "is that of a device of Windows",
+    "CON.safetensors": "is that of a device of Windows",
+    "lpt1": "is that of a device of Windows",
+}
+"""Names that are none of a file right in a folder, and why not."""
+
+
+@pytest.mark.parametrize(("name", "why"), BAD_NAMES.items())
+def test_what_is_no_file_s_name(name, why):
+    assert name_problem(name).startswith(why)
+    with pytest.raises(UserError) as caught:
+        file_name(name, "index.json")
+    message = str(caught.value)
+    assert message.startswith("index.json: the name ")
+    assert why in message
+    assert message.isprintable()
+    assert len(message) < 200
+    if name != "a/b":  # there, a file of the folder a
+        with pytest.raises(UserError):
+            within(Path("out"), f"inside/{name}", "index.json")
+
+
+@pytest.mark.parametrize("name", ["base", "x2.superres", ".hidden", "猫", "console", "com", "a b", "a" * 200, "C"])
+def test_what_is_a_file_s_name(name):
+    assert file_name(name, "index.json") == name
+    assert within(Path("out"), f"inside/{name}", "index.json") == Path("out/inside") / name
+
+
+def test_what_is_no_text_is_no_name():
+    with pytest.raises(UserError, match="the name 7 is no text"):
+        file_name(7, "index.json")
+
+
+@pytest.mark.parametrize("prompt", ["con", "NUL", "aux", "com1", "../../etc/passwd", "a\0b", "\\\\server\\share", ".."])
+def test_a_prompt_s_name_is_always_one(prompt):
+    assert name_problem(slug(prompt)) == ""

@@ -16,6 +16,7 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.runtime import fetching, weights
+from muse_studio.runtime.files import temporary_name
 
 
 def net(wide=3):
@@ -258,6 +259,29 @@ def test_what_another_process_still_fetches_is_left_to_it(cache, monkeypatch):
     assert (cache / ".file.1234567").read_bytes() == b"other"
 
 
+@pytest.mark.parametrize("which", ["mine", "another process's"])
+@pytest.mark.parametrize("planted", ["a link", "a hard link", "another user's", "a broken link", "a pipe"])
+def test_what_others_planted_is_neither_gone_on_with_nor_followed(cache, tmp_path, monkeypatch, which, planted):
+    cache.mkdir()
+    aside = temporary_name(cache / "file") if which == "mine" else cache / ".file.1234567"
+    victim = tmp_path / "victim"
+    if planted != "a broken link":
+        victim.write_bytes(b"evil")
+    if planted == "a pipe":
+        os.mkfifo(aside)
+    elif planted == "another user's":
+        aside.write_bytes(b"evil")
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+    else:
+        (aside.hardlink_to if planted == "a hard link" else aside.symlink_to)(victim)
+    if planted != "a broken link":
+        os.utime(aside, (1, 1))
+    monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999))
+    assert fetching.fetch("memory://file", cache / "file").read_bytes() == b"content"
+    assert not (cache / "file").is_symlink()
+    assert victim.read_bytes() == b"evil" if planted != "a broken link" else not victim.exists()
+
+
 def test_a_fetch_of_another_length_is_refused(cache, monkeypatch):
     monkeypatch.setattr(fetching.fsspec, "open", lambda *address: Breaking(b"content", 9999, size=9))
     with pytest.raises(UserError, match="it has 9 bytes, and 7 came; it has changed meanwhile"):
@@ -289,3 +313,54 @@ def test_others_may_read_what_the_umask_lets_them(file):
     plain = file.with_name("plain")
     plain.touch()
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "n" * 300, "a\0b", "..\\x"])
+def test_an_address_whose_last_part_is_no_file_s_name(name, cache):
+    with pytest.raises(UserError, match=r"the name .*, so no file may be called that"):
+        weights.local(f"memory://somewhere/{name}")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["../errors.py", "runtime/../../x", "/etc/passwd", ""])
+def test_a_file_of_a_package_lies_in_it(name):
+    with pytest.raises(UserError, match=r"package://muse_studio/.*: the name"):
+        weights.local(f"package://muse_studio/{name}")
+
+
+def test_a_signed_address_is_kept_by_its_file_s_name(monkeypatch, cache):
+    fetched = []
+    monkeypatch.setattr(fetching, "fetch", lambda address, path: fetched.append((address, path)) or path)
+    address = f"https://host/folder/net.safetensors?signature={'x/y' * 200}"
+    with pytest.raises(UserError, match="is not a file"):
+        weights.local(address)
+    ((asked, path),) = fetched
+    assert asked == address
+    assert (path.name, path.parent.parent) == ("net.safetensors", cache / "weights")
+
+
+def test_equal_weights_are_equal_files(tmp_path):
+    """Byte for byte, whatever metadata there are: safetensors itself writes them in another order each time."""
+    told = {f"key {number}": f'\u00e9\u732b \\ " \n \t \x1f \x7f {number}' for number in range(9)}
+    state = net().state_dict()
+    contents = set()
+    for number in range(6):
+        path = tmp_path / f"{number}.safetensors"
+        weights.save(state, path, {"use": "net"}, **told)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    metadata = weights.header(path)[1]
+    assert metadata == {weights.SETTINGS: '{"use": "net"}', "format": "pt"} | told
+    assert list(metadata) == sorted(metadata)
+    assert all(torch.equal(state[name], tensor) for name, tensor in load_file(path).items())
+
+
+def test_metadata_tell_no_folder_of_this_machine():
+    told = {
+        "dataset": {"path": "/mine/pictures", "more": ["~/x/y.png", "file:///mine/z", "s3://bucket/x", "a/b", 3]},
+        "prompt": "/not a path",
+    }
+    assert weights.portable(told) == {
+        "dataset": {"path": "pictures", "more": ["y.png", "z", "s3://bucket/x", "a/b", 3]},
+        "prompt": "/not a path",
+    }

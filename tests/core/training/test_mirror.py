@@ -10,6 +10,7 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint, mirror
+from muse_studio.training.loop import Output
 
 
 def parts(seed=0):
@@ -87,3 +88,28 @@ def test_nowhere(tmp_path):
     with pytest.raises(UserError, match=r"could not be read .*; check fit\.upload, or set it to null"):
         mirror.fetch(tmp_path, "nonsense://x")
     mirror.fetch(tmp_path, f"memory://{uuid.uuid4()}")
+
+
+@pytest.mark.parametrize("name", ["..", "a\\..\\b", "nul", "x" * 300])
+def test_a_copy_s_files_stay_in_their_folder(tmp_path, name, monkeypatch):
+    out = tmp_path / "out"
+    checkpoint.save(out / "checkpoints", 3, *parts(), keep=2)
+    address = f"memory://{uuid.uuid4()}/run"
+    mirror.send(out, address, keep=2)
+    system, _ = fsspec.url_to_fs(address)
+    listed = system.ls
+    monkeypatch.setattr(
+        system, "ls", lambda path, **how: [*listed(path, **how), *([f"{path}/{name}"] if "step-" in path else [])]
+    )
+    with pytest.raises(UserError, match=f"{address} could not be read .*the name"):
+        mirror.fetch(tmp_path / "new", address)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "", "a/b"])
+def test_a_module_s_name_is_a_file_s(tmp_path, name):
+    with pytest.raises(UserError, match="the name"):
+        checkpoint.save(tmp_path / "out", 1, {name: nn.Linear(2, 2)}, {}, keep=1)
+    with pytest.raises(UserError, match="the trained weights: the name"):
+        Output(name, {})
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from muse_studio.errors import UserError
+from muse_studio.runtime.files import MARK
 from muse_studio.testing import RecordingObserver
 from muse_studio.training import checkpoint, loop
 from muse_studio.training.distributed import SINGLE
@@ -157,7 +158,7 @@ def test_speed_is_told_and_the_log_keeps_seconds_alone(tmp_path):
 
 def test_nothing_else_is_written(tmp_path):
     run(tmp_path, FALLING)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "log.csv", "net.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "checkpoints", "log.csv", "net.safetensors"]
 
 
 def test_overfitting_repeats_the_first_batch_and_says_how_it_went(tmp_path):

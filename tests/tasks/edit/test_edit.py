@@ -13,6 +13,7 @@ from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.recipe.sources import PICTURE_KEY
 from muse_studio.recipe.tree import parse
+from muse_studio.runtime.files import name_problem
 from muse_studio.testing.fakes import FakeTokenizer
 
 
@@ -136,6 +137,15 @@ def test_files_are_numbered_and_never_overwritten(edit, tmp_path):
     ]
     result = edit(out=str(tmp_path / "one" / "mine.png"))()
     assert result.paths == [tmp_path / "one" / "mine.png"] and result.sheet is None
+
+
+@pytest.mark.parametrize("stem", ["p" * 240, "猫" * 75, "con", "a\nb"])
+def test_a_picture_s_name_is_no_reason_to_fail(edit, photo, tmp_path, stem):
+    """A name that fills all that a file system allows, or is none for a new file, is cut or spelled as a prompt's."""
+    edit(picture=photo(name=f"{stem}.png"), prompt="a cat " * 30, previews=True, count=2)()
+    made = names(tmp_path / "out")
+    assert len(made) == 5
+    assert all(name_problem(name) == "" for name in made)
 
 
 def test_every_keeps_the_picture_after_each_so_many_iterations(edit, tmp_path):

@@ -8,6 +8,7 @@ from muse_tasks.evaluate.task import Evaluate
 from PIL import Image
 
 from muse_studio.errors import UserError
+from muse_studio.runtime.files import MARK
 from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
 
 TOTAL, HELD_OUT = 40, 8
@@ -76,7 +77,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(stages, en
     assert run(3) == first
     assert run(4)[0] != first[0]
     assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "sheet.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "metrics.json", "sheet.png"]
 
 
 def test_each_stage_is_measured_on_pictures_of_its_size_given_the_stage_before(make_stage, encoder, tmp_path):
@@ -232,3 +233,14 @@ def test_settings_out_of_range_are_refused_with_the_cure(knowing, numbers, setti
 def test_a_folder_is_read_picture_by_picture():
     records = load(PLAIN)["seen"]
     assert [record["caption"] for record in records] == [str(index) for index in range(TOTAL)]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "sheet.png"])
+def test_what_a_user_has_by_an_evaluation_s_names_is_not_replaced(stages, encoder, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    task = Evaluate(stages, encoder, Numbered(), n=4, out=str(tmp_path), mask_ratios=[0.5])
+    with pytest.raises(UserError, match=f"holds {name}, which no evaluation wrote"):
+        task()
+    assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / name).unlink()
+    assert task().paths == task().paths

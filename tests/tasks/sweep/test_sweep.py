@@ -15,6 +15,7 @@ import muse_studio
 from muse_studio.cli import main
 from muse_studio.errors import RecipeError, UserError
 from muse_studio.recipe import merging
+from muse_studio.runtime.files import MARK
 
 PARTS = '''
 import os
@@ -441,3 +442,21 @@ def test_the_shipped_sweeps_have_no_combination_that_is_refused():
         table = merging.load(name).plain()
         made = combine(table["recipe"], table["settings"], ())
         assert [each.problems for each in made] == [[]] * count
+
+
+@pytest.mark.parametrize("name", ["plot.png", "sheet.png", "sweep.csv", "sweep.md", "runs/mine.txt"])
+def test_what_a_user_has_by_a_sweep_s_names_is_neither_replaced_nor_deleted(sweep, tmp_path, name):
+    (tmp_path / "mine" / name).parent.mkdir(parents=True)
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(
+        UserError, match=rf"mine holds {name.partition('/')[0]}, which no sweep .* another folder as out"
+    ):
+        sweep(out="mine")
+    assert [path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [Path(name).name]
+    assert (tmp_path / "mine" / name).read_text() == "mine"
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(sweep, tmp_path):
+    sweep()
+    (tmp_path / "out" / MARK).unlink()
+    assert sweep().run == 0

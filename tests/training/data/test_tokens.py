@@ -7,6 +7,7 @@ import pytest
 import torch
 from muse_training.data.encoder import collate
 from muse_training.data.prepare import PrepareTokens
+from muse_training.data.storage import StorageFolder
 from muse_training.data.tokens import Tokens
 from muse_training.optimizers import AdamW
 from muse_training.train import Train
@@ -212,3 +213,26 @@ def test_a_task_that_wants_pictures_is_told(tmp_path):
         UserError, match=r"'tokens' has no image, but mask, pooled, states, tokens.base: .* give a data set"
     ):
         made(tmp_path)[0]["image"]
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+@pytest.mark.parametrize("name", ["../../../evil.pth", "/etc/evil.pth", "sub/evil.pth", "..\\evil.pth", "..", "e\0", 7])
+def test_an_index_that_names_a_file_elsewhere_is_refused(tmp_path, where, name):
+    folder = made(tmp_path / "tokens" if where == "folder" else "memory://tokens").folder
+    index = json.loads(folder.read("index.json"))
+    index["shards"][0]["file"] = name
+    folder.write("index.json", json.dumps(index).encode())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"tokens/index\.json: the name .*, so no file may be called that"):
+        Tokens(str(folder))[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "/outside", ".."])
+@pytest.mark.parametrize("do", [StorageFolder.read, StorageFolder.has, StorageFolder.size, StorageFolder.header])
+def test_nothing_outside_a_folder_is_read_or_written(tmp_path, name, do):
+    folder = StorageFolder(str(tmp_path / "tokens"))
+    for call in (lambda: do(folder, name), lambda: folder.write(name, b""), lambda: folder.fetched(name, "1")):
+        with pytest.raises(UserError, match="tokens: the name"):
+            call()
+    assert list(tmp_path.iterdir()) == []

@@ -245,3 +245,14 @@ def test_a_lost_connection_is_no_broken_picture(monkeypatch):
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", lost)
     with pytest.raises(UserError, match=r"memory://a\.tar can't be read: the line is dead; check the network"):
         data.attempt(0)
+
+
+def test_a_member_s_name_becomes_no_path(tmp_path, monkeypatch):
+    """It is a record's name alone: by names that lead elsewhere nothing is read or written."""
+    monkeypatch.setenv("MUSE_CACHE", str(tmp_path / "cache"))
+    stems = ["../../outside", "/outside", "a/../../b", "c\\d", "con", "n" * 300]
+    members = {f"{stem}{ending}": text for stem in stems for ending, text in ((".png", picture()), (".txt", b"a cat"))}
+    assert captions(tar(tmp_path / "a.tar", members)) == ["a cat"] * len(stems)
+    files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert "a.tar" in files
