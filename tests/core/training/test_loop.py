@@ -344,3 +344,15 @@ def test_gradients_that_do_not_fit_the_memory_are_told_before_the_first_step(tmp
     monkeypatch.setattr(memory, "free", lambda device=None: 3)
     with pytest.raises(UserError, match="beside the weights, their gradients take"):
         run(settings(tmp_path))
+
+
+def test_started_alone_by_torchrun_it_finishes_the_step_that_two_signals_interrupt(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")  # torchrun passes on what the terminal sent already
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(tmp_path), Hook(5, twice))
+    assert (tmp_path / "checkpoints" / "step-0000006").is_dir()
