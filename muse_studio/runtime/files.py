@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -35,6 +36,20 @@ def open_folder(folder: Path, setting: str) -> Path:
 def temporary_name(path: Path) -> Path:
     """The name beside `path` that this process writes to before it renames: hidden, and on the same file system."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def settle(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's names, where the system can be asked to."""
+    if os.name == "nt":  # it opens no folder, and writes through no handle that only reads
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some network disks know no order of names
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

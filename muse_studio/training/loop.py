@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from muse_studio.training.learner import Learner
 from muse_studio.training.log import Row
 from muse_studio.training.monitor import Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
+from muse_studio.training.state import State, identity, told
 from muse_studio.training.stopping import ignore_signals, stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
@@ -88,22 +91,52 @@ class Run:
         self.average = None if fit.ema is None else RunningAverage(learner.model, fit.ema)
         if self.average is not None:
             self.modules["average"] = self.average
+        self.made = identity(fit, output.settings, dataset)
         self.start = self.resume()
         _check_memory(learner)
         self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
 
     def resume(self) -> int:
-        """Put back the state of the newest checkpoint; returns its step, 0 where there is none."""
+        """Put back the state of the newest checkpoint, and say so; returns its step, 0 where there is none.
+
+        UserError where it is of a run that was made of other settings or data, unless `fit.resume` takes that.
+        """
         self.world.on_main(self._prepare)
-        found = checkpoint.newest(self.checkpoints)
-        start = 0 if found is None else checkpoint.load(found, self.modules, self.learner.optimizers)
+        found = checkpoint.restore(self.checkpoints, self.modules, self.learner.optimizers, self._agree, self.world)
+        start = 0 if found is None else found.step
         if self.average is not None:
             self.average.begun = found is not None
         if self.world.differ(start):
             raise UserError(
                 f"processes find other checkpoints in {self.out}; fit.out must be a folder that all of them share"
             )
+        if found is not None:
+            self._go_on(found)
         return start
+
+    def _agree(self, path: Path, state: State) -> None:
+        """UserError where a checkpoint's run was made of anything else, unless that is to be taken."""
+        differences = {} if state.identity is None else state.identity.differences(self.made)
+        if differences and self.fit.resume != "changed":
+            raise UserError(
+                f"{path} is of a run that was made otherwise: {told(differences)}; give another folder as fit.out, or "
+                "fit.resume=changed to go on with what is new and have that recorded, or fit.resume=never to begin anew"
+            )
+
+    def _go_on(self, state: State) -> None:
+        """Take over what a checkpoint knows of its run, and say from where that goes on."""
+        before = state.identity
+        known = before is not None and bool(before.settings)
+        differences = before.differences(self.made) if before is not None else {}
+        self.made.changes = list(before.changes) if before is not None else []
+        if differences:
+            self.made.changes.append({"step": state.step, "settings": differences})
+        notes = [f"changed: {told(differences)}"] * bool(differences)
+        notes += ["the checkpoint does not say what its run was made of, so that can't be compared"] * (not known)
+        notes += ["no step is left to train; raise fit.steps for more"] * (state.step >= self.fit.steps)
+        if self.world.is_main:
+            said = f"{self.output.name}: goes on from step {state.step}"
+            print("; ".join([said, *notes]), file=sys.stderr)
 
     def train(self) -> History:
         """Train to step `fit.steps`, and write the weights: the running average where `fit.ema` asks for one.
@@ -134,7 +167,8 @@ class Run:
     def save(self, done: int) -> None:
         """Write the checkpoint of `done` steps, and copy it to `fit.upload`."""
         good = self.monitor.trend.good
-        checkpoint.save(self.checkpoints, done, self.modules, self.learner.optimizers, self.fit.keep, self.world, good)
+        what = (self.modules, self.learner.optimizers)
+        checkpoint.save(self.checkpoints, done, *what, self.fit.keep, self.world, good, self.made)
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep)
 
@@ -144,7 +178,10 @@ class Run:
         state = checkpoint.gathered((self.average or self.learner.model).state_dict(), self.world)
         dtype = getattr(torch, self.fit.dtype)
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.settings))
+        changes = {"muse_changes": json.dumps(self.made.changes)} if self.made.changes else {}
+        self.world.on_main(
+            lambda: weights.save(state | dict(self.output.frozen), path, self.output.settings, **changes)
+        )
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep, path)
         rows = self.monitor.log.rows
@@ -159,7 +196,7 @@ class Run:
         """Leave in the folder the checkpoints that the run shall go on from, if any."""
         if self.fit.resume == "never":
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        elif self.fit.upload is not None and checkpoint.newest(self.checkpoints) is None:
+        elif self.fit.upload is not None and not checkpoint.sound(self.checkpoints):
             mirror.fetch(self.out, self.fit.upload)
 
     def _loader(self) -> DataLoader[Any]:

@@ -10,6 +10,7 @@ import fsspec
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
 from muse_studio.training.log import LOG
+from muse_studio.training.state import STATE
 
 
 def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
@@ -29,7 +30,7 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
         target = f"{root}/{checkpoint.FOLDER}/{step.name}"
         system.makedirs(target, exist_ok=True)
         # What says that a checkpoint is whole goes last, as it was written last.
-        for part in sorted(step.iterdir(), key=lambda each: each.name == checkpoint.STATE):
+        for part in sorted(step.iterdir(), key=lambda each: each.name == STATE):
             system.put_file(str(part), f"{target}/{part.name}")
         if (out / LOG).exists():
             system.put_file(str(out / LOG), f"{root}/{LOG}")
@@ -53,7 +54,7 @@ def fetch(out: Path, address: str) -> None:
             target.mkdir(parents=True, exist_ok=True)
             for part in system.ls(f"{root}/{checkpoint.FOLDER}/{name}", detail=False):
                 system.get_file(part, str(target / _name(part)))
-            if checkpoint.newest(out / checkpoint.FOLDER) == target:
+            if checkpoint.sound(out / checkpoint.FOLDER):
                 if system.exists(f"{root}/{LOG}"):
                     system.get_file(f"{root}/{LOG}", str(out / LOG))
                 return
