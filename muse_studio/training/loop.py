@@ -19,6 +19,7 @@ from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
+from muse_studio.runtime.locking import FolderLock
 from muse_studio.training import checkpoint, mirror
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
@@ -70,7 +71,8 @@ class Run:
     after: called when a step is done, with how many are, while the model is what would be shipped; it must leave that
     as it is.
 
-    Making one raises UserError where the folder, the batch or the checkpoint there does not fit.
+    Making one raises UserError where the folder, the batch or the checkpoint there does not fit, and where another run
+    has the folder; it is this one's until `train` has ended.
     """
 
     def __init__(
@@ -92,9 +94,23 @@ class Run:
         if self.average is not None:
             self.modules["average"] = self.average
         self.made = identity(fit, output.settings, dataset)
-        self.start = self.resume()
-        _check_memory(learner)
-        self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
+        self.lock: FolderLock | None = None
+        self.world.on_main(self._lock)
+        try:
+            self.start = self.resume()
+            _check_memory(learner)
+            self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
+        except BaseException:
+            self._release()
+            raise
+
+    def _lock(self) -> None:
+        """Have the folder for this run alone; its first process holds it for all."""
+        self.lock = FolderLock(self.out, "fit.out")
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     def resume(self) -> int:
         """Put back the state of the newest checkpoint, and say so; returns its step, 0 where there is none.
@@ -144,14 +160,17 @@ class Run:
         Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not
         finite stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
         """
-        with stopping(self.world) as asked_to_stop:
-            for step, batch in enumerate(self._loader(), self.start):
-                numbers = self.step(batch, step)
-                stop = asked_to_stop()
-                self._follow(step + 1, numbers, stop is not None)
-                if stop is not None:
-                    stop.end(self.output.name, step + 1)
-        return self.finish()
+        try:
+            with stopping(self.world) as asked_to_stop:
+                for step, batch in enumerate(self._loader(), self.start):
+                    numbers = self.step(batch, step)
+                    stop = asked_to_stop()
+                    self._follow(step + 1, numbers, stop is not None)
+                    if stop is not None:
+                        stop.end(self.output.name, step + 1)
+            return self.finish()
+        finally:
+            self._release()
 
     def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
         """Have the learner learn from a batch at step `step`, counted from 0; returns its numbers."""

@@ -356,3 +356,32 @@ def test_started_alone_by_torchrun_it_finishes_the_step_that_two_signals_interru
     with pytest.raises(KeyboardInterrupt):
         run(settings(tmp_path), Hook(5, twice))
     assert (tmp_path / "checkpoints" / "step-0000006").is_dir()
+
+
+def test_two_runs_into_one_folder_are_one_too_many(tmp_path):
+    told = []
+
+    def again():
+        with pytest.raises(UserError) as caught:
+            run(settings(tmp_path, resume="never", seed=9))
+        told.append(str(caught.value))
+
+    through, _ = run(settings(tmp_path / "alone"))
+    history, _ = run(settings(tmp_path), Hook(5, again))
+    assert told[0].startswith(f"{tmp_path} is being written by another run, process ")
+    assert rows(history) == rows(through)
+    run(settings(tmp_path))  # it has ended
+
+
+@pytest.mark.parametrize("fails", ["before it begins", "on the way"])
+def test_a_run_that_fails_leaves_its_folder_to_the_next(tmp_path, fails):
+    if fails == "on the way":
+        with pytest.raises(Dead) as caught:
+            run(settings(tmp_path), Hook(5, die))
+    else:
+        (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(UserError) as caught:
+            run(settings(tmp_path))
+        (tmp_path / "log.csv").unlink()
+    run(settings(tmp_path))
+    assert caught.value is not None  # and with it whatever it refers to
