@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
@@ -25,11 +24,12 @@ from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
 from muse_studio.training.health import verdict
 from muse_studio.training.learner import Learner
+from muse_studio.training.loading import batches
 from muse_studio.training.log import Row
 from muse_studio.training.monitor import Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
 from muse_studio.training.state import State, identity, told
-from muse_studio.training.stopping import ignore_signals, stopping
+from muse_studio.training.stopping import stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
 
@@ -162,7 +162,7 @@ class Run:
         """
         try:
             with stopping(self.world) as asked_to_stop:
-                for step, batch in enumerate(self._loader(), self.start):
+                for step, batch in enumerate(self._batches(), self.start):
                     numbers = self.step(batch, step)
                     stop = asked_to_stop()
                     self._follow(step + 1, numbers, stop is not None)
@@ -218,18 +218,12 @@ class Run:
         elif self.fit.upload is not None and not checkpoint.sound(self.checkpoints):
             mirror.fetch(self.out, self.fit.upload)
 
-    def _loader(self) -> DataLoader[Any]:
+    def _batches(self) -> Iterator[Any]:
         """This process's rows of the batch of each step that is left."""
         fit, length = self.fit, len(self.dataset)
         rows = self.world.rows(fit.batch)
-        return DataLoader(
-            self.dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
-            batch_sampler=Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit),
-            num_workers=fit.workers,
-            collate_fn=self.learner.collate,
-            worker_init_fn=ignore_signals,
-            timeout=fit.patience if fit.workers else 0,
-        )
+        order = Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit)
+        return batches(self.dataset, order, self.learner.collate, fit.workers, fit.patience)
 
     def _follow(self, done: int, numbers: Mapping[str, Tensor], stops: bool) -> None:
         """Log, call `after` and save, each where it is due once `done` steps are."""

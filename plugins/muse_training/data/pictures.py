@@ -164,5 +164,11 @@ class Pictures(Dataset, ABC):
         return len(self._usable)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"image": uint8[3, size, size], "caption": str}`."""
-        return self.attempt(self._usable[index])
+        """`{"image": uint8[3, size, size], "caption": str}`; UserError where it was broken since all were checked."""
+        try:
+            return self.attempt(self._usable[index])
+        except UnusablePicture as error:
+            raise UserError(
+                f"{self.where}: {error}; it could be read when the run began: bring it back, or start the same command "
+                "again to have it left out"
+            ) from error
