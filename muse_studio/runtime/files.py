@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 
 
 def path_of(text: str) -> Path:
@@ -20,7 +20,7 @@ def path_of(text: str) -> Path:
 
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:
     """What to raise where the disk refuses to write a path, from what it said."""
-    return UserError(f"{path} can't be written: {error.strerror or error}; {cure}")
+    return UserError(f"{path} can't be written: {error.strerror or words_of(error)}; {cure}")
 
 
 def open_folder(folder: Path, setting: str) -> Path:

@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from typing import BinaryIO
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 
 LOCK = ".lock"
 """In the folder, while it is locked; it says who holds the lock, and is no lock by being there."""
@@ -43,7 +43,7 @@ class FolderLock:
             except OSError as error:
                 file.close()
                 warnings.warn(
-                    f"{folder} can't be locked ({error.strerror or error}); start one run there", stacklevel=2
+                    f"{folder} can't be locked ({error.strerror or words_of(error)}); start one run there", stacklevel=2
                 )
                 return
             if _same(file, self.path):  # else whoever had it has removed it meanwhile

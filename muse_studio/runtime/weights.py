@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import path_of, replacing
 
 SETTINGS = "muse_settings"
@@ -138,7 +138,7 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+        raise UserError(f"{path} is damaged ({words_of(error)}); fetch it again") from error
 
 
 def settings(address: str) -> dict[str, Any]:
@@ -199,4 +199,6 @@ def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **
             save_file(kept, aside, {SETTINGS: json.dumps(settings), "format": "pt", **metadata})
             aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
+        raise UserError(
+            f"{path} could not be written: {words_of(error)}; make room, or choose another folder"
+        ) from error

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from muse_studio.errors import UserError, in_one_line
+from muse_studio.errors import UserError, in_one_line, words_of
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import replacing_folder, settle
 from muse_studio.runtime.former import refuse_former
@@ -84,7 +84,7 @@ def _write(
         settle(target.parent)
     except (OSError, UserError) as error:
         raise UserError(
-            f"the checkpoint of step {step} could not be written: {error}; earlier ones are kept: "
+            f"the checkpoint of step {step} could not be written: {words_of(error)}; earlier ones are kept: "
             "make room, then run the same command again"
         ) from error
 

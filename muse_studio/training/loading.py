@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from muse_studio.training.stopping import ignore_signals
 
 def batches(
     dataset: Any,
-    order: Iterable[Sequence[int]],
+    order: Iterable[list[int]],
     collate: Callable[[Any], Any] | None = None,
     workers: int = 0,
     patience: float = 0.0,
@@ -28,7 +28,7 @@ def batches(
     same as without workers, and so is what is said of it.
     """
     reading = _Reading(dataset, collate or default_collate)
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         reading,  # type: ignore[arg-type]  # a batch at once is all that is asked of it
         batch_sampler=order,
         num_workers=workers,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fsspec
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.training import checkpoint
 from muse_studio.training.log import LOG
 from muse_studio.training.state import STATE
@@ -37,9 +37,7 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
         for old in _steps(system, root)[:-keep]:
             system.rm(f"{root}/{checkpoint.FOLDER}/{old}", recursive=True)
     except Exception as error:  # each file system raises what its own library has
-        warnings.warn(
-            f"{address} could not be written ({error or type(error).__name__}); the run goes on", stacklevel=2
-        )
+        warnings.warn(f"{address} could not be written ({words_of(error)}); the run goes on", stacklevel=2)
 
 
 def fetch(out: Path, address: str) -> None:
@@ -60,7 +58,7 @@ def fetch(out: Path, address: str) -> None:
                 return
     except Exception as error:  # each file system raises what its own library has
         raise UserError(
-            f"{address} could not be read ({error or type(error).__name__}); check fit.upload, or set it to null"
+            f"{address} could not be read ({words_of(error)}); check fit.upload, or set it to null"
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.training.fit import Fit
 
 STATE = "state.json"
@@ -148,7 +148,7 @@ class State:
         except FileNotFoundError as error:
             raise Damaged(f"{folder} has no {STATE}") from error
         except (OSError, ValueError, RecursionError) as error:
-            raise Damaged(f"{path} is not what a run wrote ({error})") from error
+            raise Damaged(f"{path} is not what a run wrote ({words_of(error)})") from error
         if folder.name != f"step-{found.step:07d}":
             raise Damaged(f"{path} is of step {found.step}")
         sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
@@ -184,7 +184,7 @@ class State:
             try:
                 found = _checksum(folder / name)
             except OSError as error:
-                raise Damaged(f"{folder / name} can't be read: {error.strerror or error}") from error
+                raise Damaged(f"{folder / name} can't be read: {error.strerror or words_of(error)}") from error
             if found != wanted:
                 raise Damaged(f"{folder / name} is damaged: its checksum is not the one that was written")
 

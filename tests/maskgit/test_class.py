@@ -70,7 +70,7 @@ def test_what_is_no_class_is_told_with_what_is_near(tmp_path, prompt, message):
     ("text", "message"),
     [
         ("tench", "names 1 classes, and there are 5; give the file of these"),
-        ('{"1": "tench"}', "holds no names of classes .'0'.; give a line each, or a JSON list or table"),
+        ('{"1": "tench"}', "holds no names of classes .KeyError: '0'.; give a line each, or a JSON list or table"),
         ("[1, 2, 3, 4, 5]", "holds no names of classes .1 is no name"),
         ('["tench",', "holds no names of classes"),
         ("", "names 0 classes"),

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import path_of
 from muse_training.data.pictures import Pictures
 
@@ -46,7 +46,7 @@ class HuggingFace(Pictures):
             rows = _load(datasets, self.where, self.split)
         except Exception as error:  # the library, the hub's client and its file systems each have kinds of their own
             raise UserError(
-                f"the data set {self.where} can't be loaded: {_line(error)}; give as dataset.path a hub name, or a "
+                f"the data set {self.where} can't be loaded: {words_of(error)}; give as dataset.path a hub name, or a "
                 "folder of save_to_disk or of parquet files, and a split that it has"
             ) from error
         for setting, column in (("image", self.image), ("caption", self.caption_column)):
@@ -119,7 +119,3 @@ def _load(datasets: Any, path: str, split: str) -> Any:
     if not files:
         raise ValueError(f"{path} holds no parquet file, and save_to_disk did not write it")
     return datasets.load_dataset("parquet", data_files={split: files}, split=split)
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
@@ -123,7 +123,7 @@ class Pictures(Dataset, ABC):
         except UserError:  # is about the source, not about this one picture
             raise
         except Exception as error:  # pillow's readers raise whatever a broken file leads them to
-            raise UnusablePicture(self.name(index), str(error) or type(error).__name__) from error
+            raise UnusablePicture(self.name(index), words_of(error)) from error
 
     @property
     def skipped(self) -> int:
