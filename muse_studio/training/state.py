@@ -165,7 +165,8 @@ class State:
         step, made = said.get("step"), said.get("identity")
         if type(step) is not int or step < 0:
             raise ValueError(f"its step is {step!r}")
-        found = cls(step, *(_table(said, key, kind) for key, kind in _TABLES.items()))
+        files, optimizers = _table(said, "files", int), _table(said, "optimizers", str)
+        found = cls(step, files, _table(said, "checksums", str), optimizers)
         if not found.files:
             raise ValueError("it names no file")
         if not found.checksums.keys() <= found.files.keys():
@@ -191,9 +192,6 @@ class State:
     def write(self, folder: Path) -> None:
         """Write it beside the files."""
         (folder / STATE).write_text(json.dumps(asdict(self)), encoding="utf-8")
-
-
-_TABLES = {"files": int, "checksums": str, "optimizers": str}
 
 
 def _table(said: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
