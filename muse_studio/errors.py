@@ -93,6 +93,16 @@ def origin(error: BaseException) -> str | None:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
+def words_of(error: BaseException) -> str:
+    """What an exception says, in its first line that says anything; its type where it says nothing, as a lost one may.
+
+    The key alone, which is all that a KeyError says, comes with its type too.
+    """
+    said = next((line for line in map(str.strip, str(error).splitlines()) if line), "")
+    name = type(error).__name__
+    return f"{name}: {said}" if said and isinstance(error, KeyError) else said or name
+
+
 def in_one_line(error: BaseException) -> str:
     """An exception's type, and what it says."""
     message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())

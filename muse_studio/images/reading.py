@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.images.pixels import from_image
 from muse_studio.runtime.files import path_of
 
@@ -64,7 +64,9 @@ def _read(path: Path, setting: str) -> Image.Image:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise UserError(f"{setting}: {path} has more than {most:,} pixels; give one that is scaled down") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"{setting}: {path} can't be read to its end ({error}); give another copy of it") from error
+        raise UserError(
+            f"{setting}: {path} can't be read to its end ({words_of(error)}); give another copy of it"
+        ) from error
 
 
 def to_tensor(pictures: Image.Image | str | Path | Sequence[Image.Image | str | Path]) -> Tensor:

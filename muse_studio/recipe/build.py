@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import Task
-from muse_studio.errors import Problem, RecipeError, UserError
+from muse_studio.errors import Problem, RecipeError, UserError, words_of
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
 from muse_studio.recipe.tree import Given, Node
@@ -189,7 +189,7 @@ class _Maker:
             if message is None:
                 self._raise_fault(error, plan)
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(error, message or str(error) or type(error).__name__))
+            self.problems.append(plan.refusal(error, message or str(error) or words_of(error)))
             return BROKEN
         if taken := memory.taken(held):
             warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)

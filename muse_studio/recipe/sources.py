@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muse_studio.errors import UserError, listed, near
+from muse_studio.errors import UserError, listed, near, words_of
 from muse_studio.runtime.files import path_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def recipe_text(path: Path) -> str:
         with Image.open(path) as picture:
             text = picture.text.get(PICTURE_KEY) if isinstance(picture, PngImageFile) else _user_comment(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} can't be read as a picture: {error}; give another copy of it") from error
+        raise UserError(f"{path} can't be read as a picture: {words_of(error)}; give another copy of it") from error
     if text is None:
         raise UserError(
             f"{path} is a picture without a recipe in its metadata ({PICTURE_KEY}); give a picture that muse has made "

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import is_own, leftovers, open_folder, temporary_name
 
 CACHE = "MUSE_CACHE"
@@ -55,7 +55,7 @@ def fetch(address: str, path: Path) -> Path:
             if not aside.stat().st_size:
                 aside.unlink()
         raise UserError(
-            f"{address} could not be fetched: {error or type(error).__name__}; check the address and the network, "
+            f"{address} could not be fetched: {words_of(error)}; check the address and the network, "
             "or give a file of this machine"
         ) from error
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 
 LONGEST = 200
 """Bytes of a name: file systems allow 255, and what is written beside a file has a longer one."""
@@ -78,7 +79,7 @@ def within(folder: Path, name: str, place: str) -> Path:
 
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:
     """What to raise where the disk refuses to write a path, from what it said."""
-    return UserError(f"{path} can't be written: {error.strerror or error}; {cure}")
+    return UserError(f"{path} can't be written: {error.strerror or words_of(error)}; {cure}")
 
 
 def open_folder(folder: Path, setting: str) -> Path:
@@ -165,6 +166,20 @@ def is_own(found: os.stat_result) -> bool:
     """Whether that is a plain file of this user's, and no link to one."""
     owned = found.st_uid == os.getuid() if hasattr(os, "getuid") else True
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and owned
+
+
+def settle(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's names, where the system can be asked to."""
+    if os.name == "nt":  # it opens no folder, and writes through no handle that only reads
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some network disks know no order of names
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

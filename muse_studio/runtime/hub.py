@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import name_problem, path_of
 
 CONFIG = ("config.json",)
@@ -69,7 +69,7 @@ def knock(model: str, seconds: float = 10) -> None:
     try:
         get_session().head(url, timeout=seconds)
     except Exception as error:  # of requests, httpx or what follows them, by the version of the hub's client
-        raise ConnectionError(f"no answer from {url}: {error or type(error).__name__}") from error
+        raise ConnectionError(f"no answer from {url}: {words_of(error)}") from error
 
 
 def not_to_be_had(model: str, error: Exception) -> UserError:

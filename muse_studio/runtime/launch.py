@@ -11,6 +11,11 @@ def processes() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def by_torchrun() -> bool:
+    """Whether torchrun started this process, be it the only one."""
+    return "WORLD_SIZE" in os.environ
+
+
 def is_main() -> bool:
     """Whether this process speaks for all."""
     return processes()[0] == 0

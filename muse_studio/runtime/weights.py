@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import file_name, path_of, replacing, within
 
 SETTINGS = "muse_settings"
@@ -146,7 +146,7 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+        raise UserError(f"{path} is damaged ({words_of(error)}); fetch it again") from error
 
 
 def settings(address: str) -> dict[str, Any]:
@@ -208,7 +208,9 @@ def save(tensors: Mapping[str, Any], path: Path, settings: Mapping[str, Any], **
             _order(aside)
             aside.chmod(mode)  # safetensors makes files that their owner alone may read, whatever the umask says
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} could not be written: {error}; make room, or choose another folder") from error
+        raise UserError(
+            f"{path} could not be written: {words_of(error)}; make room, or choose another folder"
+        ) from error
 
 
 def _order(path: Path) -> None:

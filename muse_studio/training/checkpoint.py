@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, in_one_line, words_of
 from muse_studio.runtime import weights
-from muse_studio.runtime.files import file_name, replacing_folder
+from muse_studio.runtime.files import file_name, replacing_folder, settle
 from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
+from muse_studio.training.state import Damaged, Identity, State
 
 FOLDER = "checkpoints"
 """In a run's folder, that of its checkpoints."""
 
-STATE = "state.json"
-"""Written last, so that its presence says that the rest is whole: the step, each file's size, each optimizer's kind."""
+ASIDE = "damaged-"
+"""What the names of checkpoints begin with that were passed over, and moved aside for it."""
 
 CURE = "give another folder as fit.out, or the settings that it was made with"
 
@@ -43,10 +44,12 @@ def save(
     keep: int,
     world: World = SINGLE,
     good: int | None = None,
+    made: Identity | None = None,
 ) -> Path:
     """Write `folder/step-<step>`, and delete all but the newest `keep` that are whole; returns the path.
 
-    good: a step, up to which checkpoints are known to be good; the newest of those is kept too.
+    good: a step, up to which checkpoints are known to be good; the newest of those is kept too. made: what the run is
+    made of.
 
     Every process calls it, as each may hold a share of the tensors; the first one writes. Raises UserError where it
     can't be written; what was there before is then kept.
@@ -58,26 +61,30 @@ def save(
     kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
 
     def write() -> None:
-        _write(target, step, tensors, kinds)
+        _write(target, step, tensors, kinds, made or Identity())
         _tidy(folder, keep, good)
 
     world.on_main(write)
     return target
 
 
-def _write(target: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], optimizers: Mapping[str, str]) -> None:
+def _write(
+    target: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], optimizers: dict[str, str], made: Identity
+) -> None:
     for left in target.parent.glob(".step-*"):  # by a run that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
     try:
         with replacing_folder(target) as aside:
             for name, tensors in files.items():
                 weights.save(tensors, aside / name, {})
-            state = {"step": step, "files": _sizes(aside), "optimizers": optimizers}
-            (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
+            State.of(aside, step, files, optimizers, made).write(aside)
+            for path in (*aside.iterdir(), aside):  # or a power cut might leave the name without what it names
+                settle(path)
             shutil.rmtree(target, ignore_errors=True)
+        settle(target.parent)
     except (OSError, UserError) as error:
         raise UserError(
-            f"the checkpoint of step {step} could not be written: {error}; earlier ones are kept: "
+            f"the checkpoint of step {step} could not be written: {words_of(error)}; earlier ones are kept: "
             "make room, then run the same command again"
         ) from error
 
@@ -108,19 +115,83 @@ def newest(folder: Path, until: int | None = None) -> Path | None:
     return next((path for path in found if _whole(path)), None)
 
 
+def restore(
+    folder: Path,
+    modules: Mapping[str, Stateful],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    agree: Callable[[Path, State], None],
+    world: World = SINGLE,
+) -> State | None:
+    """Put back the newest checkpoint that can be; its own words, or None where there is none.
+
+    What is damaged or can't be loaded is passed over with a warning that names it. What is damaged is moved aside, so
+    that it takes no sound one's place. agree: called with a checkpoint before it is loaded; what it raises is raised.
+
+    UserError where there are sound ones and none fits.
+    """
+    passed: dict[Path, Exception] = {}
+    found = None
+    for path in reversed(steps(folder)):
+        try:
+            state = State.read(path)
+            state.check_files(path)
+        except Damaged as error:
+            passed[path] = error
+            continue
+        agree(path, state)
+        try:
+            load(path, modules, optimizers)
+        except (UserError, LookupError, ValueError) as error:
+            passed[path] = error
+            continue
+        found = path, state
+        break
+    misfit = next((error for error in passed.values() if not isinstance(error, Damaged)), None)
+    if found is None and misfit is not None:
+        raise misfit
+    world.on_main(lambda: _pass_over(passed, None if found is None else found[0]))
+    return None if found is None else found[1]
+
+
+def _pass_over(passed: Mapping[Path, Exception], taken: Path | None) -> None:
+    """Tell of checkpoints that were passed over, and move aside what is damaged."""
+    instead = "there is none before it that is sound" if taken is None else f"{taken.name} is taken"
+    for path, error in passed.items():
+        moved = ""
+        if isinstance(error, Damaged):
+            aside = path.with_name(ASIDE + path.name)
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            moved = f"; it is {aside.name} now, which you may delete"
+        warnings.warn(f"{path} is passed over, and {instead}: {in_one_line(error)}{moved}", stacklevel=2)
+
+
+def sound(folder: Path) -> bool:
+    """Whether there is a checkpoint all of whose files are what was written."""
+    return any(map(_sound, reversed(steps(folder))))
+
+
+def _sound(path: Path) -> bool:
+    try:
+        State.read(path).check_files(path)
+    except Damaged:
+        return False
+    return True
+
+
 def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
     """Put a checkpoint's state back, each process its share; returns its step.
 
     UserError where it is of another model or optimizer. Settings of the optimizers, such as the rate, stay those of the
     recipe.
     """
-    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    state = State.read(path)
     files = {f"{name}.safetensors" for name in modules} | {f"{name}.optimizer.safetensors" for name in optimizers}
-    if files != set(state["files"]):
+    if files != set(state.files):
         raise UserError(
-            f"{path} holds {', '.join(sorted(state['files']))}, this run needs {', '.join(sorted(files))}; {CURE}"
+            f"{path} holds {', '.join(sorted(state.files))}, this run needs {', '.join(sorted(files))}; {CURE}"
         )
-    for name, kind in state.get("optimizers", {}).items():
+    for name, kind in state.optimizers.items():
         if kind != type(optimizers[name]).__name__:
             raise UserError(f"{path} is of the optimizer {kind}, not {type(optimizers[name]).__name__}; {CURE}")
     for name, module in modules.items():
@@ -143,7 +214,7 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
                     _fill({field: value}, {field: there})
                 else:  # a count that is no tensor, as 8-bit optimizers keep
                     fields[field] = type(value)(there.item())
-    return state["step"]
+    return state.step
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -181,10 +252,6 @@ def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
-
-
 def steps(folder: Path) -> list[Path]:
     """The folders of checkpoints, whole or not, the newest last."""
     return [folder / name for name in in_order(path.name for path in folder.glob("*"))]
@@ -201,6 +268,7 @@ def _step(path: Path) -> int:
 
 def _whole(path: Path) -> bool:
     try:
-        return json.loads((path / STATE).read_text(encoding="utf-8"))["files"] == _sizes(path)
-    except (OSError, ValueError, KeyError, TypeError):
+        State.read(path)
+    except Damaged:
         return False
+    return True

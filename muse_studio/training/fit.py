@@ -25,7 +25,8 @@ class Fit:
     """How a run trains: the table `fit` of a training recipe.
 
     out: the run's folder: checkpoints, log.csv, the trained weights.
-    resume: auto goes on with a run that is found there; never begins anew, and its checkpoints go.
+    resume: auto goes on with a run that is found there, if it was made of the same; changed goes on with one that was
+    made of other settings or data too, and records it; never begins anew, and its checkpoints go.
     upload: an address (s3://, gs://, another disk) where the newest checkpoints are copied to, and fetched from where
     `out` has none.
     dtype: of the trained weights' file; halves are half as large, and as good to draw with.
@@ -70,7 +71,7 @@ class Fit:
     diverged: float | None = 3.0
     overfit: bool = False
     device: str = "auto"
-    resume: Literal["auto", "never"] = "auto"
+    resume: Literal["auto", "changed", "never"] = "auto"
     upload: str | None = None
 
     def __post_init__(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, in_one_line
 from muse_studio.runtime.files import path_of, replacing
 
 if TYPE_CHECKING:
@@ -81,7 +82,19 @@ def read(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             whole = [line for line in file if line.endswith("\n")]
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(whole)]
-        return [row | {"step": int(row["step"])} for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a log that a run wrote ({error}); move it away") from error
+        return [_row(row) for row in csv.DictReader(whole)]
+    except (ValueError, TypeError, KeyError, csv.Error, OSError) as error:
+        raise UserError(f"{path} is not a log that a run wrote ({in_one_line(error)}); move it away") from error
+
+
+def _row(said: dict[str, str]) -> Row:
+    """A line's numbers; ValueError where one is none, or where the step, the loss or the norm can't be."""
+    row = {key: float(value) for key, value in said.items() if value}
+    step = row["step"]
+    if not (step.is_integer() and step >= 0):
+        raise ValueError(f"a step of {step:g}")
+    loss = next((key for key in row if key != "step"), "step")
+    for key, value in row.items():
+        if math.isnan(value) or (key in (loss, "norm") and math.isinf(value)):  # a run ends before it logs such
+            raise ValueError(f"a {key} of {value:g}")
+    return row | {"step": int(step)}

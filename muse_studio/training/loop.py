@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,22 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from muse_studio.contracts import Dataset
 from muse_studio.errors import UserError
 from muse_studio.runtime import memory, weights
 from muse_studio.runtime.device import finish_step, keep_freed_memory
 from muse_studio.runtime.files import file_name
+from muse_studio.runtime.locking import FolderLock
 from muse_studio.training import checkpoint, mirror
 from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
 from muse_studio.training.health import verdict
 from muse_studio.training.learner import Learner
+from muse_studio.training.loading import batches
 from muse_studio.training.log import Row
 from muse_studio.training.monitor import Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
-from muse_studio.training.stopping import ignore_signals, stopping
+from muse_studio.training.state import State, identity, told
+from muse_studio.training.stopping import stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
 
@@ -81,7 +85,8 @@ class Run:
     after: called when a step is done, with how many are, while the model is what would be shipped; it must leave that
     as it is.
 
-    Making one raises UserError where the folder, the batch or the checkpoint there does not fit.
+    Making one raises UserError where the folder, the batch or the checkpoint there does not fit, and where another run
+    has the folder; it is this one's until `train` has ended.
     """
 
     def __init__(
@@ -102,22 +107,66 @@ class Run:
         self.average = None if fit.ema is None else RunningAverage(learner.model, fit.ema)
         if self.average is not None:
             self.modules["average"] = self.average
-        self.start = self.resume()
-        _check_memory(learner)
-        self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
+        self.made = identity(fit, output.settings, dataset)
+        self.lock: FolderLock | None = None
+        self.world.on_main(self._lock)
+        try:
+            self.start = self.resume()
+            _check_memory(learner)
+            self.monitor = Monitor(output.name, fit, learner, self.out, self.start, hook)
+        except BaseException:
+            self._release()
+            raise
+
+    def _lock(self) -> None:
+        """Have the folder for this run alone; its first process holds it for all."""
+        self.lock = FolderLock(self.out, "fit.out")
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     def resume(self) -> int:
-        """Put back the state of the newest checkpoint; returns its step, 0 where there is none."""
+        """Put back the state of the newest checkpoint, and say so; returns its step, 0 where there is none.
+
+        UserError where it is of a run that was made of other settings or data, unless `fit.resume` takes that.
+        """
         self.world.on_main(self._prepare)
-        found = checkpoint.newest(self.checkpoints)
-        start = 0 if found is None else checkpoint.load(found, self.modules, self.learner.optimizers)
+        found = checkpoint.restore(self.checkpoints, self.modules, self.learner.optimizers, self._agree, self.world)
+        start = 0 if found is None else found.step
         if self.average is not None:
             self.average.begun = found is not None
         if self.world.differ(start):
             raise UserError(
                 f"processes find other checkpoints in {self.out}; fit.out must be a folder that all of them share"
             )
+        if found is not None:
+            self._go_on(found)
         return start
+
+    def _agree(self, path: Path, state: State) -> None:
+        """UserError where a checkpoint's run was made of anything else, unless that is to be taken."""
+        differences = {} if state.identity is None else state.identity.differences(self.made)
+        if differences and self.fit.resume != "changed":
+            raise UserError(
+                f"{path} is of a run that was made otherwise: {told(differences)}; give another folder as fit.out, or "
+                "fit.resume=changed to go on with what is new and have that recorded, or fit.resume=never to begin anew"
+            )
+
+    def _go_on(self, state: State) -> None:
+        """Take over what a checkpoint knows of its run, and say from where that goes on."""
+        before = state.identity
+        known = before is not None and bool(before.settings)
+        differences = before.differences(self.made) if before is not None else {}
+        self.made.changes = list(before.changes) if before is not None else []
+        if differences:
+            self.made.changes.append({"step": state.step, "settings": differences})
+        notes = [f"changed: {told(differences)}"] * bool(differences)
+        notes += ["the checkpoint does not say what its run was made of, so that can't be compared"] * (not known)
+        notes += ["no step is left to train; raise fit.steps for more"] * (state.step >= self.fit.steps)
+        if self.world.is_main:
+            said = f"{self.output.name}: goes on from step {state.step}"
+            print("; ".join([said, *notes]), file=sys.stderr)
 
     def train(self) -> History:
         """Train to step `fit.steps`, and write the weights: the running average where `fit.ema` asks for one.
@@ -125,14 +174,17 @@ class Run:
         Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not
         finite stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
         """
-        with stopping(self.world) as asked_to_stop:
-            for step, batch in enumerate(self._loader(), self.start):
-                numbers = self.step(batch, step)
-                stop = asked_to_stop()
-                self._follow(step + 1, numbers, stop is not None)
-                if stop is not None:
-                    stop.end(self.output.name, step + 1)
-        return self.finish()
+        try:
+            with stopping(self.world) as asked_to_stop:
+                for step, batch in enumerate(self._batches(), self.start):
+                    numbers = self.step(batch, step)
+                    stop = asked_to_stop()
+                    self._follow(step + 1, numbers, stop is not None)
+                    if stop is not None:
+                        stop.end(self.output.name, step + 1)
+            return self.finish()
+        finally:
+            self._release()
 
     def step(self, batch: Any, step: int) -> Mapping[str, Tensor]:
         """Have the learner learn from a batch at step `step`, counted from 0; returns its numbers."""
@@ -148,7 +200,8 @@ class Run:
     def save(self, done: int) -> None:
         """Write the checkpoint of `done` steps, and copy it to `fit.upload`."""
         good = self.monitor.trend.good
-        checkpoint.save(self.checkpoints, done, self.modules, self.learner.optimizers, self.fit.keep, self.world, good)
+        what = (self.modules, self.learner.optimizers)
+        checkpoint.save(self.checkpoints, done, *what, self.fit.keep, self.world, good, self.made)
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep)
 
@@ -158,7 +211,8 @@ class Run:
         state = checkpoint.gathered((self.average or self.learner.model).state_dict(), self.world)
         dtype = getattr(torch, self.fit.dtype)
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
-        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.told()))
+        changes = {"muse_changes": json.dumps(self.made.changes)} if self.made.changes else {}
+        self.world.on_main(lambda: weights.save(state | dict(self.output.frozen), path, self.output.told(), **changes))
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep, path)
         rows = self.monitor.log.rows
@@ -173,21 +227,15 @@ class Run:
         """Leave in the folder the checkpoints that the run shall go on from, if any."""
         if self.fit.resume == "never":
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        elif self.fit.upload is not None and checkpoint.newest(self.checkpoints) is None:
+        elif self.fit.upload is not None and not checkpoint.sound(self.checkpoints):
             mirror.fetch(self.out, self.fit.upload)
 
-    def _loader(self) -> DataLoader[Any]:
+    def _batches(self) -> Iterator[Any]:
         """This process's rows of the batch of each step that is left."""
         fit, length = self.fit, len(self.dataset)
         rows = self.world.rows(fit.batch)
-        return DataLoader(
-            self.dataset,  # type: ignore[arg-type]  # it uses no more of one than contracts.Dataset promises
-            batch_sampler=Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit),
-            num_workers=fit.workers,
-            collate_fn=self.learner.collate,
-            worker_init_fn=ignore_signals,
-            timeout=fit.patience if fit.workers else 0,
-        )
+        order = Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit)
+        return batches(self.dataset, order, self.learner.collate, fit.workers, fit.patience)
 
     def _follow(self, done: int, numbers: Mapping[str, Tensor], stops: bool) -> None:
         """Log, call `after` and save, each where it is due once `done` steps are."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import fsspec
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint
 from muse_studio.training.log import LOG
+from muse_studio.training.state import STATE
 
 
 def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
@@ -30,16 +31,14 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
         target = f"{root}/{checkpoint.FOLDER}/{step.name}"
         system.makedirs(target, exist_ok=True)
         # What says that a checkpoint is whole goes last, as it was written last.
-        for part in sorted(step.iterdir(), key=lambda each: each.name == checkpoint.STATE):
+        for part in sorted(step.iterdir(), key=lambda each: each.name == STATE):
             system.put_file(str(part), f"{target}/{part.name}")
         if (out / LOG).exists():
             system.put_file(str(out / LOG), f"{root}/{LOG}")
         for old in _steps(system, root)[:-keep]:
             system.rm(f"{root}/{checkpoint.FOLDER}/{old}", recursive=True)
     except Exception as error:  # each file system raises what its own library has
-        warnings.warn(
-            f"{address} could not be written ({error or type(error).__name__}); the run goes on", stacklevel=2
-        )
+        warnings.warn(f"{address} could not be written ({words_of(error)}); the run goes on", stacklevel=2)
 
 
 def fetch(out: Path, address: str) -> None:
@@ -54,13 +53,13 @@ def fetch(out: Path, address: str) -> None:
             target.mkdir(parents=True, exist_ok=True)
             for part in system.ls(f"{root}/{checkpoint.FOLDER}/{name}", detail=False):
                 system.get_file(part, str(target / file_name(_name(part), address)))
-            if checkpoint.newest(out / checkpoint.FOLDER) == target:
+            if checkpoint.sound(out / checkpoint.FOLDER):
                 if system.exists(f"{root}/{LOG}"):
                     system.get_file(f"{root}/{LOG}", str(out / LOG))
                 return
     except Exception as error:  # each file system raises what its own library has
         raise UserError(
-            f"{address} could not be read ({error or type(error).__name__}); check fit.upload, or set it to null"
+            f"{address} could not be read ({words_of(error)}); check fit.upload, or set it to null"
         ) from error
 
 

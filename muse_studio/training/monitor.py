@@ -43,7 +43,7 @@ class Monitor:
         if wrong is not None:
             raise UserError(
                 f"{self.name}: {wrong} is {row[wrong]} at step {done}; {self._kept()}. "
-                "Try a lower rate, a longer warm-up, or a smaller clip"
+                "Try a lower rate, a longer warm-up, or a smaller clip, with fit.resume=changed"
             )
         return {key: value for key, value in row.items() if not math.isnan(value)}
 
@@ -69,7 +69,7 @@ class Monitor:
                 f"{self.name}: {trend.key or 'loss'} runs away: at step {done} the median of the last {SPAN} logged is "
                 f"{trend.median:.4g}, {trend.median / trend.lowest:.1f} times the lowest, {trend.lowest:.4g} at step "
                 f"{trend.lowest_at}; {self._kept()}. Move later ones away, and try a lower rate, a longer warm-up, or "
-                "a smaller clip; or raise fit.diverged"
+                "a smaller clip, with fit.resume=changed; or raise fit.diverged"
             )
 
     def _kept(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.errors import Terminated
+from muse_studio.runtime import launch
 from muse_studio.training.distributed import World
 
 
@@ -32,8 +34,8 @@ class Stop:
 def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
     """Asks, after each step, whether to stop: yes in every process of the world, where any of them was signalled.
 
-    A second Ctrl-C stops a process that is alone at once. Of several it does not: a terminal signals every process, and
-    torchrun passes the same signal on.
+    A second Ctrl-C stops a process that is alone at once. Of those that torchrun started it does not: a terminal
+    signals every process, and torchrun passes the same signal on. A second SIGTERM asks for nothing more.
     """
     heard: list[int] = []
 
@@ -48,7 +50,7 @@ def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
 
     def hear(number: int, frame: Any) -> None:
         heard.append(number)
-        if world.size == 1:
+        if number == signal.SIGINT and world.size == 1 and not launch.by_torchrun():
             signal.signal(number, before[number])
 
     for number in before:
@@ -61,5 +63,19 @@ def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
 
 
 def ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the loader's keep reading, so that the step can be finished."""
+    """For a loader's worker: what a terminal or a cluster sends to all processes is the parent's to answer.
+
+    The worker keeps reading, so that the step can be finished. What the parent itself sends ends it, as torch's loader
+    does with a worker that hangs. Where the system does not tell who sends, as macOS, SIGTERM is left as it was.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a handler would not hear who sent it
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process at once where its parent sends SIGTERM."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

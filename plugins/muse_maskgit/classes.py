@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from muse_studio.contracts import TextEmbedding
-from muse_studio.errors import UserError, near
+from muse_studio.errors import UserError, near, words_of
 from muse_studio.images.naming import check_prompts
 from muse_studio.runtime.files import lines_of, path_of
 from muse_studio.runtime.weights import local
@@ -110,7 +110,7 @@ class Class:
             entries = [_entry(each) for each in said]
         except (ValueError, LookupError, TypeError) as error:
             raise UserError(
-                f"{path} holds no names of classes ({error or 'nothing'}); give a line each, or a JSON list or table"
+                f"{path} holds no names of classes ({words_of(error)}); give a line each, or a JSON list or table"
             ) from error
         if len(entries) != self.width:
             raise UserError(f"{path} names {len(entries)} classes, and there are {self.width}; give the file of these")

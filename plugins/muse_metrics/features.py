@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from muse_metrics import inception
 from muse_metrics.efficientnet import EfficientNetLite0
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.nn.vision import MEAN, STD, layers_of, load_vision
 from muse_studio.runtime import weights
 from muse_studio.runtime.pickled import unpickled
@@ -168,7 +168,9 @@ def _local(network: str, address: str | None) -> Path:
             if network == EFFICIENTNET
             else "fetch pt_inception-2015-12-05-6726825d.pth and give the file as features.weights"
         )
-        raise UserError(f"the weights of features.network {network!r} are not here: {error}; {cure}") from error
+        raise UserError(
+            f"the weights of features.network {network!r} are not here: {words_of(error)}; {cure}"
+        ) from error
 
 
 def _load_weights(module: nn.Module, path: Path, network: str) -> None:

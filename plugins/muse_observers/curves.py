@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import replacing
 from muse_studio.training.log import Logged, Row, log_of, read
 
@@ -47,7 +47,7 @@ class Curves:
         try:
             draw_curves(read(log), log.with_name(FILE), stage)
         except (OSError, UserError) as error:
-            warnings.warn(f"no curves were drawn: {error}", stacklevel=2)
+            warnings.warn(f"no curves were drawn: {words_of(error)}", stacklevel=2)
 
 
 def draw_curves(rows: Sequence[Row], path: Path, title: str, *, log_steps: bool = False) -> None:

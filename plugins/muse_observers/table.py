@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from muse_studio.contracts import RunContext
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.hookspecs import hookimpl
 from muse_studio.runtime.files import open_folder, path_of
 
@@ -75,7 +75,9 @@ def _check(path: Path) -> None:
             if not head:
                 file.write(HEAD)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be written ({error}); give another file of the observer csv") from error
+        raise UserError(
+            f"{path} can't be written ({words_of(error)}); give another file of the observer csv"
+        ) from error
     if head not in ("", HEAD):
         raise UserError(
             f"{path} is another table, whose first line is not {HEAD.strip()}; give another file of the observer csv"

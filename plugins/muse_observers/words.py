@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.hookspecs import hookimpl
 from muse_studio.runtime.files import path_of
 
@@ -48,7 +48,9 @@ class WordFilter:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} can't be read as a list of words: {error}; give another file as words") from error
+            raise UserError(
+                f"{path} can't be read as a list of words: {words_of(error)}; give another file as words"
+            ) from error
         listed = [line.partition("#")[0] for line in lines] + (self.also or [])
         words = {plain(each) for each in listed} - {plain(each) for each in self.allow or []} - {""}
         if not words:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import memory
 from muse_studio.runtime.hub import CONFIG, folder_of
 from muse_text.frozen import FrozenEncoder
@@ -62,7 +62,7 @@ class PretrainedEncoder(FrozenEncoder):
         try:
             return AutoConfig.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"transformers can't read the config.json of {self.model}: {error}") from error
+            raise UserError(f"transformers can't read the config.json of {self.model}: {words_of(error)}") from error
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -74,7 +74,7 @@ class PretrainedEncoder(FrozenEncoder):
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # tokenizers raises Exception itself, transformers whatever a broken file leads to
             raise UserError(
-                f"transformers can't build the tokenizer of {self.model}: {error}; "
+                f"transformers can't build the tokenizer of {self.model}: {words_of(error)}; "
                 "a tokenizer.json beside the weights always works, a spiece.model needs pip install sentencepiece"
             ) from error
 
@@ -101,7 +101,7 @@ class PretrainedEncoder(FrozenEncoder):
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"the weights of {self.model} can't be loaded: {error}") from error
+            raise UserError(f"the weights of {self.model} can't be loaded: {words_of(error)}") from error
         missing = {str(name) for name in info["missing_keys"]}
         if missing - set(optional):
             some = sorted(missing - set(optional))

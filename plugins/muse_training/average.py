@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.registry.events import progress
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import open_folder, path_of
@@ -180,4 +180,4 @@ def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
                     raise UserError(f"{name} in {file} has numbers that are not finite; {LEAVE_OUT}")
                 yield name, tensor
     except SafetensorError as error:  # what the header alone does not show, such as a type that there is not
-        raise UserError(f"{file} is damaged ({error}); {LEAVE_OUT}") from error
+        raise UserError(f"{file} is damaged ({words_of(error)}); {LEAVE_OUT}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.matching import Tensors
 
 ENDINGS = ("", ".msgpack", ".npz")
@@ -68,8 +68,9 @@ def _unpacked(file: Path) -> Any:
     try:
         return msgpack.unpackb(file.read_bytes(), ext_hook=array, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{file} is no tree of flax, or is damaged or truncated ({why}); fetch it again") from error
+        raise UserError(
+            f"{file} is no tree of flax, or is damaged or truncated ({words_of(error)}); fetch it again"
+        ) from error
 
 
 def _leaves(tree: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Packed]]:
@@ -85,7 +86,7 @@ def _archive(file: Path, unwrap: tuple[str, ...]) -> Tensors:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
     except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-        raise UserError(f"{file} is no archive of arrays, or is damaged ({error}); fetch it again") from error
+        raise UserError(f"{file} is no archive of arrays, or is damaged ({words_of(error)}); fetch it again") from error
     arrays = _unwrapped(arrays, unwrap)
     return Tensors({name: list(array.shape) for name, array in arrays.items()}, arrays.__getitem__)
 

@@ -16,7 +16,7 @@ from muse_studio.nn.lora import is_adapter
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import file_name, path_of
 from muse_studio.runtime.former import FormerNames
-from muse_studio.training.checkpoint import STATE
+from muse_studio.training.state import STATE, checksums
 from muse_weights.report import Fit
 from muse_weights.source import Source
 
@@ -107,7 +107,8 @@ def _without_base(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _resize(state: Path) -> None:
-    """A checkpoint's list of its files' sizes, which headers with other names have changed."""
+    """A checkpoint's list of its files' sizes and checksums, which headers with other names have changed."""
     said = json.loads(state.read_text(encoding="utf-8"))
     said["files"] = {name: (state.parent / name).stat().st_size for name in said["files"]}
+    said["checksums"] = checksums(state.parent, said["files"])
     state.write_text(json.dumps(said), encoding="utf-8")

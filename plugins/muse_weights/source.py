@@ -9,7 +9,7 @@ from typing import Any
 
 import fsspec
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import file_name, path_of
 from muse_studio.runtime.matching import Tensors
@@ -48,7 +48,7 @@ class Source:
             return system.exists(path)
         except Exception as error:  # each file system of fsspec raises what its own library has
             raise UserError(
-                f"{where} can't be asked for: {str(error).partition(chr(10))[0] or type(error).__name__}; check the "
+                f"{where} can't be asked for: {words_of(error)}; check the "
                 "address and the network, or give a folder of this machine"
             ) from error
 
@@ -66,7 +66,7 @@ class Source:
         try:
             table = json.loads(self.file(name).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"{name} of {self} is no JSON ({error}); fetch it again") from error
+            raise UserError(f"{name} of {self} is no JSON ({words_of(error)}); fetch it again") from error
         if not isinstance(table, dict):
             raise UserError(f"{name} of {self} is no table but {table!r:.40}; fetch it again")
         return table

@@ -75,7 +75,7 @@ def test_only_a_line_feed_ends_a_name(tmp_path):
     ("text", "message"),
     [
         ("tench", "names 1 classes, and there are 5; give the file of these"),
-        ('{"1": "tench"}', "holds no names of classes .'0'.; give a line each, or a JSON list or table"),
+        ('{"1": "tench"}', "holds no names of classes .KeyError: '0'.; give a line each, or a JSON list or table"),
         ("[1, 2, 3, 4, 5]", "holds no names of classes .1 is no name"),
         ('["tench",', "holds no names of classes"),
         ("", "names 0 classes"),

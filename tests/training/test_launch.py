@@ -116,3 +116,17 @@ def test_a_worker_that_is_no_help_ends_the_run(tmp_path, act, message):
     assert re.search(message, told.strip().splitlines()[-1]), told
     # What led to the end may be chained to it, but the run itself is told of once.
     assert told.count("in <module>") == 1, told
+
+
+@pytest.mark.slow
+def test_a_folder_that_another_run_has_is_refused_to_a_team_too(recipe):
+    first = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
+    wait_for_steps(first, 1)
+    second = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
+    told = [line for line in second.communicate(timeout=300)[1].splitlines() if line.startswith("error")]
+    found = re.match(r"error: run is being written by another run, process (\d+) on ", told[0])
+    assert len(told) == 1 and found, told
+    os.kill(int(found[1]), signal.SIGKILL)
+    first.communicate(timeout=300)
+    third = start(1, "-m", "muse_studio", "run", "train.yaml", "fit.steps=2", folder=recipe)
+    assert "tokenizer 2/2" in third.communicate(timeout=300)[1] and third.returncode == 0

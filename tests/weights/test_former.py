@@ -155,6 +155,7 @@ def test_a_run_goes_on_where_it_stood(tmp_path, monkeypatch, adapter):
     for state in Path("run").rglob("state.json"):
         said = json.loads(state.read_text())
         said["files"] = {name: (state.parent / name).stat().st_size for name in said["files"]}
+        del said["checksums"], said["identity"]  # as that version wrote it
         state.write_text(json.dumps(said))
     assert main(shlex.split(refusal(lambda: training("run", 4, adapter, base)(testing.RecordingObserver())))) == 0
     assert training("converted", 4, adapter, base)(testing.RecordingObserver()).weights.name == whole.weights.name

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
 
 KEY = "muse_canvas"
@@ -84,7 +84,9 @@ def read(path: Path) -> Saved:
             raise ValueError(f"it stands at action {settings['place']} of {len(history)}")
         return Saved(history, settings["place"], settings["seed"], settings["dilate"], settings["recipe"])
     except (UserError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds no canvas that can be read ({error}); give a file of Canvas.save") from error
+        raise UserError(
+            f"{path} holds no canvas that can be read ({words_of(error)}); give a file of Canvas.save"
+        ) from error
 
 
 def _moment(tensors: dict[str, Tensor], number: int, did: dict[str, Any]) -> Moment:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import path_of
 from muse_training.data.captions import Account, Choice, caption_of, class_names, told
 from muse_training.data.listing import Unused, list_files
@@ -75,7 +75,7 @@ class HuggingFace(Pictures):
             raise
         except Exception as error:  # the library, the hub's client and its file systems each have kinds of their own
             raise UserError(
-                f"the data set {self.where} can't be loaded: {_line(error)}; give as dataset.path a hub name, or a "
+                f"the data set {self.where} can't be loaded: {words_of(error)}; give as dataset.path a hub name, or a "
                 "folder of save_to_disk or of parquet files, and a split that it has"
             ) from error
         for setting, column in (("image", self.image), ("caption", self.caption_column)):

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
@@ -142,7 +142,7 @@ class Pictures(Dataset, ABC):
         except UserError:  # is about the source, not about this one picture
             raise
         except Exception as error:  # pillow's readers raise whatever a broken file leads them to
-            raise UnusablePicture(self.name(index), str(error) or type(error).__name__) from error
+            raise UnusablePicture(self.name(index), words_of(error)) from error
 
     @property
     def skipped(self) -> int:
@@ -186,5 +186,11 @@ class Pictures(Dataset, ABC):
         return len(self._usable)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"image": uint8[3, size, size], "caption": str}`."""
-        return self.attempt(self._usable[index])
+        """`{"image": uint8[3, size, size], "caption": str}`; UserError where it was broken since all were checked."""
+        try:
+            return self.attempt(self._usable[index])
+        except UnusablePicture as error:
+            raise UserError(
+                f"{self.where}: {error}; it could be read when the run began: bring it back, or start the same command "
+                "again to have it left out"
+            ) from error

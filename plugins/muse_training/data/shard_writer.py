@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError
 from muse_studio.registry.events import ProgressBar
+from muse_studio.training.loading import batches
 from muse_studio.training.order import NO_RECORD
-from muse_studio.training.stopping import ignore_signals
 from muse_training.data.captions import Account
 from muse_training.data.encoder import Encoder, States, blank_batch, check_picture_size, collate
 from muse_training.data.fingerprint import fingerprint, part_fingerprint
@@ -112,19 +112,13 @@ class ShardWriter:
 
     def _encoded(self, missing: list[PlannedShard], workers: int) -> Iterator[tuple[PlannedShard, dict[str, Tensor]]]:
         """Each shard with its tensors, and filled in what it leaves out."""
-        batches = {planned.file: planned.batches(self.batch) for planned in missing}
-        loader = DataLoader(
-            self.attempts,
-            batch_sampler=[batch for each in batches.values() for batch in each],
-            num_workers=workers,
-            collate_fn=_collate_attempts,
-            worker_init_fn=ignore_signals,
-        )
-        loaded = iter(loader)
+        planned_batches = {planned.file: planned.batches(self.batch) for planned in missing}
+        order = [batch for each in planned_batches.values() for batch in each]
+        loaded = batches(self.attempts, order, _collate_attempts, workers)
         with ProgressBar(sum(len(planned.candidates) for planned in missing)) as bar:
             for planned in missing:
                 packed: list[dict[str, Tensor]] = []
-                for candidates in batches[planned.file]:
+                for candidates in planned_batches[planned.file]:
                     batch, unusable = next(loaded)
                     planned.left_out += unusable
                     if batch is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
 from muse_studio.runtime.fetching import cache_folder, fetch
 from muse_studio.runtime.files import file_name, open_folder, path_of, replacing
@@ -127,6 +127,6 @@ class StorageFolder:
             if isinstance(error, OSError) and error.errno is not None and self.folder is not None:
                 raise  # this machine's own refusals have their own cures
             raise UserError(
-                f"{self.address} could not be {done}: {error or type(error).__name__}; check the address, the network, "
+                f"{self.address} could not be {done}: {words_of(error)}; check the address, the network, "
                 "and that you may"
             ) from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import file_name
 from muse_training.data.encoder import Encoder, States
 from muse_training.data.fingerprint import part_fingerprint
@@ -108,8 +108,9 @@ class TokenIndex:
                 file_name(shard.file, folder.join(INDEX))
             return cls(**table | parts)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
+            why = words_of(error)
             raise UserError(
-                f"{folder.join(INDEX)} is damaged or another version's ({error}); delete it, and the command that made "
+                f"{folder.join(INDEX)} is damaged or another version's ({why}); delete it, and the command that made "
                 f"it makes it again, such as: muse run prepare-tokens out={folder}"
             ) from error
 

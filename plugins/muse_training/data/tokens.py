@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.registry.events import progress
 from muse_training.data.encoder import Encoder
 from muse_training.data.storage import StorageFolder
@@ -106,7 +106,7 @@ class Tokens(Dataset):
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except SafetensorError as error:
-            raise self._refuse(shard, f"is damaged ({error})") from error
+            raise self._refuse(shard, f"is damaged ({words_of(error)})") from error
         wanted = {
             name: ([shard.records, *field.shape], getattr(torch, field.dtype))
             for name, field in self.index.fields.items()

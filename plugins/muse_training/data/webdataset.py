@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from muse_studio.errors import UserError
+from muse_studio.errors import UserError, words_of
 from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
@@ -221,12 +221,13 @@ def _reading(address: str, read: Callable[[Any, str], T]) -> T:
     try:
         return read(*file_system(address))
     except tarfile.TarError as error:
+        why = words_of(error)
         raise UserError(
-            f"{address} is not a whole tar file ({error}); a compressed one must be unpacked, a torn one fetched again"
+            f"{address} is not a whole tar file ({why}); a compressed one must be unpacked, a torn one fetched again"
         ) from error
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{address} is not there; give the address of tar files as dataset.path") from error
     except Exception as error:  # each file system of fsspec raises what its own library has, much of it no OSError
-        raise UserError(f"{address} can't be read: {error or type(error).__name__}; check the network") from error
+        raise UserError(f"{address} can't be read: {words_of(error)}; check the network") from error

@@ -553,3 +553,23 @@ class TestChecked:
         given = ["stages.base.sampler=confidence"]
         made = muse_studio.load("recipe.yaml", given, ["good.py", "odd.py"]).stages["base"]
         assert type(made.sampler) is Confidence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def __getitem__(self, i):\n    return super().__getitem__(i) if i == 0 else [0][2]  # here",
+        "def __getitem__(self, i):  # here\n    r = super().__getitem__(i)\n    return r if i == 0 else {}",
+        "def __getitem__(self, i):\n    from muse_studio.errors import UserError\n    if i:\n"
+        "        raise UserError('pictures/a.png is gone; bring it back')\n    return super().__getitem__(i)  # here",
+    ],
+)
+def test_the_same_is_said_with_and_without_workers(world, muse, source):
+    world(TRAIN, "dataset", fake("FakeDataset", source))
+    told = [
+        muse(*GENERATE, "dataset={use: odd, size: 16}", f"fit.out=run{count}", f"fit.workers={count}")
+        for count in (0, 2)
+    ]
+    assert told[0] == told[1]
+    assert told[0][0] in (1, 2) and told[0][2].startswith("error") and "Caught" not in told[0][2]

@@ -1,6 +1,8 @@
 """Checkpoints: whole or not there, the newest found, the old ones cleared away, another model's refused."""
 
+import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
+from muse_studio.training.state import STATE
 
 
 def parts(width=2, optimizer=torch.optim.AdamW, steps=0):
@@ -70,11 +73,11 @@ def test_a_broken_one_is_passed_over_and_cleared_away(tmp_path):
 def test_what_is_not_whole_is_not_found(tmp_path, harm):
     path = checkpoint.save(tmp_path, 1, *parts(), keep=1)
     if harm == "no state":
-        (path / checkpoint.STATE).unlink()
+        (path / STATE).unlink()
     elif harm == "empty state":
-        (path / checkpoint.STATE).write_text("")
+        (path / STATE).write_text("")
     elif harm == "a list":
-        (path / checkpoint.STATE).write_text("[]")
+        (path / STATE).write_text("[]")
     elif harm == "a file less":
         (path / "net.safetensors").unlink()
     else:
@@ -100,7 +103,7 @@ def test_a_run_killed_while_it_writes(tmp_path):
     checkpoint.save(tmp_path, 1, *parts(), keep=2)
     half = tmp_path / ".step-0000002.4711"  # as a process of that number leaves it, which had no time to tidy up
     shutil.copytree(tmp_path / "step-0000001", half)
-    (half / checkpoint.STATE).unlink()
+    (half / STATE).unlink()
     assert checkpoint.newest(tmp_path).name == "step-0000001"
     checkpoint.save(tmp_path, 2, *parts(), keep=2)
     assert names(tmp_path) == ["step-0000001", "step-0000002"]
@@ -109,10 +112,10 @@ def test_a_run_killed_while_it_writes(tmp_path):
 def test_an_interrupt_while_it_writes_leaves_nothing_aside(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, *parts(), keep=2)
 
-    def interrupted(folder):
+    def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "_sizes", interrupted)
+    monkeypatch.setattr(checkpoint.State, "of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, 2, *parts(), keep=2)
     assert names(tmp_path) == ["step-0000001"]
@@ -151,3 +154,108 @@ def test_a_part_more_is_told(tmp_path):
         f"{path} holds net.optimizer.safetensors, net.safetensors, this run needs average.safetensors, "
         f"net.optimizer.safetensors, net.safetensors; {checkpoint.CURE}"
     )
+
+
+def agree(path, state):
+    """Whatever a checkpoint is of."""
+
+
+def zero(path):
+    file = path / "net.safetensors"
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def flip(path):
+    file = path / "net.optimizer.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 4
+    file.write_bytes(data)
+
+
+def empty(path):
+    shutil.rmtree(path)
+    path.mkdir()
+    (path / STATE).write_text('{"step": 9, "files": {}, "optimizers": {}}')
+
+
+def say(**said):
+    def harm(path):
+        text = json.dumps(json.loads((path / STATE).read_text()) | said).replace('"1e400"', "1e400")
+        (path / STATE).write_text(text)
+
+    return harm
+
+
+HARMS = {
+    "zeroed bytes": zero,
+    "a flipped bit": flip,
+    "a stranger's empty folder": empty,
+    "a folder in a file's place": lambda path: (
+        (path / "net.safetensors").unlink() or (path / "net.safetensors").mkdir()
+    ),
+    "a step of text": say(step="nine"),
+    "a step that is none": say(step=float("nan")),
+    "a step beyond all numbers": say(step="1e400"),
+    "another step": say(step=999_999),
+    "a step that is true": say(step=True),
+    "files in a list": say(files=["net.safetensors"]),
+    "sizes of text": say(files={"net.safetensors": "big"}),
+    "checksums of numbers": say(checksums={"net.safetensors": 1}),
+    "checksums of other files": say(checksums={"../../elsewhere": "00"}),
+    "optimizers of numbers": say(optimizers={"net": 3}),
+    "an identity of text": say(identity="me"),
+    "depth": lambda path: (path / STATE).write_text("[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_a_damaged_one_is_passed_over_and_named(tmp_path, harm):
+    for step in (3, 6, 9):
+        checkpoint.save(tmp_path, step, *parts(steps=step), keep=9)
+    harm(tmp_path / "step-0000009")
+    modules, optimizers = parts()
+    with pytest.warns(
+        UserWarning, match=r"step-0000009 is passed over, and step-0000006 is taken: .*damaged-step-0000"
+    ):
+        assert checkpoint.restore(tmp_path, modules, optimizers, agree).step == 6
+    assert torch.equal(modules["net"].weight, parts(steps=6)[0]["net"].weight)
+    # It takes no sound one's place, and is told of once.
+    checkpoint.save(tmp_path, 7, modules, optimizers, keep=2)
+    assert names(tmp_path) == ["damaged-step-0000009", "step-0000006", "step-0000007"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert checkpoint.restore(tmp_path, *parts(), agree).step == 7
+
+
+def test_where_none_is_sound_a_run_begins_anew(tmp_path):
+    checkpoint.save(tmp_path, 3, *parts(steps=3), keep=9)
+    zero(tmp_path / "step-0000003")
+    modules, optimizers = parts()
+    with pytest.warns(UserWarning, match="step-0000003 is passed over, and there is none before it that is sound"):
+        assert checkpoint.restore(tmp_path, modules, optimizers, agree) is None
+    assert torch.equal(modules["net"].weight, parts()[0]["net"].weight)
+
+
+@pytest.mark.filterwarnings("ignore:.*is passed over")
+def test_what_does_not_fit_is_passed_over_for_one_that_does(tmp_path):
+    checkpoint.save(tmp_path, 3, *parts(steps=3), keep=9)
+    checkpoint.save(tmp_path, 6, *parts(width=3, steps=3), keep=9)
+    assert checkpoint.restore(tmp_path, *parts(), agree).step == 3
+    assert names(tmp_path) == ["step-0000003", "step-0000006"]
+
+
+def test_what_an_earlier_version_wrote_is_read(tmp_path):
+    path = checkpoint.save(tmp_path, 3, *parts(steps=3), keep=9)
+    said = json.loads((path / STATE).read_text())
+    (path / STATE).write_text(json.dumps({key: said[key] for key in ("step", "files", "optimizers")}))
+    found = checkpoint.restore(tmp_path, *parts(), agree)
+    assert (found.step, found.checksums, found.identity) == (3, {}, None)
+
+
+def test_the_disk_holds_a_checkpoint_before_it_has_its_name(tmp_path, monkeypatch):
+    settled = []
+    monkeypatch.setattr(checkpoint, "settle", lambda path: settled.append((path.name, path.exists())))
+    checkpoint.save(tmp_path, 3, *parts(), keep=9)
+    assert sorted(name for name, _ in settled[:3]) == ["net.optimizer.safetensors", "net.safetensors", STATE]
+    assert settled[3][0].startswith(".step-0000003") and settled[4] == (tmp_path.name, True)
+    assert all(there for _, there in settled)

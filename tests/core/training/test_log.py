@@ -55,8 +55,20 @@ def test_a_line_cut_off_does_not_count(path):
     assert Log(path, 10).rows == [{"step": 10, "loss": 0.5}]
 
 
-@pytest.mark.parametrize("text", ["step,loss\n1,much\n", "a,b\n1,2\n", "step,loss\n1,2,3\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("step,loss\n1,much\n", "a,b\n1,2\n", "step,loss\n1,2,3\n", "step,loss\n1e400,2\n", "step,loss\nnan,2\n"),
+        *("step,loss\n1.5,2\n", "step,loss\n-1,2\n", "step,loss\n1,nan\n", "step,loss\n1,1e400\n"),
+        *("step,loss,norm\n1,1,inf\n", f"step,loss\n1,{'9' * 200_000}\n"),
+    ],
+)
 def test_a_strange_table_is_told(path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"log\.csv is not a log that a run wrote .*; move it away"):
         Log(path, 10)
+
+
+def test_a_number_beside_the_loss_may_be_infinite(path):
+    path.write_text("step,loss,ratio\n1,2,inf\n")
+    assert Log(path, 10).rows == [{"step": 1, "loss": 2, "ratio": float("inf")}]

@@ -219,7 +219,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, every, kept):
         run(fit, learner=Learner(fit, broken_at=7))
     assert str(caught.value).startswith("net: loss is nan at step 8; ")
     assert kept in str(caught.value)
-    assert str(caught.value).endswith("Try a lower rate, a longer warm-up, or a smaller clip")
+    assert str(caught.value).endswith("a longer warm-up, or a smaller clip, with fit.resume=changed")
 
 
 def test_what_is_no_number_never_becomes_a_checkpoint(tmp_path):
@@ -259,7 +259,7 @@ def test_the_run_of_another_model(tmp_path):
 def test_an_average_asked_for_too_late(tmp_path):
     run(settings(tmp_path, ema=None))
     with pytest.raises(UserError, match=r"this run needs average\.safetensors"):
-        run(settings(tmp_path))
+        run(settings(tmp_path, resume="changed"))
 
 
 def test_what_is_frozen_is_shipped_as_it_is(tmp_path):
@@ -344,3 +344,44 @@ def test_gradients_that_do_not_fit_the_memory_are_told_before_the_first_step(tmp
     monkeypatch.setattr(memory, "free", lambda device=None: 3)
     with pytest.raises(UserError, match="beside the weights, their gradients take"):
         run(settings(tmp_path))
+
+
+def test_started_alone_by_torchrun_it_finishes_the_step_that_two_signals_interrupt(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")  # torchrun passes on what the terminal sent already
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(tmp_path), Hook(5, twice))
+    assert (tmp_path / "checkpoints" / "step-0000006").is_dir()
+
+
+def test_two_runs_into_one_folder_are_one_too_many(tmp_path):
+    told = []
+
+    def again():
+        with pytest.raises(UserError) as caught:
+            run(settings(tmp_path, resume="never", seed=9))
+        told.append(str(caught.value))
+
+    through, _ = run(settings(tmp_path / "alone"))
+    history, _ = run(settings(tmp_path), Hook(5, again))
+    assert told[0].startswith(f"{tmp_path} is being written by another run, process ")
+    assert rows(history) == rows(through)
+    run(settings(tmp_path))  # it has ended
+
+
+@pytest.mark.parametrize("fails", ["before it begins", "on the way"])
+def test_a_run_that_fails_leaves_its_folder_to_the_next(tmp_path, fails):
+    if fails == "on the way":
+        with pytest.raises(Dead) as caught:
+            run(settings(tmp_path), Hook(5, die))
+    else:
+        (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(UserError) as caught:
+            run(settings(tmp_path))
+        (tmp_path / "log.csv").unlink()
+    run(settings(tmp_path))
+    assert caught.value is not None  # and with it whatever it refers to
