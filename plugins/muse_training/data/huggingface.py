@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError
 from muse_studio.runtime.files import path_of
+from muse_studio.runtime.launch import ask_to_fetch
 from muse_training.data.pictures import Pictures
 
 INSTALL = "pip install -c constraints.txt -e '.[datasets]'"
@@ -111,6 +112,7 @@ class _Column:
 def _load(datasets: Any, path: str, split: str) -> Any:
     folder = path_of(path)
     if not folder.exists():
+        ask_to_fetch(path)
         return datasets.load_dataset(path, split=split)
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         loaded = datasets.load_from_disk(str(folder))
