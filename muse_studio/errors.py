@@ -19,6 +19,10 @@ class Followed(UserError):
     """Another process of the same run failed, and tells why; this one ends in silence."""
 
 
+class NotFetched(UserError):
+    """Something is not on this machine, and nothing may be fetched now: what needs it can't be checked."""
+
+
 class Terminated(KeyboardInterrupt):
     """The run was asked to stop by SIGTERM, and did so in good order."""
 

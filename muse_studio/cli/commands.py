@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import click
@@ -22,8 +24,25 @@ INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 TRACEBACK = "MUSE_TRACEBACK"
 """The environment variable that has errors of ours shown in full, where it is 1."""
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move the cursor, colour, erase, or turn the order of what is read; not the ends of lines and tabs."""
+
 OVERRIDE = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*=")
 """How an argument among prompts begins that is an override."""
+
+
+def say(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print what the command has to say. A stranger's file may have named anything in it: no terminal obeys that."""
+    click.echo(visible(str(text)), err=err, nl=nl)
+
+
+def visible(text: str) -> str:
+    """A text with its control characters, and those that turn its direction, as YAML writes them in double quotes."""
+    return _UNSEEN.sub(lambda found: _escaped(ord(found[0])), text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +60,9 @@ def _invoke(arguments: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue(), err=True, nl=False)
         return THEIRS
     except Terminated:
         return TERMINATED
@@ -72,7 +93,7 @@ def _fail(error: Exception) -> int:
 def _tell(message: str) -> None:
     """An error's message, once for all processes of a team."""
     if launch.first_to_report(message):
-        click.echo(message, err=True)
+        say(message, err=True)
 
 
 def _confess(error: Exception, message: str) -> int:
@@ -81,8 +102,8 @@ def _confess(error: Exception, message: str) -> int:
     if os.environ.get(TRACEBACK) == "1":
         import traceback
 
-        traceback.print_exception(error)
-    click.echo(message, err=True)
+        say("".join(traceback.format_exception(error)), err=True, nl=False)
+    say(message, err=True)
     if os.environ.get(TRACEBACK) != "1":
         click.echo(f"{TRACEBACK}=1 shows the whole traceback", err=True)
     return OURS
@@ -93,7 +114,7 @@ def _warn(usual: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if issubclass(category, UserWarning):
-            click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+            say(f"warning: {' '.join(str(message).split())}", err=True)
         else:
             usual(message, category, *where)
 
@@ -138,6 +159,16 @@ def _plugins(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--plugin", "plugins", multiple=True, metavar="FILE", help=message)(command)
 
 
+def _trust(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def trusting(*arguments: Any, trust: bool, **settings: Any) -> None:
+        with launch.trusting(trust):
+            command(*arguments, **settings)
+
+    message = "Obey a picture's recipe in all that it wants, and open addresses of any protocol."
+    return click.option("--trust", is_flag=True, help=message)(trusting)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="muse-studio", prog_name="muse")
 def muse() -> None:
@@ -147,9 +178,14 @@ def muse() -> None:
 @muse.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_trust
 @_plugins
 def run(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Run RECIPE: a shipped one by name, a YAML file, or a picture that muse made."""
+    """Run RECIPE: a shipped one by name, a YAML file, or a picture that muse made.
+
+    Of a picture, values are taken: prompt, seed, parts and their settings, over a model known here. What it wants
+    beyond that is told and refused, unless --trust is given.
+    """
     from muse_studio.recipe import running
 
     _show(running.run(recipe, overrides, plugins), plugins)
@@ -157,6 +193,7 @@ def run(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> No
 
 @muse.command(cls=Prompts)
 @click.argument("arguments", nargs=-1, metavar="PROMPT... [KEY=VALUE]...")
+@_trust
 @_plugins
 @click.pass_context
 def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[str, ...]) -> None:
@@ -179,29 +216,37 @@ def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[
 @muse.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_trust
 @_plugins
 def check(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Tell every problem of RECIPE at once, and run nothing."""
+    """Tell every problem of RECIPE at once, and run nothing; where it has none, what it would write, read and fetch.
+
+    Nothing is fetched for it, unless --trust is given; what hangs on a file that is not here yet is not checked then.
+    """
     from muse_studio.errors import RecipeError
     from muse_studio.recipe import running
 
     if problems := running.check(recipe, overrides, plugins):
         raise RecipeError(problems)
-    click.echo(f"{recipe}: no problem found")
+    say("\n".join([f"{recipe}: no problem found", *map(str, running.reaches(recipe, overrides, plugins))]))
 
 
 @muse.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+@_trust
 @_plugins
 def show(recipe: str, overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Print RECIPE with its parents and overrides merged in, ready to save as your own."""
+    """Print RECIPE with its parents and overrides merged in, ready to save as your own.
+
+    A picture's is printed with all that it wants; what it extends beyond shipped recipes is read with --trust alone.
+    """
     from muse_studio.recipe import merging as recipes
     from muse_studio.registry.plugins import Registry
 
     if plugins:
         Registry(plugins)  # merging needs none of it, but a broken file is told here as elsewhere
-    click.echo(recipes.to_yaml(recipes.load(recipe, recipes.overrides(overrides))), nl=False)
+    say(recipes.to_yaml(recipes.load(recipe, recipes.overrides(overrides), obey=False)), nl=False)
 
 
 @muse.command()
@@ -215,7 +260,7 @@ def parts(kind: str | None, name: str | None, verbose: bool, plugins: tuple[str,
     from muse_studio.registry.plugins import Registry
 
     registry = Registry(plugins)
-    click.echo(table(registry, kind, verbose) if kind is None or name is None else describe(registry.find(kind, name)))
+    say(table(registry, kind, verbose) if kind is None or name is None else describe(registry.find(kind, name)))
 
 
 @muse.command()
@@ -227,9 +272,9 @@ def new(name: str, kind: str, out: str | None) -> None:
     from muse_studio.cli import scaffold
 
     for path in scaffold.new(name, kind, out):
-        click.echo(path)
+        say(path)
     folder = out or name
-    click.echo(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
+    say(f"\nnext:\n  cd {folder}\n  pip install -e '.[test]'\n  pytest\n  muse run recipe.yaml")
 
 
 def _show(result: Any, plugins: Sequence[str]) -> None:
@@ -237,6 +282,6 @@ def _show(result: Any, plugins: Sequence[str]) -> None:
     if not launch.is_main():
         return
     if callable(summary := getattr(result, "summary", None)):
-        click.echo(_summed_up(summary, plugins))
+        say(_summed_up(summary, plugins))
     elif isinstance(result, dict):
-        click.echo(repr(result))
+        say(repr(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from muse_studio.errors import UserError
-from muse_studio.recipe.sources import PICTURE_KEY, webp_exif
+from muse_studio.recipe.sources import PICTURE_KEY, WEIGHTS_KEY, webp_exif
 from muse_studio.recipe.tree import to_yaml
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import replacing, unwritable
@@ -23,16 +21,13 @@ if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
 
 SOFTWARE = "muse_studio"
-PLUGINS_KEY, WEIGHTS_KEY = "muse_plugins", "muse_weights"
-"""PNG text keys: plugins with their versions, and weights with their checksums; a line each."""
+PLUGINS_KEY = "muse_plugins"
+"""The PNG text key of plugins with their versions, a line each."""
 
 _XMP_KEY = "XML:com.adobe.xmp"  # XMP specification, part 3, 1.1.5: the keyword of a PNG's packet
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED, COMPOSITE = f"{_SOURCE}trainedAlgorithmicMedia", f"{_SOURCE}compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source types: all pixels are a model's; or some are another picture's."""
-
-HASHED = 2**28
-"""Bytes up to which weights are hashed to be told apart: a fifth of a second or less, once in a process."""
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -132,15 +127,7 @@ def _version() -> str:
     return version("muse-studio")
 
 
-@cache
 def _checksum(address: str) -> str:
     """ " sha256:..." of what an address names, empty where that is not cheaply known or said by the address itself."""
-    if "#sha256=" in address:
-        return ""
-    try:
-        with weights.local(address).open("rb") as file:
-            if Path(file.name).stat().st_size > HASHED:
-                return ""
-            return f" sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except (UserError, OSError):  # no longer there; the picture is, and says where its weights were
-        return ""
+    found = None if "#sha256=" in address else weights.checksum(address)
+    return f" sha256:{found}" if found else ""

@@ -25,7 +25,7 @@ def load_vision(network: str, setting: str) -> Any:
     try:
         folder = hub.folder_of(network, offline=False, files=(*hub.CONFIG, *hub.WEIGHTS))
         module, info = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
     except (UserError, OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import Task
-from muse_studio.errors import Problem, RecipeError, UserError, words_of
+from muse_studio.errors import NotFetched, Problem, RecipeError, UserError, words_of
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
 from muse_studio.recipe.tree import Given, Node
@@ -18,7 +18,7 @@ from muse_studio.registry.conforming import check_made
 from muse_studio.registry.kinds import Kind, kind_named
 from muse_studio.registry.parts import Part, settings
 from muse_studio.registry.plugins import Registry
-from muse_studio.runtime import memory
+from muse_studio.runtime import launch, memory
 
 
 @dataclass
@@ -39,9 +39,17 @@ def check(node: Node, registry: Registry, expect: type | None = None) -> list[Pr
     expect = expect or _kind_named_by(node, registry)
     node, watching = split_observers(node)
     planner = Planner(registry)
-    maker = _Maker(registry, _meta)
+    maker = _Maker(registry, _looking)
     maker.make([planner.value(expect, node, ""), *plan_observers(watching, planner)])
     return planner.problems + maker.problems
+
+
+def planned(node: Node, registry: Registry) -> list[Any]:
+    """The plans of a recipe that `check` finds no problem in, and of its observers."""
+    expect = _kind_named_by(node, registry)
+    node, watching = split_observers(node)
+    planner = Planner(registry)
+    return [planner.value(expect, node, ""), *plan_observers(watching, planner)]
 
 
 def build(node: Node, registry: Registry, expect: type = Task) -> Any:
@@ -58,7 +66,7 @@ def construct(node: Node, registry: Registry, expect: type = Task) -> Built:
     planner, listener = Planner(registry), Planner(registry)
     plan, plans = planner.value(expect, node, ""), plan_observers(watching, listener)
     problems = planner.problems + listener.problems
-    maker = _Maker(registry, _meta if problems else _sown)
+    maker = _Maker(registry, _looking if problems else _sown)
     thing, *observers = [maker.make(each) for each in (plan, *plans)]
     if problems := problems + maker.problems:
         raise RecipeError(problems) from maker.cause
@@ -129,6 +137,13 @@ def _meta() -> AbstractContextManager[Any]:
 
 
 @contextmanager
+def _looking() -> Iterator[None]:
+    """As a recipe is checked: nothing takes memory, and nothing is fetched."""
+    with launch.fetching_nothing(), _meta():
+        yield
+
+
+@contextmanager
 def _sown() -> Iterator[None]:
     """Random numbers that are the same each time: a recipe that trains twice starts twice from the same weights."""
     torch = sys.modules.get("torch")
@@ -151,6 +166,11 @@ def _check_memory(plan: Call, arguments: dict[str, Any]) -> None:
     except Exception:  # whatever it is, making it in earnest raises it again, where it is told
         return
     memory.check(need, "its weights take", "choose smaller sizes, or a machine with more")
+
+
+def _not_fetched(error: BaseException | None) -> bool:
+    """Whether an error came of it that nothing may be fetched."""
+    return error is not None and (isinstance(error, NotFetched) or _not_fetched(error.__cause__))
 
 
 class _Maker:
@@ -182,9 +202,10 @@ class _Maker:
         try:
             if self.context is _sown:
                 _check_memory(plan, arguments)
-            with self.context():
-                made = plan.target(**arguments)
+            made = self._called(plan.target, arguments)
         except Exception as error:
+            if self.context is _looking and _not_fetched(error):
+                return BROKEN
             message = memory.refusal(error)
             if message is None:
                 self._raise_fault(error, plan)
@@ -202,6 +223,16 @@ class _Maker:
         from muse_studio.registry.checked import checked  # what none of the default parts needs
 
         return checked(made, plan.part, plan.contract)
+
+    def _called(self, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """The target called; while looking, without weights that are not here yet."""
+        with self.context():
+            try:
+                return target(**arguments)
+            except Exception as error:
+                if not (self.context is _looking and _not_fetched(error) and arguments.get("weights")):
+                    raise
+            return target(**arguments | {"weights": None})
 
     def _raise_fault(self, error: Exception, plan: Call) -> None:
         """Raise what is no refusal of the recipe's settings: a bug, as the PluginError that it is, or as it came."""

@@ -24,6 +24,8 @@ from muse_studio.runtime import launch, memory
 if TYPE_CHECKING:
     from PIL import Image
 
+    from muse_studio.recipe.reach import Reach
+
 Source: TypeAlias = str | Path | Mapping[str, Any]
 Overrides: TypeAlias = Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
 Files: TypeAlias = Sequence[str | Path]
@@ -40,12 +42,13 @@ class Prepared:
     registry: Registry = field(repr=False)
     context: RunContext = NO_RUN
     observers: Named = field(default_factory=list, repr=False)
+    trust: bool = False
 
     def __call__(self) -> Any:
         """Call the task and tell the observers. UserError where the machine refuses, PluginError for a plugin's bug."""
         hook, of_run = self.registry.hook, {"task": self.task, "context": self.context}
         hook.muse_started(**of_run)
-        with attributed(self.registry):
+        with launch.trusting(self.trust), attributed(self.registry):
             try:
                 with run_scope(hook, self.observers):
                     result = self.task(hook, **self._context())
@@ -62,7 +65,9 @@ class Prepared:
         return {"context": self.context} if "context" in inspect.signature(self.task).parameters else {}
 
 
-def run(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Any:
+def run(
+    source: Source, overrides: Overrides | None = None, plugins: Files = (), *, trust: bool = False, **settings: Any
+) -> Any:
     """Run a recipe, and return its task's result.
 
         run("generate", {"prompt": "a fox", "stages.base.sampler": MySampler()})
@@ -71,6 +76,7 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = (),
     source: a shipped recipe's name, a YAML file, a picture that carries its recipe, or a dict.
     overrides: `["stages.base.sampler.steps=8"]` or `{"stages.base.sampler.steps": 8}`; later ones win.
     plugins: Python files that are plugins, as `--plugin` takes them.
+    trust: obey a picture's recipe in all that it wants, and open addresses of any protocol, as `--trust` does.
     settings: further overrides, of the recipe's top level.
 
     Where a recipe names a part, an override may be an object that keeps that part's contract. The recipe that a result
@@ -79,17 +85,19 @@ def run(source: Source, overrides: Overrides | None = None, plugins: Files = (),
     Raises RecipeError with every problem of the recipe, UserError for all else that its user can mend, a full disk and
     a lack of memory among it, PluginError where a plugin is at fault.
     """
-    return prepare(source, overrides, plugins, **settings)()
+    return prepare(source, overrides, plugins, trust=trust, **settings)()
 
 
-def prepare(source: Source, overrides: Overrides | None = None, plugins: Files = (), **settings: Any) -> Prepared:
+def prepare(
+    source: Source, overrides: Overrides | None = None, plugins: Files = (), *, trust: bool = False, **settings: Any
+) -> Prepared:
     """A recipe's task, built; arguments and errors as `run` has them.
 
     Observers are no part of its context: neither of the `recipe` nor of the `plugins`.
     """
     registry = Registry(plugins)
-    node = merging.load(source, [*merging.overrides(overrides), *merging.overrides(settings)])
-    with attributed(registry):
+    with launch.trusting(trust), attributed(registry):
+        node = merging.load(source, [*merging.overrides(overrides), *merging.overrides(settings)])
         built = build.construct(node, registry)
     observers = [*(current().observers or ()), *built.observers]
     if not launch.is_main():  # of several processes one reports for all, but each asks the filters before it draws
@@ -100,7 +108,7 @@ def prepare(source: Source, overrides: Overrides | None = None, plugins: Files =
         {part.plugin: registry.versions[part.plugin] for part in built.parts},
         tuple(plugins),
     )
-    return Prepared(built.thing, registry, context, observers)
+    return Prepared(built.thing, registry, context, observers, trust)
 
 
 def listeners() -> Any:
@@ -161,18 +169,34 @@ def _answer(filled: pluggy.HookImpl, **given: Any) -> Any:
     return filled.function(*(given[name] for name in filled.argnames))
 
 
-def check(source: Source, overrides: Overrides | None = None, plugins: Files = ()) -> list[Problem]:
+def check(
+    source: Source, overrides: Overrides | None = None, plugins: Files = (), *, trust: bool = False
+) -> list[Problem]:
     """Every problem of a recipe, none where it can be run; a recipe for a part alone is checked as that part.
 
+    Nothing is fetched for it, and what hangs on something that is not here yet is not checked, unless `trust` is given.
     Raises UserError where there is no such recipe or plugin file, PluginError where a plugin is at fault.
     """
     registry = Registry(plugins)
-    try:
+    with launch.trusting(trust):
+        try:
+            node = merging.load(source, merging.overrides(overrides))
+        except RecipeError as error:
+            return error.problems
+        with attributed(registry):
+            return build.check(node, registry)
+
+
+def reaches(
+    source: Source, overrides: Overrides | None = None, plugins: Files = (), *, trust: bool = False
+) -> list[Reach]:
+    """What a recipe without a problem would write, read and fetch, as far as its settings say. Errors as `check`'s."""
+    from muse_studio.recipe.reach import reach  # what nobody needs who runs a recipe
+
+    with launch.trusting(trust):
+        registry = Registry(plugins)
         node = merging.load(source, merging.overrides(overrides))
-    except RecipeError as error:
-        return error.problems
-    with attributed(registry):
-        return build.check(node, registry)
+        return list(reach(build.planned(node, registry)))
 
 
 def parts(kind: str | None = None, name: str | None = None, plugins: Files = ()) -> list[Part]:

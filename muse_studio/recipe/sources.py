@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from muse_studio.errors import UserError, listed, near, words_of
 from muse_studio.runtime.files import path_of
@@ -12,16 +13,25 @@ from muse_studio.runtime.files import path_of
 if TYPE_CHECKING:
     from PIL import Image
 
+    from muse_studio.recipe.tree import Node
+
 PICTURE_KEY = "muse_recipe"
 """What a picture's metadata calls its resolved recipe, which is YAML.
 
 A PNG has it as a text chunk of that key. A WebP knows no keys: there it is Exif's user comment, after "muse_recipe: ".
 """
 
+WEIGHTS_KEY = "muse_weights"
+"""What a PNG calls the weights that it was drawn with: a line each, "stages.base.transformer ADDRESS sha256:HEX"."""
+
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff", b"GIF8")
 """How picture files begin: PNG, WebP, and those that can carry no recipe here, JPEG and GIF."""
 
+LARGEST = 1 << 20
+"""Bytes of a recipe; what is larger was named by mistake."""
+
 _EXIF, _USER_COMMENT = 0x8769, 0x9286  # Exif 2.32, tables 3 and 8
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"EXIF", b"XMP ")  # chunks of PNG and WebP that hold what is read here
 _UNICODE = b"UNICODE\0"  # a user comment's character code; UTF-16, big endian as in the other generators' files
 
 
@@ -36,12 +46,38 @@ def webp_exif(text: str) -> Image.Exif:
 
 def recipe_text(path: Path) -> str:
     """The recipe that a picture carries; UserError where it carries none or can't be read."""
+    return read_picture(path).content
+
+
+class Text(NamedTuple):
+    """A recipe's text. `weights`: of a picture, what it says it was drawn with; None where this is no picture."""
+
+    content: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a recipe takes from a picture: `root`, as it stands there, and the picture's lines of its `weights`."""
+
+    path: Path
+    root: Node
+    weights: str
+
+
+def read_picture(path: Path) -> Text:
+    """The recipe that a picture carries, and its lines of weights; UserError as `recipe_text`."""
     from PIL import Image
     from PIL.PngImagePlugin import PngImageFile
 
+    told = ""
     try:
+        _check_sizes(path)
         with Image.open(path) as picture:
-            text = picture.text.get(PICTURE_KEY) if isinstance(picture, PngImageFile) else _user_comment(picture)
+            if isinstance(picture, PngImageFile):
+                text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
+            else:
+                text = _user_comment(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} can't be read as a picture: {words_of(error)}; give another copy of it") from error
     if text is None:
@@ -49,7 +85,33 @@ def recipe_text(path: Path) -> str:
             f"{path} is a picture without a recipe in its metadata ({PICTURE_KEY}); give a picture that muse has made "
             "and that no other program has saved since, or a recipe in YAML"
         )
-    return str(text)
+    if len(text.encode(errors="replace")) > LARGEST:
+        raise _too_large(path)
+    return Text(str(text), str(told))
+
+
+def _check_sizes(path: Path) -> None:
+    """UserError where a chunk of text is larger than a recipe can be, before any of it is read."""
+    with path.open("rb") as file:
+        start = file.read(12)
+        png, webp = start.startswith(MAGIC[0]), start.startswith(MAGIC[1])
+        if not png and not webp:
+            return
+        most = LARGEST + 1024 if png else 2 * LARGEST + 1024  # a WebP's text is UTF-16
+        file.seek(8 if png else 12)
+        while len(head := file.read(8)) == 8:
+            size, name = (head[:4], head[4:]) if png else (head[4:], head[:4])
+            length = int.from_bytes(size, "big" if png else "little")
+            if name in _TEXTS and length > most:
+                raise _too_large(path)
+            file.seek(length + (4 if png else length % 2), os.SEEK_CUR)
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(
+        f"{shown(path)} carries a text of more than {LARGEST} bytes, so it is no recipe; give another copy of the "
+        "picture, or a recipe in YAML"
+    )
 
 
 def _user_comment(picture: Image.Image) -> str | None:
@@ -58,10 +120,6 @@ def _user_comment(picture: Image.Image) -> str | None:
         return None
     key, found, text = comment.removeprefix(_UNICODE).decode("utf-16-be").partition(": ")
     return text if found and key == PICTURE_KEY else None
-
-
-LARGEST = 1 << 20
-"""Bytes of a recipe; what is larger was named by mistake."""
 
 
 def shipped() -> dict[str, Path]:
@@ -88,7 +146,7 @@ def find(name: str, folder: Path) -> Path:
     )
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path) -> Text:
     """The recipe that a file holds, or a picture carries; UserError where it can't be read."""
     try:
         with path.open("rb") as file:
@@ -96,11 +154,11 @@ def text_of(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{shown(path)} can't be read: {error.strerror}") from error
     if content.startswith(MAGIC):
-        return recipe_text(path)
+        return read_picture(path)
     if len(content) > LARGEST:
         raise UserError(f"{shown(path)} is larger than {LARGEST} bytes, so it is no recipe")
     try:
-        return content.decode("utf-8-sig")
+        return Text(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(

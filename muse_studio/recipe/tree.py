@@ -17,6 +17,9 @@ Scalar: TypeAlias = str | int | float | bool | None
 LARGEST = 100_000
 """Nodes in one text. YAML's aliases can write billions in a few lines; no recipe has a thousand."""
 
+LARGEST_DRAWN = 10_000
+"""Values and keys in a picture's text, which anybody may have written: reading so many takes less than a second."""
+
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -90,15 +93,27 @@ for _name, _pattern, _first in [
     _Resolver.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
+class _TooManyError(Exception):
+    """A text has more values than it may; at which line, from 0."""
+
+
 class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
     """PyYAML's safe loader up to the node graph. It has no constructor, so no tag can make an object."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: int) -> None:
         yaml.reader.Reader.__init__(self, text)
         yaml.scanner.Scanner.__init__(self)
         yaml.parser.Parser.__init__(self)
         yaml.composer.Composer.__init__(self)
         _Resolver.__init__(self)
+        self.composed, self.most = 0, most
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's; a text of too many values is refused at the one too many, not once all are made."""
+        self.composed += 1
+        if self.composed > self.most:
+            raise _TooManyError(self.peek_event().start_mark.line)
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer.SafeRepresenter, _Resolver):
@@ -128,16 +143,16 @@ def to_yaml(data: Node | Any) -> str:
     return yaml.dump(data.plain() if isinstance(data, Node) else data, Dumper=_Dumper)
 
 
-def parse(text: str, source: str, *, override: bool = False) -> Node | None:
+def parse(text: str, source: str, *, override: bool = False, most: int = LARGEST) -> Node | None:
     """YAML text as a tree, None where it holds nothing.
 
     source: what the text is called in places, which add the line; that of an override stands for itself, and must not
     lose its end to a comment. RecipeError tells what is not YAML, a key that is written twice, tabs, tags, and more
-    values than `LARGEST`.
+    values than `LARGEST`, or than `most` that are written out, keys among them.
     """
     reader = _Reader(source, lines=not override)
     try:
-        root = _Loader(text).get_single_node()
+        root = _Loader(text, most).get_single_node()
         if override and text[root.end_mark.index if root else 0 :].strip().startswith("#"):
             raise reader.refusal(0, "from '#' on it would be a YAML comment; put the value in double quotes")
         return None if root is None else reader.node(root)
@@ -146,6 +161,8 @@ def parse(text: str, source: str, *, override: bool = False) -> Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
         raise reader.refusal(line, f"a character that YAML does not allow: U+{error.character:04X}") from error
+    except _TooManyError as error:
+        raise reader.refusal(error.args[0], f"more than {most} values and keys, so it is no recipe") from error
     except RecursionError as error:
         raise reader.refusal(0, "it is nested too deeply") from error
 

@@ -1,4 +1,7 @@
-"""Remote files, copied to the cache folder once; a copy that broke off is gone on with, not begun again."""
+"""Addresses that are opened, and remote files, copied to the cache folder once.
+
+A copy that broke off is gone on with, not begun again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from typing import Any, BinaryIO
 import fsspec
 
 from muse_studio.errors import UserError, words_of
-from muse_studio.runtime.files import is_own, leftovers, open_folder, temporary_name
+from muse_studio.runtime.files import is_own, leftovers, open_folder, path_of, temporary_name
+from muse_studio.runtime.launch import ask_to_fetch, trusted
 
 CACHE = "MUSE_CACHE"
 """The environment variable that names the folder for downloads and rendered data."""
@@ -19,6 +23,50 @@ ABANDONED = 60
 """Seconds in which a copy that goes on has grown."""
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 """How a file is opened that may be a link: not followed; and, on Windows, as bytes."""
+
+HERE = ("file", "local", "memory")
+REMOTE = ("http", "https", "s3", "s3a", "gs", "gcs", "hf", "abfs", "abfss", "az")
+"""Protocols that give the bytes of an address and do no more.
+
+fsspec has others, which run code, fill in templates, open one address within another, or log in to machines: those are
+for addresses that are trusted.
+"""
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """fsspec's file system of an address, and the path within. Every address is opened by this function, or `fetch`.
+
+    UserError where its protocol is none of those above, or it has one address within another (a::b), and strangers are
+    not trusted. Else what fsspec raises: ValueError for a protocol that it does not know, ImportError where the library
+    of one is missing.
+    """
+    _check(address)
+    return fsspec.core.url_to_fs(address if _protocol(address) else str(path_of(address)))
+
+
+def _check(address: str) -> None:
+    """UserError where an address may not be opened, NotFetched where nothing may be fetched now."""
+    protocol = _protocol(address)
+    if not trusted():
+        if protocol not in ("", *HERE, *REMOTE) and protocol in fsspec.available_protocols():
+            raise UserError(
+                f"{address} has the protocol {protocol!r}, which does more than give a file; give a path, or one of "
+                f"{', '.join(f'{each}://' for each in REMOTE)}, or trust the address with --trust"
+            )
+        if "::" in address:
+            raise UserError(
+                f"{address} has one address within another (::), which may run or fill in what it holds; give the file "
+                "itself, or trust the address with --trust"
+            )
+    if protocol not in ("", *HERE):
+        ask_to_fetch(address)
+
+
+def _protocol(address: str) -> str:
+    """What stands before ://, or before the colon of data:, empty for a path."""
+    if address.startswith("data:"):
+        return "data"
+    return address.partition("://")[0] if "://" in address else ""
 
 
 def cache_folder() -> Path:
@@ -34,6 +82,7 @@ def fetch(address: str, path: Path) -> Path:
     """
     if path.is_file():
         return path
+    _check(address)
     open_folder(path.parent, CACHE)
     aside = temporary_name(path)
     try:

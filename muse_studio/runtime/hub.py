@@ -7,6 +7,7 @@ from pathlib import Path
 
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import name_problem, path_of
+from muse_studio.runtime.launch import ask_to_fetch
 
 CONFIG = ("config.json",)
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -46,6 +47,7 @@ def from_hub(model: str, offline: bool, files: tuple[str, ...]) -> Path:
     except Exception as error:  # the hub's client has kinds of its own, other ones in each version; here: not cached
         if offline:
             raise not_to_be_had(model, error) from error
+    ask_to_fetch(model)
     try:
         knock(model)
         folder = Path(snapshot_download(model, allow_patterns=wanted))

@@ -1,9 +1,58 @@
-"""What torchrun tells a process by its environment, for the command line too: nothing here imports torch at first."""
+"""What the environment tells a process: by torchrun, which it is; by its user, whether strangers are trusted.
+
+Nothing here imports torch at first, as the command line needs it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+
+from muse_studio.errors import NotFetched
+
+TRUST = "MUSE_TRUST"
+"""The environment variable that stands for --trust where it is 1; so the processes that load data hear of it too."""
+
+
+def trusted() -> bool:
+    """Whether a picture's recipe is obeyed in all that it wants, and an address opened by any protocol."""
+    return os.environ.get(TRUST) == "1"
+
+
+@contextmanager
+def trusting(trust: bool = True) -> Iterator[None]:
+    """Within it strangers are trusted, where `trust` says so; else all stays as it is."""
+    before = os.environ.get(TRUST)
+    if trust:
+        os.environ[TRUST] = "1"
+    try:
+        yield
+    finally:
+        if trust:
+            os.environ.pop(TRUST)
+            os.environ |= {} if before is None else {TRUST: before}
+
+
+_NOTHING: ContextVar[bool] = ContextVar("muse_nothing_fetched", default=False)
+
+
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """Within it nothing is asked for over the network, as `NotFetched` says; unless strangers are trusted."""
+    token = _NOTHING.set(not trusted())
+    try:
+        yield
+    finally:
+        _NOTHING.reset(token)
+
+
+def ask_to_fetch(address: str) -> None:
+    """To be called before anything is asked for over the network: NotFetched where nothing may be."""
+    if _NOTHING.get():
+        raise NotFetched(f"{address} would be fetched; a check fetches nothing, unless --trust is given")
 
 
 def processes() -> tuple[int, int]:

@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +48,27 @@ def local(address: str) -> Path:
     return path
 
 
+HASHED = 2**28
+"""Bytes up to which weights are hashed to be told apart: a fifth of a second or less, once in a process."""
+
+
+@cache
+def checksum(address: str) -> str | None:
+    """The sha256 of what an address names, None where that is not cheaply known; nothing is fetched for it."""
+    plain, _, said = address.partition("#sha256=")
+    if said:
+        return said
+    try:
+        remote = "://" in plain and not plain.startswith("package://")
+        path = _kept(plain) if remote else local(plain)
+        if path.stat().st_size > HASHED:
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (UserError, OSError, ValueError):  # it is not there
+        return None
+
+
 def _in_package(address: str) -> Path:
     package, _, name = address.removeprefix("package://").partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
@@ -56,10 +78,17 @@ def _in_package(address: str) -> Path:
 
 
 def _download(address: str) -> Path:
-    from muse_studio.runtime.fetching import cache_folder, fetch
+    from muse_studio.runtime.fetching import fetch
+
+    return fetch(address, _kept(address))
+
+
+def _kept(address: str) -> Path:
+    """Where the cache folder has what a remote address names."""
+    from muse_studio.runtime.fetching import cache_folder
 
     folder = cache_folder() / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16]
-    return fetch(address, folder / file_name(_without_query(address).rsplit("/", 1)[-1], address))
+    return folder / file_name(_without_query(address).rsplit("/", 1)[-1], address)
 
 
 def _without_query(address: str) -> str:

@@ -21,6 +21,7 @@ from muse_studio.registry.events import current
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import memory
 from muse_studio.runtime.device import choose_device, keep_freed_memory, move_to_device
+from muse_studio.runtime.launch import trusting
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.stage import Stage, check_fit
 
@@ -99,12 +100,14 @@ def open_cascade(
     overrides: Any = None,
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
+    trust: bool = False,
 ) -> Made:
     """A model's recipe as a Cascade, or a class that extends it, on a device and ready to draw.
 
     Raises RecipeError with every problem of the recipe, UserError where the device is missing.
     """
-    return build_cascade(of, merging.load(recipe, merging.overrides(overrides)), Registry(plugins), device)
+    with trusting(trust):
+        return build_cascade(of, merging.load(recipe, merging.overrides(overrides)), Registry(plugins), device)
 
 
 def build_cascade(of: type[Made], node: Node, registry: Registry, device: str = "auto") -> Made:

@@ -24,6 +24,7 @@ from muse_studio.registry.events import ProgressBar
 from muse_studio.registry.kinds import kind_named
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import choose_device, move_to_device
+from muse_studio.runtime.launch import trusting
 from muse_studio.sampling.arguments import check_seed, check_words, described
 from muse_studio.sampling.cascade import Cascade, build_cascade, count_steps, decode, sample_steps
 from muse_studio.sampling.drawn import Picture, Step, cloned, opened, written
@@ -225,6 +226,7 @@ def load(
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
     kind: str | None = None,
+    trust: bool = False,
 ) -> Any:
     """A model, or a part alone, on a device and ready to be used.
 
@@ -232,13 +234,17 @@ def load(
         tokenizer = load("models/emoji-tokenizer")      # a part: this recipe holds one
         sampler = load({"use": "halton", "steps": 8})
 
-    source: a recipe, as `muse_studio.run` takes them; overrides and plugins likewise. One whose `use` names a part, of
-    any kind, gives that part, a network without dropout; all others are a `Model`'s. kind: of the part, such as
-    "sampler", where its name is of several kinds.
+    source: a recipe, as `muse_studio.run` takes them; overrides, plugins and trust likewise. One whose `use` names a
+    part, of any kind, gives that part, a network without dropout; all others are a `Model`'s. kind: of the part, such
+    as "sampler", where its name is of several kinds.
 
     Raises RecipeError with every problem of the recipe, UserError where the device is missing or the kind is unclear.
     """
-    node, registry = merging.load(source, merging.overrides(overrides)), Registry(plugins)
+    with trusting(trust):
+        return _loaded(merging.load(source, merging.overrides(overrides)), Registry(plugins), device, kind)
+
+
+def _loaded(node: Node, registry: Registry, device: str, kind: str | None) -> Any:
     assert isinstance(node.value, dict)  # merging refuses all else
     if "use" not in node.value and kind is None:
         return build_cascade(Model, node, registry, device)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import fsspec
+from fsspec import AbstractFileSystem
 
 from muse_studio.errors import UserError, words_of
+from muse_studio.runtime.fetching import file_system
 from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint
 from muse_studio.training.log import LOG
@@ -20,7 +21,7 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
     A copy that fails is a warning: the run, and its own checkpoints, matter more.
     """
     try:
-        system, root = fsspec.url_to_fs(address)
+        system, root = file_system(address)
         if file is not None:
             system.makedirs(root, exist_ok=True)
             system.put_file(str(file), f"{root}/{file.name}")
@@ -47,7 +48,7 @@ def fetch(out: Path, address: str) -> None:
     UserError where the address can't be read: to start anew in silence would be the worse mistake.
     """
     try:
-        system, root = fsspec.url_to_fs(address)
+        system, root = file_system(address)
         for name in reversed(_steps(system, root)):
             target = out / checkpoint.FOLDER / name
             target.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def fetch(out: Path, address: str) -> None:
         ) from error
 
 
-def _steps(system: fsspec.AbstractFileSystem, root: str) -> list[str]:
+def _steps(system: AbstractFileSystem, root: str) -> list[str]:
     """The names of the checkpoints there, the newest last."""
     if not system.exists(f"{root}/{checkpoint.FOLDER}"):
         return []

@@ -94,10 +94,10 @@ class CLIPScore:
         folder = hub.folder_of(self.model, self.offline)
         try:
             loaded: Any = CLIPModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
             module, info = loaded  # a pair, as the loading info was asked for
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # tokenizers raises Exception itself, transformers whatever a broken folder leads to
             reason = str(error).strip().partition("\n")[0]
             raise UserError(

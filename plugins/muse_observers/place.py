@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from muse_studio.errors import SettingError
 from muse_studio.runtime.files import open_folder, path_of
+from muse_studio.runtime.launch import trusted
 from muse_studio.training.log import Logged
+
+
+def check_inside(given: str | None, setting: str) -> None:
+    """SettingError where a recipe would have an observer write beside the folder in which it runs, unless trusted."""
+    if given is None or trusted():
+        return
+    if path_of(given).is_absolute() or ".." in Path(given).parts:
+        message = f"{setting} is {given!r}, which leaves the folder that this runs in; give a path below it, or --trust"
+        raise SettingError(setting, message)
 
 
 def folder_of(task: Any, given: str | None, setting: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_observers.place import folder_of
+from muse_observers.place import check_inside, folder_of
 from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
@@ -43,6 +43,7 @@ class Preview:
     def __post_init__(self) -> None:
         if self.seconds < 0:
             raise ValueError(f"seconds is {self.seconds}; give 0 or more")
+        check_inside(self.out, "out")
         self._tasks: list[tuple[Any, RunContext]] = []
         self._finished: dict[str, Tensor] = {}
         self._path: Path | None = None

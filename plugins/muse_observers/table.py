@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from muse_observers.place import check_inside
 from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError, words_of
 from muse_studio.hookspecs import hookimpl
@@ -26,12 +27,13 @@ class Table:
     finished (UTC), the folder or file that it wrote to, its task, the number's name and its value. Runs at once may
     share a file; one that failed adds nothing.
 
-    file: where the table is; it is begun where it is missing.
+    file: where the table is, below the folder that this runs in; it is begun where it is missing.
     """
 
     file: str = "runs.csv"
 
     def __post_init__(self) -> None:
+        check_inside(self.file, "file")
         self._last: list[dict[str, float]] = []
 
     @hookimpl

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from muse_observers.place import folder_of
+from muse_observers.place import check_inside, folder_of
 from muse_studio.contracts import RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
@@ -37,6 +37,7 @@ class WeightsAndBiases:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        check_inside(self.out, "out")
         self._depth = 0
         self._run: Any = None
 

@@ -60,7 +60,7 @@ class PretrainedEncoder(FrozenEncoder):
 
         folder = folder_of(self.model, self.offline, CONFIG)
         try:
-            return AutoConfig.from_pretrained(folder, local_files_only=True)
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"transformers can't read the config.json of {self.model}: {words_of(error)}") from error
 
@@ -71,7 +71,7 @@ class PretrainedEncoder(FrozenEncoder):
 
         folder = folder_of(self.model, self.offline)
         try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # tokenizers raises Exception itself, transformers whatever a broken file leads to
             raise UserError(
                 f"transformers can't build the tokenizer of {self.model}: {words_of(error)}; "
@@ -97,6 +97,7 @@ class PretrainedEncoder(FrozenEncoder):
                 config=config,
                 dtype=self.dtype,
                 local_files_only=True,
+                trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
             )
@@ -112,7 +113,8 @@ class PretrainedEncoder(FrozenEncoder):
         """UserError where the model's weights don't fit the machine."""
         try:
             with torch.device("meta"):
-                model = getattr(loader, "from_config", loader)(config)
+                auto = getattr(loader, "from_config", None)  # of transformers' Auto classes, which may run code
+                model = loader(config) if auto is None else auto(config, trust_remote_code=False)
         except (ValueError, RuntimeError):  # loading it reports what can't be made
             return
         need = sum(weight.numel() for weight in model.parameters()) * self.dtype.itemsize

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
+from muse_studio.runtime.fetching import file_system
 from muse_studio.runtime.files import file_name, path_of
 from muse_studio.runtime.matching import Tensors
 from muse_studio.runtime.pickled import unpickled
@@ -44,8 +43,10 @@ class Source:
         if "://" not in where:
             return path_of(where).is_file()
         try:
-            system, path = fsspec.url_to_fs(where)
+            system, path = file_system(where)
             return system.exists(path)
+        except UserError:
+            raise
         except Exception as error:  # each file system of fsspec raises what its own library has
             raise UserError(
                 f"{where} can't be asked for: {words_of(error)}; check the "

@@ -87,13 +87,14 @@ class Canvas:
         plugins: Sequence[str | Path] = (),
         **settings: Any,
     ) -> Canvas:
-        """A blank canvas for a model's recipe; overrides and plugins as in `muse_studio.run`, settings as in `Canvas`.
+        """A blank canvas for a model's recipe; settings as in `Canvas`.
 
+        overrides, plugins, and trust among the settings, are as in `muse_studio.run`.
         Filters of the environment and of plugins are asked before anything is drawn. Raises RecipeError with every
         problem of the recipe.
         """
-        device = settings.pop("device", "auto")
-        return cls.of(open_cascade(Cascade, model, overrides, plugins, device), **settings)
+        device, trust = settings.pop("device", "auto"), settings.pop("trust", False)
+        return cls.of(open_cascade(Cascade, model, overrides, plugins, device, trust), **settings)
 
     @property
     def tokens(self) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import path_of
+from muse_studio.runtime.launch import ask_to_fetch
 from muse_training.data.captions import Account, Choice, caption_of, class_names, told
 from muse_training.data.listing import Unused, list_files
 from muse_training.data.pictures import Pictures
@@ -157,6 +158,7 @@ def _load_rows(datasets: Any, path: str, split: str) -> tuple[Any, list[Unused]]
     """
     folder = path_of(path)
     if not folder.exists():
+        ask_to_fetch(path)
         return datasets.load_dataset(path, split=split), []
     if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         loaded = datasets.load_from_disk(str(folder))

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from muse_studio.errors import UserError, words_of
-from muse_studio.runtime import weights
+from muse_studio.runtime import fetching, weights
 from muse_studio.runtime.fetching import cache_folder, fetch
-from muse_studio.runtime.files import file_name, open_folder, path_of, replacing
+from muse_studio.runtime.files import file_name, open_folder, replacing
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Which extra of this package brings the file system of a protocol."""
@@ -26,7 +25,7 @@ def file_system(address: str) -> tuple[Any, str]:
     """
     protocol = address.partition("://")[0]
     try:
-        return fsspec.core.url_to_fs(address if "://" in address else str(path_of(address)))
+        return fetching.file_system(address)
     except ImportError as error:
         extra = EXTRAS.get(protocol)
         cure = f"pip install -c constraints.txt -e '.[{extra}]'" if extra else str(error)

@@ -97,9 +97,9 @@ def test_an_empty_prompt_edits_too_and_the_picture_edits_itself_again(muse, phot
     assert changed[8:18, 4:24].any()
     changed[8:18, 4:24] = False
     assert not changed.any()
-    assert muse("run", "out/photo-picture.png", "out=again")[0] == 0
+    assert muse("run", "out/photo-picture.png", "out=again", "picture=photo.png")[0] == 0
     assert Image.open("again/photo-picture.png").tobytes() == drawn.tobytes()
-    assert muse("run", "out/photo-picture.png", "out=other", "seed=6")[0] == 0
+    assert muse("run", "out/photo-picture.png", "out=other", "seed=6", "picture=photo.png")[0] == 0
     assert Image.open("other/photo-picture.png").tobytes() != drawn.tobytes()
 
 

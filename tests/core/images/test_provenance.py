@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from muse_studio.errors import UserError
-from muse_studio.images import provenance
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.recipe.sources import recipe_text
+from muse_studio.runtime import weights
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -74,7 +74,7 @@ def test_weights_are_named_with_their_checksum(tmp_path):
 def test_large_weights_are_not_hashed_for_every_picture(tmp_path, monkeypatch):
     path = tmp_path / "large.safetensors"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(provenance, "HASHED", 6)
+    monkeypatch.setattr(weights, "HASHED", 6)
     assert dict(_chunks(Provenance({"weights": str(path)}), tmp_path))["muse_weights"] == f" {path}"
 
 

@@ -343,7 +343,7 @@ class TestFinding:
 
 
 class TestPictures:
-    DATA = {"use": "draw", "prompt": "ein roter Käse 🍎", "seed": 7}  # noqa: RUF012 - never changed
+    DATA = {"use": "generate", "prompt": "ein roter Käse 🍎", "seed": 7}  # noqa: RUF012 - never changed
 
     def test_a_png_that_carries_its_recipe(self, here):
         text = PngInfo()
