@@ -42,8 +42,9 @@ def recipe_text(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             text = picture.text.get(PICTURE_KEY) if isinstance(picture, PngImageFile) else _user_comment(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} can't be read as a picture: {error}; give another copy of it") from error
+    except Exception as error:  # pillow's readers raise whatever a damaged file leads them to
+        told = str(error) or type(error).__name__
+        raise UserError(f"{path} can't be read as a picture: {told}; give another copy of it") from error
     if text is None:
         raise UserError(
             f"{path} is a picture without a recipe in its metadata ({PICTURE_KEY}); give a picture that muse has made "
