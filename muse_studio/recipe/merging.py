@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe.sources import PICTURE_KEY, find, shipped, shown, text_of
-from muse_studio.recipe.tree import Node, from_plain, parse, to_yaml
+from muse_studio.recipe.tree import Node, from_plain, parse, to_yaml, typed
 
 __all__ = ["PICTURE_KEY", "Node", "load", "merge", "override", "overrides", "shipped", "to_yaml"]
 
@@ -35,7 +36,12 @@ def override(text: str) -> Node:
     if not equals or not all(path.split(".")):
         raise UserError(f"{text!r} is no override; write key.path=value, such as stages.base.sampler.steps=8")
     place = f"override {text!r}"
-    return _nested(path, parse(value, place, override=True) or Node(None, place), place)
+    try:
+        node = parse(value, place, override=True) or Node(None, place)
+    except RecipeError as error:
+        cure = f"; as text, type {typed(text)}"
+        raise RecipeError([replace(each, message=each.message + cure) for each in error.problems]) from error
+    return _nested(path, replace(node, given=text), place)
 
 
 def overrides(given: Mapping[str, Any] | Iterable[str | Mapping[str, Any]] | None) -> list[Node]:
@@ -69,7 +75,7 @@ def merge(below: Node, above: Node) -> Node:
     merged = dict(below.value)
     for key, node in above.value.items():
         merged[key] = merge(merged[key], node) if key in merged else node
-    return Node(merged, above.place)
+    return replace(above, value=merged)
 
 
 def _read(path: Path, chain: list[Path]) -> Node:
@@ -95,7 +101,7 @@ def _expand(node: Node, folder: Path, chain: list[Path], path: str = "") -> Node
     rest = {key: each for key, each in node.value.items() if key != "extends"}
     dotted = f"{path}." if path else ""
     own = {key: _expand(each, folder, chain, f"{dotted}{key}") for key, each in rest.items()}
-    table = Node(own, node.place)
+    table = replace(node, value=own)
     if "extends" not in node.value:
         return table
     named = node.value["extends"]
