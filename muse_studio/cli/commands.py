@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command on these arguments (those of the process by default), and return its exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn(warnings.showwarning)
+        if sys.stdout is None:  # its descriptor would be the next file's
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            _say("warning: stdout is closed, so nothing is printed; send it to /dev/null if that is meant")
         return _invoke(sys.argv[1:] if arguments is None else list(arguments))
 
 
@@ -41,7 +45,8 @@ def _invoke(arguments: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # where it is shown, see _say
+            error.show()
         return THEIRS
     except Terminated:
         return TERMINATED
@@ -58,8 +63,12 @@ def _fail(error: Exception) -> int:
     from muse_studio.errors import PluginError, RecipeError, error_message  # here: what goes well needs none of it
 
     cause = error.__cause__ if isinstance(error, PluginError) else error  # a plugin may be the one who prints
-    if isinstance(cause, BrokenPipeError) and _stdout_is_closed():
-        return PIPE_CLOSED
+    # An error of writing names no file, others do.
+    if isinstance(cause, OSError) and cause.filename is None and (reason := _lost_stdout()) is not None:
+        if isinstance(reason, BrokenPipeError):
+            return PIPE_CLOSED
+        _tell(f"error: stdout can't be written ({reason.strerror}); make room, or send it to another place")
+        return THEIRS
     if isinstance(error, UserError):
         if not isinstance(error, Followed):
             _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
@@ -72,7 +81,7 @@ def _fail(error: Exception) -> int:
 def _tell(message: str) -> None:
     """An error's message, once for all processes of a team."""
     if launch.first_to_report(message):
-        click.echo(message, err=True)
+        _say(message)
 
 
 def _confess(error: Exception, message: str) -> int:
@@ -82,9 +91,9 @@ def _confess(error: Exception, message: str) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(message, err=True)
+    _say(message)
     if os.environ.get(TRACEBACK) != "1":
-        click.echo(f"{TRACEBACK}=1 shows the whole traceback", err=True)
+        _say(f"{TRACEBACK}=1 shows the whole traceback")
     return OURS
 
 
@@ -93,7 +102,7 @@ def _warn(usual: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if issubclass(category, UserWarning):
-            click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+            _say(f"warning: {' '.join(str(message).split())}")
         else:
             usual(message, category, *where)
 
@@ -113,14 +122,20 @@ def _summed_up(summary: Callable[[], str], plugins: Sequence[str]) -> str:
         raise
 
 
-def _stdout_is_closed() -> bool:
-    """Whether our output's reader has gone; what is left then goes nowhere, or Python would complain at its end."""
+def _lost_stdout() -> OSError | None:
+    """Why our output can't be written, None where it can; what is left goes nowhere, or Python would complain of it."""
     try:
-        click.echo()
-    except BrokenPipeError:
+        click.echo()  # a flush alone would not do where output is not buffered
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        return error
+    return None
+
+
+def _say(message: str) -> None:
+    """A line to stderr. Where that can't be written there is nobody to tell, and the exit code alone says it."""
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 class Prompts(click.Command):

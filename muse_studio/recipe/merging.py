@@ -14,6 +14,9 @@ from muse_studio.recipe.tree import Node, from_plain, parse, to_yaml, typed
 
 __all__ = ["PICTURE_KEY", "Node", "load", "merge", "override", "overrides", "shipped", "to_yaml"]
 
+SHOWN = 500
+"""Letters of an override that are repeated to who typed it."""
+
 
 def load(source: str | Path | Mapping[str, Any], changes: Iterable[Node] = ()) -> Node:
     """A recipe with its parents and the changes merged in.
@@ -35,11 +38,11 @@ def override(text: str) -> Node:
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise UserError(f"{text!r} is no override; write key.path=value, such as stages.base.sampler.steps=8")
-    place = f"override {text!r}"
+    place = f"override {text if len(text) <= SHOWN else f'{text[:SHOWN]}…'!r}"
     try:
         node = parse(value, place, override=True) or Node(None, place)
     except RecipeError as error:
-        cure = f"; as text, type {typed(text)}"
+        cure = f"; as text, type {typed(text)}" if len(text) <= SHOWN else ""
         raise RecipeError([replace(each, message=each.message + cure) for each in error.problems]) from error
     return _nested(path, replace(node, given=text), place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ Scalar: TypeAlias = str | int | float | bool | None
 
 LARGEST = 100_000
 """Nodes in one text. YAML's aliases can write billions in a few lines; no recipe has a thousand."""
+
+LONGEST = 1000
+"""Letters of a whole number, and its decimal digits. Python refuses to write numbers of more than 4300."""
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -73,7 +77,13 @@ def from_plain(data: Any, place: str, *, objects: bool = False) -> Node:
         kind = type(data).__name__
         message = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
         raise RecipeError([Problem(place, "", message)])
+    if type(data) is int and abs(data) >= 10**LONGEST:
+        raise RecipeError([Problem(place, "", _too_long(int(data.bit_length() * math.log10(2)) + 1))])
     return Node(data, place)
+
+
+def _too_long(digits: int) -> str:
+    return f"a number of {digits:,} digits, and {LONGEST:,} are the most; what is text must stand in quotes"
 
 
 class _Resolver(yaml.resolver.BaseResolver):
@@ -280,6 +290,8 @@ class _Reader:
                 return None
             if kind == "bool":
                 return {"true": True, "false": False}[text.lower()]
+            if kind == "int" and len(text) > LONGEST:
+                raise self.refusal(raw.start_mark.line, _too_long(len(text)))
             if kind == "int":
                 return int(text, 0 if text[:2] in ("0o", "0x") else 10)
             if kind == "float":

@@ -442,3 +442,21 @@ def test_a_recipe_error_holds_its_problems():
         parse("a: 1\na: 2", "a.yaml")
     (problem,) = error.value.problems
     assert (problem.place, problem.path) == ("a.yaml:2", "")
+
+
+HUGE = ["9" * 5000, "-" + "9" * 5000, "+" + "1" * 5000, "0x" + "f" * 5000, "0o" + "7" * 6000, "0x" + "f" * 1200]
+
+
+@pytest.mark.parametrize("path", ["seed", "prompt", "use", "extends", "stages.base.guidance.scale", "stages.base.size"])
+@pytest.mark.parametrize("number", HUGE, ids=range(len(HUGE)))
+def test_a_number_of_thousands_of_digits_is_one_short_error(write, path, number):
+    told = refused(override, f"{path}={number}")
+    assert "digits, and 1,000 are the most; what is text must stand in quotes" in told and len(told) < 700
+    write("own.yaml", f"extends: generate\nseed: {number}\n")
+    assert refused(load, "own.yaml").startswith(f"own.yaml:2  a number of {len(number):,} digits, and 1,000 are the")
+
+
+def test_a_huge_number_of_python_is_refused_and_a_long_one_kept():
+    assert refused(overrides, {"seed": 10**5000}).startswith("override 'seed'  a number of 5,001 digits, and 1,000")
+    assert refused(overrides, {"a": [{"b": -(10**5000)}]}).startswith("override 'a'  a number of 5,001 digits")
+    assert plain(to_yaml({"a": int("9" * 999)})) == {"a": int("9" * 999)}
