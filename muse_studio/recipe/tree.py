@@ -205,9 +205,9 @@ def _mended(error: yaml.MarkedYAMLError) -> tuple[int, str]:
         before = mark.buffer[mark.pointer - mark.column : mark.pointer]
         where = "a tab stands here" if before.strip() else "indented by a tab"
         return mark.line, f"{where}; YAML knows spaces only: put spaces in its place"
-    begin, context = mark.line, error.context
-    if context and context.startswith("while parsing a flow") and error.context_mark.line < begin:
-        begin = error.context_mark.line
+    begin, context, start = mark.line, error.context, error.context_mark
+    if context and context.startswith("while parsing a flow") and start is not None and start.line < begin:
+        begin = start.line
         context += f" that begins in line {begin + 1}"
     line = (mark.buffer.rstrip("\0").splitlines() or [""])[: begin + 1][-1]
     found = _LINE.fullmatch(line)

@@ -94,7 +94,7 @@ def test_nodes_know_their_line_and_anchors_work():
         ("a: &x [*x]", "a.yaml:1  an alias (*name) stands inside of what it repeats"),
         ("a: 1\nb: \0", "a.yaml:2  a character that YAML does not allow: U+0000"),
         ("a: !!int b", "a.yaml:1  'b' can't be read as int"),
-        ("a: " + "9" * 5000, "can't be read as int"),
+        ("a: " + "9" * 5000, "a.yaml:1  a number of 5,000 digits, and 1,000 are the most"),
         ('a: "\\ud83c"', "can't be read as str"),
         ("[" * 1500, "a.yaml:1  it is nested too deeply"),
     ],
