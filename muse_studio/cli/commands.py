@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from functools import wraps
 from typing import Any
 
@@ -32,8 +33,12 @@ OVERRIDE = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*=")
 
 
 def say(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print what the command has to say. A stranger's file may have named anything in it: no terminal obeys that."""
-    click.echo(visible(str(text)), err=err, nl=nl)
+    """Print what the command has to say. A stranger's file may have named anything in it: no terminal obeys that.
+
+    Where stderr can't be written there is nobody to tell, and the exit code alone says it.
+    """
+    with suppress(OSError) if err else nullcontext():
+        click.echo(visible(str(text)), err=err, nl=nl)
 
 
 def visible(text: str) -> str:
@@ -49,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command on these arguments (those of the process by default), and return its exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn(warnings.showwarning)
+        if sys.stdout is None:  # its descriptor would be the next file's
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            say("warning: stdout is closed, so nothing is printed; send it to /dev/null if that is meant", err=True)
         return _invoke(sys.argv[1:] if arguments is None else list(arguments))
 
 
@@ -79,8 +87,12 @@ def _fail(error: Exception) -> int:
     from muse_studio.errors import PluginError, RecipeError, error_message  # here: what goes well needs none of it
 
     cause = error.__cause__ if isinstance(error, PluginError) else error  # a plugin may be the one who prints
-    if isinstance(cause, BrokenPipeError) and _stdout_is_closed():
-        return PIPE_CLOSED
+    # An error of writing names no file, others do.
+    if isinstance(cause, OSError) and cause.filename is None and (reason := _lost_stdout()) is not None:
+        if isinstance(reason, BrokenPipeError):
+            return PIPE_CLOSED
+        _tell(f"error: stdout can't be written ({reason.strerror}); make room, or send it to another place")
+        return THEIRS
     if isinstance(error, UserError):
         if not isinstance(error, Followed):
             _tell(str(error) if isinstance(error, RecipeError) else f"error: {error}")
@@ -105,7 +117,7 @@ def _confess(error: Exception, message: str) -> int:
         say("".join(traceback.format_exception(error)), err=True, nl=False)
     say(message, err=True)
     if os.environ.get(TRACEBACK) != "1":
-        click.echo(f"{TRACEBACK}=1 shows the whole traceback", err=True)
+        say(f"{TRACEBACK}=1 shows the whole traceback", err=True)
     return OURS
 
 
@@ -134,14 +146,14 @@ def _summed_up(summary: Callable[[], str], plugins: Sequence[str]) -> str:
         raise
 
 
-def _stdout_is_closed() -> bool:
-    """Whether our output's reader has gone; what is left then goes nowhere, or Python would complain at its end."""
+def _lost_stdout() -> OSError | None:
+    """Why our output can't be written, None where it can; what is left goes nowhere, or Python would complain of it."""
     try:
-        click.echo()
-    except BrokenPipeError:
+        click.echo()  # a flush alone would not do where output is not buffered
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        return error
+    return None
 
 
 class Prompts(click.Command):

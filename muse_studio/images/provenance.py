@@ -71,10 +71,11 @@ class Provenance:
         return _PACKET.format(properties="\n".join(lines))
 
     def png(self) -> PngInfo:
-        """The text of a PNG, which `muse run picture.png` reads where there is a recipe."""
+        """The text of a PNG in sRGB, which `muse run picture.png` reads where there is a recipe."""
         from PIL.PngImagePlugin import PngInfo
 
         text = PngInfo()
+        text.add(b"sRGB", b"\0")  # what the pixels' colours are; 0 is the perceptual intent (PNG, 11.3.2.5)
         text.add_text("Software", SOFTWARE)
         text.add_itxt(_XMP_KEY, self.xmp())
         if self.recipe is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import Task
-from muse_studio.errors import NotFetched, Problem, RecipeError, UserError, words_of
+from muse_studio.errors import NotFetched, Problem, RecipeError, SettingError, UserError, words_of
 from muse_studio.recipe.observing import Named, name_of, plan_observers, split_observers
 from muse_studio.recipe.plan import BROKEN, Call, Planner
 from muse_studio.recipe.tree import Given, Node
@@ -19,6 +20,11 @@ from muse_studio.registry.kinds import Kind, kind_named
 from muse_studio.registry.parts import Part, settings
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime import launch, memory
+
+MODULES, DEEPEST = 20_000, 2_000
+"""Modules of torch in one part, far more than any has; and layers, of which each has ten modules or more."""
+_DEPTH = "layer|block|depth"
+"""How a setting that counts layers is called."""
 
 
 @dataclass
@@ -155,14 +161,52 @@ def _sown() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _counted(arguments: dict[str, Any]) -> Iterator[None]:
+    """Within it, more than `MODULES` modules are a ValueError, before they fill the time and the memory there is."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    for name, each in arguments.items():
+        if type(each) is int and each > DEEPEST and re.search(_DEPTH, name):
+            raise _too_many(arguments)
+    count = 0
+
+    def hear(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > MODULES:
+            raise _too_many(arguments)
+
+    handle = torch.nn.modules.module.register_module_module_registration_hook(hear)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _too_many(arguments: dict[str, Any]) -> ValueError:
+    """What is told of more than `MODULES` modules, at the setting that most likely asks for them."""
+    told = f"more than {MODULES:,} modules of torch would be made"
+    numbers = {name: each for name, each in arguments.items() if type(each) is int}
+    deep = {name: each for name, each in numbers.items() if re.search(_DEPTH, name)}
+    if not (numbers := deep or numbers):
+        return ValueError(f"{told}; choose smaller sizes")
+    name = max(numbers, key=lambda each: numbers[each])
+    return SettingError(name, f"{name} is {numbers[name]}: {told}; give a smaller one")
+
+
 def _check_memory(plan: Call, arguments: dict[str, Any]) -> None:
     """UserError where a part's weights don't fit the machine, told by making it without memory first."""
     torch = sys.modules.get("torch")
     if torch is None or not (isinstance(plan.target, type) and issubclass(plan.target, torch.nn.Module)):
         return
     try:
-        with _meta(), torch.random.fork_rng(devices=[]):
+        with _meta(), torch.random.fork_rng(devices=[]), _counted(arguments):
             need = memory.weigh(plan.target(**arguments))
+    except SettingError:  # nothing is to be made of what is refused
+        raise
     except Exception:  # whatever it is, making it in earnest raises it again, where it is told
         return
     memory.check(need, "its weights take", "choose smaller sizes, or a machine with more")
@@ -210,7 +254,7 @@ class _Maker:
             if message is None:
                 self._raise_fault(error, plan)
             self.cause = self.cause or error
-            self.problems.append(plan.refusal(error, message or str(error) or words_of(error)))
+            self.problems.append(plan.refusal(error, message or words_of(error)))
             return BROKEN
         if taken := memory.taken(held):
             warnings.warn(f"{plan.what} {taken} when it is made; it should do so when it is called", stacklevel=2)
@@ -226,7 +270,7 @@ class _Maker:
 
     def _called(self, target: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """The target called; while looking, without weights that are not here yet."""
-        with self.context():
+        with self.context(), _counted(arguments):
             try:
                 return target(**arguments)
             except Exception as error:

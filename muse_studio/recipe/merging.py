@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.recipe.sources import PICTURE_KEY, Picture, find, shipped, shown, text_of
-from muse_studio.recipe.tree import LARGEST, LARGEST_DRAWN, Node, from_plain, parse, to_yaml
+from muse_studio.recipe.tree import LARGEST, LARGEST_DRAWN, Node, from_plain, parse, to_yaml, typed
 from muse_studio.runtime.launch import trusted
 
 __all__ = ["PICTURE_KEY", "Node", "load", "merge", "override", "overrides", "shipped", "to_yaml"]
 
 FILES = 100
 """Files that a recipe may be made of, by `extends`; none that is shipped has ten."""
+SHOWN = 500
+"""Letters of an override that are repeated to who typed it."""
 
 
 @dataclass
@@ -64,8 +66,13 @@ def override(text: str) -> Node:
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")):
         raise UserError(f"{text!r} is no override; write key.path=value, such as stages.base.sampler.steps=8")
-    place = f"override {text!r}"
-    return _nested(path, parse(value, place, override=True) or Node(None, place), place)
+    place = f"override {text if len(text) <= SHOWN else f'{text[:SHOWN]}…'!r}"
+    try:
+        node = parse(value, place, override=True) or Node(None, place)
+    except RecipeError as error:
+        cure = f"; as text, type {typed(text)}" if len(text) <= SHOWN else ""
+        raise RecipeError([replace(each, message=each.message + cure) for each in error.problems]) from error
+    return _nested(path, replace(node, given=text), place)
 
 
 def overrides(given: Mapping[str, Any] | Iterable[str | Mapping[str, Any]] | None) -> list[Node]:
@@ -99,7 +106,7 @@ def merge(below: Node, above: Node) -> Node:
     merged = dict(below.value)
     for key, node in above.value.items():
         merged[key] = merge(merged[key], node) if key in merged else node
-    return Node(merged, above.place)
+    return replace(above, value=merged)
 
 
 def _read(path: Path, chain: list[Path], reading: Reading) -> Node:
@@ -161,7 +168,7 @@ def _expand(node: Node, folder: Path | None, chain: list[Path], reading: Reading
     rest = {key: each for key, each in node.value.items() if key != "extends"}
     dotted = f"{path}." if path else ""
     own = {key: _expand(each, folder, chain, reading, f"{dotted}{key}") for key, each in rest.items()}
-    table = Node(own, node.place)
+    table = replace(node, value=own)
     if "extends" not in node.value:
         return table
     named = node.value["extends"]

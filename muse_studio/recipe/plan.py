@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from muse_studio.errors import Problem, SettingError, UserError, listed, near
-from muse_studio.recipe.tree import MARK, Given, Node
+from muse_studio.recipe.tree import MARK, Given, Node, typed
 from muse_studio.registry.kinds import Kind, kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, settings, spelled
 from muse_studio.registry.plugins import Registry
@@ -238,10 +238,14 @@ def _cure(annotation: Any, node: Node) -> str:
     """How to write it, where that is known."""
     if get_origin(annotation) in UNIONS:
         return next(filter(None, (_cure(each, node) for each in get_args(annotation))), "")
+    if annotation is str and (text := (node.given or "").partition("=")[2].strip()) and text not in ('""', "''"):
+        return f"; as text, type {typed(node.given or '')}"
     if annotation is str and node.value is None:
         return '; write "" for empty text'
     if annotation is str and type(node.value) in SCALARS:
         return f'; in quotes it is text: "{node.plain()}"'
+    if annotation is str:
+        return "; text that holds any of : [ ] { } or begins with - or ? must stand in quotes"
     if annotation is int and isinstance(node.value, float) and node.value.is_integer():
         return f"; write {int(node.value)}"
     if get_origin(annotation) is Literal and isinstance(node.value, str):

@@ -78,7 +78,7 @@ def read_picture(path: Path) -> Text:
                 text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
             else:
                 text = _user_comment(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # pillow's readers raise whatever a damaged file leads them to
         raise UserError(f"{path} can't be read as a picture: {words_of(error)}; give another copy of it") from error
     if text is None:
         raise UserError(

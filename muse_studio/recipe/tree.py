@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import yaml
@@ -19,6 +20,8 @@ LARGEST = 100_000
 
 LARGEST_DRAWN = 10_000
 """Values and keys in a picture's text, which anybody may have written: reading so many takes less than a second."""
+LONGEST = 1000
+"""Letters of a whole number, and its decimal digits. Python refuses to write numbers of more than 4300."""
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -43,11 +46,12 @@ class Given:
 class Node:
     """A value and where it stands: "file:line", or the override that brought it.
 
-    A table's entries stand where their keys do.
+    A table's entries stand where their keys do. given: the whole override, where this is all of its value.
     """
 
     value: Scalar | list[Node] | dict[str, Node] | Given
     place: str
+    given: str | None = field(default=None, compare=False)
 
     def plain(self) -> Any:
         """The value as plain lists, dicts and scalars; an object is named by its class, see `MARK`."""
@@ -75,7 +79,13 @@ def from_plain(data: Any, place: str, *, objects: bool = False) -> Node:
         kind = type(data).__name__
         message = f"{data!r} is of type {kind}; a recipe holds text, numbers, true, false, null, lists and tables"
         raise RecipeError([Problem(place, "", message)])
+    if type(data) is int and abs(data) >= 10**LONGEST:
+        raise RecipeError([Problem(place, "", _too_long(int(data.bit_length() * math.log10(2)) + 1))])
     return Node(data, place)
+
+
+def _too_long(digits: int) -> str:
+    return f"a number of {digits:,} digits, and {LONGEST:,} are the most; what is text must stand in quotes"
 
 
 class _Resolver(yaml.resolver.BaseResolver):
@@ -143,6 +153,21 @@ def to_yaml(data: Node | Any) -> str:
     return yaml.dump(data.plain() if isinstance(data, Node) else data, Dumper=_Dumper)
 
 
+def quoted(text: str) -> str:
+    """Text in double quotes, as YAML reads it whatever it holds."""
+    import json  # here, as shlex below: what goes well needs neither
+
+    return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\x7f")
+
+
+def typed(override: str) -> str:
+    """An override as a shell is to have it, its value in quotes, so that it is text whatever it holds."""
+    import shlex
+
+    path, _, value = override.partition("=")
+    return shlex.quote(f"{path}={quoted(value)}")
+
+
 def parse(text: str, source: str, *, override: bool = False, most: int = LARGEST) -> Node | None:
     """YAML text as a tree, None where it holds nothing.
 
@@ -155,6 +180,8 @@ def parse(text: str, source: str, *, override: bool = False, most: int = LARGEST
         root = _Loader(text, most).get_single_node()
         if override and text[root.end_mark.index if root else 0 :].strip().startswith("#"):
             raise reader.refusal(0, "from '#' on it would be a YAML comment; put the value in double quotes")
+        if override and root is not None and "\n" not in text and (lost := _lost(root, text)):
+            raise reader.refusal(0, f"YAML would take {lost}, so it would not be in the text")
         return None if root is None else reader.node(root)
     except yaml.MarkedYAMLError as error:
         raise reader.refusal(*_mended(error)) from error
@@ -167,16 +194,43 @@ def parse(text: str, source: str, *, override: bool = False, most: int = LARGEST
         raise reader.refusal(0, "it is nested too deeply") from error
 
 
+def _lost(root: yaml.Node, text: str) -> str:
+    """The mark at the beginning of one line that would be no part of its value, and for what; else nothing."""
+    begin = text.lstrip()[:1]
+    if begin == "&":
+        return "'&' for the name of an anchor"
+    if begin in ("|", ">") and isinstance(root, yaml.ScalarNode):
+        return f"{begin!r} for the beginning of several lines"
+    if begin == "-" and isinstance(root, yaml.SequenceNode):
+        return "'-' for an item of a list, which is written [a, b] here"
+    if text.strip().startswith(("---", "...")) and text.strip() != "---":
+        return f"{text.strip()[:3]!r} for the beginning or end of a document"
+    return ""
+
+
+_LINE = re.compile(r"\s*(?:- )*([\w.-]+): +(\S.*?)\s*")
+
+
 def _mended(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
+    if error.context_mark and re.search("end of stream|<stream end>", error.problem or ""):
+        mark = error.context_mark  # where quotes or brackets begin that don't end
     assert mark is not None  # the scanner and the parser always say where
+    assert mark.buffer is not None  # of a text, not of a stream
     if error.problem and r"'\t'" in error.problem:
-        assert mark.buffer is not None  # of a text, not of a stream
         before = mark.buffer[mark.pointer - mark.column : mark.pointer]
         where = "a tab stands here" if before.strip() else "indented by a tab"
         return mark.line, f"{where}; YAML knows spaces only: put spaces in its place"
-    message = " ".join(filter(None, [error.context, error.problem]))
-    return mark.line, f"not YAML: {message}; text that holds any of : # [ ] {{ }} & * ! or quotes must stand in quotes"
+    begin, context, start = mark.line, error.context, error.context_mark
+    if context and context.startswith("while parsing a flow") and start is not None and start.line < begin:
+        begin = start.line
+        context += f" that begins in line {begin + 1}"
+    line = (mark.buffer.rstrip("\0").splitlines() or [""])[: begin + 1][-1]
+    found = _LINE.fullmatch(line)
+    example = f", as in {found[1]}: {quoted(found[2])}" if found else ""
+    message = " ".join(filter(None, [context, error.problem]))
+    cure = "text that holds any of : # [ ] { } & * ! or quotes must stand in quotes"
+    return mark.line, f"not YAML: {message}; {cure}{example}"
 
 
 _KINDS = {
@@ -212,7 +266,11 @@ class _Reader:
             raise self.refusal(start, "an alias (*name) stands inside of what it repeats")
         if not raw.tag.startswith(_TAG) or raw.tag.removeprefix(_TAG) not in _KINDS[type(raw)]:
             tag = raw.tag.replace(_TAG, "!!")
-            raise self.refusal(start, f"the tag {tag} is not for recipes, which hold data alone; remove it")
+            told = "is not for recipes, which hold data alone; remove it, or put text in quotes"
+            raise self.refusal(start, f"the tag {tag} {told}")
+        mark = raw.start_mark
+        if mark.buffer is not None and re.match(r"!\s", mark.buffer[mark.pointer : mark.pointer + 2]):
+            raise self.refusal(start, "'!' is a tag without a name to YAML; put text that begins so in quotes")
         self.open.append(raw)
         if isinstance(raw, yaml.MappingNode):
             value: Any = self.table(raw)
@@ -248,6 +306,8 @@ class _Reader:
                 return None
             if kind == "bool":
                 return {"true": True, "false": False}[text.lower()]
+            if kind == "int" and len(text) > LONGEST:
+                raise self.refusal(raw.start_mark.line, _too_long(len(text)))
             if kind == "int":
                 return int(text, 0 if text[:2] in ("0o", "0x") else 10)
             if kind == "float":

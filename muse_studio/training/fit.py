@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from muse_studio.errors import SettingError
 from muse_studio.runtime.files import claim_folder, file_name, path_of
 from muse_studio.training.checkpoint import FOLDER, STATE
 from muse_studio.training.order import key_of
@@ -18,6 +19,8 @@ OWN = ("log.csv", FOLDER, "samples", "loss.png")
 """What a run writes in its folder, beside its weights."""
 FORMER = f"{FOLDER}/step-*/{STATE}"
 """What a run has written where no mark says that the folder is a run's, as those of earlier versions."""
+MOST_BATCH, MOST_WORKERS = 2**20, 256
+"""Records of a step and processes that read them; what is more fills the machine before the first step."""
 
 
 @dataclass
@@ -79,6 +82,9 @@ class Fit:
             raise ValueError("steps, batch, accumulate, checkpoint_every, keep and log_every must be 1 or more")
         if self.warmup < 0 or self.workers < 0 or self.seed < 0:
             raise ValueError("warmup, workers and seed must be 0 or more")
+        for name, most in (("batch", MOST_BATCH), ("workers", MOST_WORKERS)):
+            if (given := getattr(self, name)) > most:
+                raise SettingError(name, f"{name} is {given}; give {most:,} or less")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor is {self.floor}; it is a share of the peak rate, from 0 to 1")
         if self.ema is not None and not 0 < self.ema < 1:

@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.errors import UserError
-from muse_studio.images.reading import open_picture
+from muse_studio.images.reading import mask_of, open_mask
 
 Region: TypeAlias = "str | Sequence[str] | tuple[int, int, int, int] | Image.Image | np.ndarray | Tensor"
+
+WHITE = 128
+"""Of 255: what is as light as this is white in a mask."""
 
 _NUMBERS = re.compile(r"[\s\d.,+-]*,[\s\d.,+-]*")
 _BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
@@ -25,9 +28,10 @@ _BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 def read_region(given: str | Sequence[str], height: int, width: int) -> Tensor:
     """bool[height, width], True where new pixels go.
 
-    given: a box "x,y,w,h" in pixels of the picture, or the file of a mask picture, white where new pixels go; or
-    several, which are joined. A box is cut off at the picture's sides; a mask of another size is scaled, with a
-    warning. UserError where one lies outside, or where there is nothing white at all.
+    given: a box "x,y,w,h" in pixels of the picture, or the file of a mask picture, white where new pixels go, or opaque
+    there where it is not opaque everywhere; or several, which are joined. A box is cut off at the picture's sides; a
+    mask of another size is scaled, with a warning. UserError where one lies outside, or where there is nothing white at
+    all.
     """
     region = torch.zeros(height, width, dtype=torch.bool)
     for each in [given] if isinstance(given, str) else given:
@@ -52,21 +56,23 @@ def _box(text: str, height: int, width: int) -> Tensor:
 
 
 def _mask(address: str, height: int, width: int) -> Tensor:
-    return _white(open_picture(address, "region"), address, height, width)
+    return _white(open_mask(address), address, height, width)
 
 
 def _white(mask: Image.Image, address: str, height: int, width: int) -> Tensor:
-    """Where a mask picture is white, scaled where it is of another size."""
-    mask = mask.convert("L")
+    """Where a mask in mode L is white, scaled where it is of another size."""
     if mask.size != (width, height):
         warnings.warn(
             f"region: {address} has {mask.width}x{mask.height} pixels, the picture {width}x{height}; it was scaled",
             stacklevel=3,
         )
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)
-    region = torch.from_numpy(np.asarray(mask) >= 128)
+    light = np.array(mask)
+    region = torch.from_numpy(light >= WHITE)
     if region.all():
         warnings.warn(f"region: {address} is white everywhere; nothing of the picture is kept", stacklevel=3)
+    elif 0 < (lightest := light.max()) < WHITE:
+        warnings.warn(f"region: {address} chooses nothing: at most {lightest}, and white is from {WHITE}", stacklevel=3)
     return region
 
 
@@ -78,7 +84,7 @@ def as_region(given: Region, height: int, width: int) -> Tensor:
             raise UserError(f"region: an array of {tuple(region.shape)}, but the picture has {(height, width)}")
         return region
     if isinstance(given, Image.Image):
-        return _white(given, "the mask", height, width)
+        return _white(mask_of(given, "region: the mask"), "the mask", height, width)
     if isinstance(given, tuple):
         given = ",".join(map(str, given))
     return read_region(given, height, width)

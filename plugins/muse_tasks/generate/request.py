@@ -9,6 +9,8 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.runtime.files import open_folder, path_of
 
 LARGEST_SEED = 2**63 - 1
+MOST = 1_000_000
+"""Pictures of one run, which knows all their names before it draws the first."""
 
 
 def check_request(prompts: list[str], negative: str, count: int, seed: int, out: str) -> None:
@@ -26,6 +28,8 @@ def check_request(prompts: list[str], negative: str, count: int, seed: int, out:
     if not out.strip():
         raise SettingError("out", 'out is empty; name a folder, such as "out", or "." for this one')
     total = len(prompts) * count
+    if total > MOST:
+        raise SettingError("count", f"count is {count}, {total:,} pictures in all; draw at most {MOST:,} at a time")
     if names_a_file(out) and total > 1:
         raise SettingError("out", f"out is {out!r}, one file, but {total} pictures are asked for; name a folder")
 

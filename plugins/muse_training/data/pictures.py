@@ -83,9 +83,9 @@ def list_unusable(pictures: Sequence[UnusablePicture]) -> str:
 def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
     """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled.
 
-    It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, and what is transparent
-    lies on white. ValueError where it is no picture, or has a side of less than `smallest` pixels; a picture that is
-    damaged raises what pillow's readers have for it.
+    It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, colour profiles sRGB,
+    and what is transparent lies on white. ValueError where it is no picture, or has a side of less than `smallest`
+    pixels; a picture that is damaged raises what pillow's readers have for it.
     """
     try:
         opened = Image.open(file)

@@ -49,6 +49,7 @@ def test_a_png_and_a_webp_say_that_they_were_generated(tmp_path, edited, source)
         )
         assert "seed: 3" in recipe_text(path)
     with Image.open(tmp_path / "a.png") as picture:
+        assert "srgb" in picture.info, "its colours are said"
         assert (picture.text["Software"], picture.text["muse_plugins"]) == ("muse_studio", "a 1\nb 2")
 
 

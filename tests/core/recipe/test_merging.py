@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from muse_studio.errors import RecipeError, UserError
 from muse_studio.recipe.merging import PICTURE_KEY, load, merge, override, overrides, shipped, to_yaml
+from muse_studio.recipe.running import check
 from muse_studio.recipe.sources import webp_exif
 from muse_studio.recipe.tree import Node, parse
 
@@ -86,13 +88,13 @@ def test_nodes_know_their_line_and_anchors_work():
             "x: 1\na: !!python/object/apply:os.system [ls]",
             "a.yaml:2  the tag !!python/object/apply:os.system is not for",
         ),
-        ("a: !part x", "a.yaml:1  the tag !part is not for recipes, which hold data alone; remove it"),
+        ("a: !part x", "a.yaml:1  the tag !part is not for recipes, which hold data alone; remove it, or put"),
         ("<<: {a: 1}", "a.yaml:1  '<<' is not for recipes; write 'extends: NAME' to take over another recipe"),
         ("? [a]\n: b", "a.yaml:1  a key must be text, not a list or a table"),
         ("a: &x [*x]", "a.yaml:1  an alias (*name) stands inside of what it repeats"),
         ("a: 1\nb: \0", "a.yaml:2  a character that YAML does not allow: U+0000"),
         ("a: !!int b", "a.yaml:1  'b' can't be read as int"),
-        ("a: " + "9" * 5000, "can't be read as int"),
+        ("a: " + "9" * 5000, "a.yaml:1  a number of 5,000 digits, and 1,000 are the most"),
         ('a: "\\ud83c"', "can't be read as str"),
         ("[" * 1500, "a.yaml:1  it is nested too deeply"),
     ],
@@ -242,6 +244,47 @@ class TestExtends:
         assert refused(load, "own.yaml") == "tok.yaml:2  'a' is written twice in one table, first in line 1"
 
 
+MARKED = [
+    "a sign that says: open", "sign: open", "cat:", ": x", "a #1", "#1 cat", "{a} cat", "{cat}", "[cat", "] x", "} x",
+    "*cat", "&b cat", "!cat dog", "! cat", "%50 off", "@home", "`x`", "- a cat", "-", "? why", "| cat", "|", "> big",
+    ">", "'cat", '"cat', "'a' b", "a\tb", "\tcat", "cat: it's", "---", "--- a", "...", ", a", "2024", "1e5", "null",
+    "true", "[a: b", "{a: b} c", "\u2028x: y", "🍎: apple",
+]  # fmt: skip
+"""Text that YAML takes for something else, wholly or in part."""
+
+
+def problems_of(prompt):
+    """What `check` tells of a prompt given as an override."""
+    try:
+        return check("generate", [f"prompt={prompt}"])
+    except RecipeError as error:
+        return error.problems
+
+
+def test_marks_in_a_file_are_shown_in_quotes(write):
+    """With their line, and as the line is to be."""
+    for text in ("a: b", "{a} cat", "[cat", "*cat", "%50", "@home", "- a cat", "? why", "| cat", "> a", "'cat", '"cat'):
+        write("own.yaml", f"extends: generate\nprompt: {text}\n")
+        told = refused(load, "own.yaml")
+        line = told.partition(", as in ")[2]
+        assert told.startswith("own.yaml:2  not YAML: ") and parse(line, "line").plain() == {"prompt": text}, told
+
+
+def test_a_bracket_that_stays_open_is_told_where_it_begins(write):
+    write("own.yaml", "extends: generate\nprompt: [cat\nseed: 1\n")
+    told = refused(load, "own.yaml")
+    assert "while parsing a flow sequence that begins in line 2" in told and told.endswith('as in prompt: "[cat"')
+
+
+@pytest.mark.parametrize("text", ["!cat dog", "! cat", "{cat}", "[{a: b}]"])
+def test_what_yaml_reads_as_something_else_in_a_file_is_told_to_be_quoted(write, text):
+    write("own.yaml", f"extends: generate\nprompt: {text}\n")
+    with pytest.raises(RecipeError, match=r"^own.yaml:2  .*in quotes") as caught:
+        if problems := check("own.yaml"):
+            raise RecipeError(problems)
+    assert len(caught.value.problems) == 1
+
+
 class TestOverrides:
     def changed(self, *texts):
         return load({"use": "draw", "s": {"use": "fast", "steps": 8}}, overrides(texts)).plain()
@@ -282,6 +325,23 @@ class TestOverrides:
     )
     def test_no_value(self, text, message):
         assert message in refused(override, text)
+
+    @pytest.mark.parametrize("text", MARKED)
+    def test_text_with_marks_is_shown_as_it_is_typed(self, text):
+        """The command line that the error shows, read by a shell, gives the very text."""
+        (problem,) = problems_of(text)
+        assert problem.place == f"override {f'prompt={text}'!r}"
+        shown = shlex.split(problem.message.partition("as text, type ")[2])
+        assert len(shown) == 1 and override(shown[0]).plain() == {"prompt": text}
+        assert problems_of(shown[0].partition("=")[2]) == []
+
+    @pytest.mark.parametrize("text", ["-- x", "it's", "a 'b' c", "a,b", "a=b", "a:b", "a#b", "!!str 3", "-5 degrees"])
+    def test_text_whose_marks_mean_nothing_is_taken(self, text):
+        assert problems_of(text) == []
+
+    def test_a_list_and_a_table_of_several_lines_are_taken(self):
+        assert override("a=- b\n- c").plain() == {"a": ["b", "c"]}
+        assert override("a=|\n  b\n  c").plain() == {"a": "b\nc"}
 
     def test_quotes_keep_everything(self):
         assert override('a="cat #1: yes"').plain() == {"a": "cat #1: yes"}
@@ -382,3 +442,21 @@ def test_a_recipe_error_holds_its_problems():
         parse("a: 1\na: 2", "a.yaml")
     (problem,) = error.value.problems
     assert (problem.place, problem.path) == ("a.yaml:2", "")
+
+
+HUGE = ["9" * 5000, "-" + "9" * 5000, "+" + "1" * 5000, "0x" + "f" * 5000, "0o" + "7" * 6000, "0x" + "f" * 1200]
+
+
+@pytest.mark.parametrize("path", ["seed", "prompt", "use", "extends", "stages.base.guidance.scale", "stages.base.size"])
+@pytest.mark.parametrize("number", HUGE, ids=range(len(HUGE)))
+def test_a_number_of_thousands_of_digits_is_one_short_error(write, path, number):
+    told = refused(override, f"{path}={number}")
+    assert "digits, and 1,000 are the most; what is text must stand in quotes" in told and len(told) < 700
+    write("own.yaml", f"extends: generate\nseed: {number}\n")
+    assert refused(load, "own.yaml").startswith(f"own.yaml:2  a number of {len(number):,} digits, and 1,000 are the")
+
+
+def test_a_huge_number_of_python_is_refused_and_a_long_one_kept():
+    assert refused(overrides, {"seed": 10**5000}).startswith("override 'seed'  a number of 5,001 digits, and 1,000")
+    assert refused(overrides, {"a": [{"b": -(10**5000)}]}).startswith("override 'a'  a number of 5,001 digits")
+    assert plain(to_yaml({"a": int("9" * 999)})) == {"a": int("9" * 999)}
