@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -174,12 +175,28 @@ def _read(path: Path, setting: str, take: Callable[[Image.Image, str], Image.Ima
     return picture
 
 
+PROGRAMS = {"EPS", "WMF"}
+"""Formats that pillow has another program draw, such as Ghostscript, which would run what a stranger wrote."""
+
+
+@cache
+def readable() -> tuple[str, ...]:
+    """The formats that pillow reads by itself, as it is installed here."""
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - PROGRAMS))
+
+
+def opened(file: Path | BinaryIO) -> Image.Image:
+    """A picture as pillow opens it, whatever its name ends in; UnidentifiedImageError where that is not `readable`."""
+    return Image.open(file, formats=readable())
+
+
 def _attempt(path: Path, name: str, take: Callable[[Image.Image, str], Image.Image]) -> Image.Image:
     try:
-        with Image.open(path) as opened:
-            if (frames := getattr(opened, "n_frames", 1)) > 1:
+        with opened(path) as picture:
+            if (frames := getattr(picture, "n_frames", 1)) > 1:
                 warnings.warn(f"{name} has {frames} frames; the first is taken", stacklevel=2)
-            return take(opened, name)
+            return take(picture, name)
     except FileNotFoundError as error:
         setting = name.partition(":")[0]
         raise UserError(f"{setting}: there is no file {path}; give the path of a picture") from error

@@ -73,7 +73,7 @@ def read_picture(path: Path) -> Text:
     told = ""
     try:
         _check_sizes(path)
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG", "WEBP")) as picture:
             if isinstance(picture, PngImageFile):
                 text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
             else:

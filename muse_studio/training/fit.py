@@ -11,9 +11,10 @@ import torch
 
 from muse_studio.errors import SettingError
 from muse_studio.runtime.files import claim_folder, file_name, path_of
-from muse_studio.training.checkpoint import FOLDER, STATE
+from muse_studio.training.checkpoint import FOLDER
 from muse_studio.training.order import key_of
 from muse_studio.training.parallel import Parallel
+from muse_studio.training.state import STATE
 
 OWN = ("log.csv", FOLDER, "samples", "loss.png")
 """What a run writes in its folder, beside its weights."""

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFile
 
-OURS_NEVER = {"EPS", "MPEG"}
-"""Formats that pillow doesn't read by itself: it starts Ghostscript for the first, and can only name the second."""
+from muse_studio.images.reading import readable
+
+ONLY_NAMED = {"MPEG"}
+"""Formats that pillow can name and not read."""
 MADE_BY_SYSTEMS = {
     "@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found",
     "thumbs.db", "desktop.ini",
@@ -44,8 +46,7 @@ class Listing(NamedTuple):
 @cache
 def picture_endings() -> frozenset[str]:
     """The endings of the picture files that pillow can read as it is installed here, with the dot, in small letters."""
-    Image.init()
-    drawn = {name for name, (opens, _) in Image.OPEN.items() if not _only_named(opens)} - OURS_NEVER
+    drawn = {name for name in readable() if not _only_named(Image.OPEN[name][0])} - ONLY_NAMED
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in drawn)
 
 

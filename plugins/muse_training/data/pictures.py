@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muse_studio.errors import UserError, words_of
+from muse_studio.images import reading
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
@@ -88,7 +89,7 @@ def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tenso
     pixels; a picture that is damaged raises what pillow's readers have for it.
     """
     try:
-        opened = Image.open(file)
+        opened = reading.opened(file)
     except UnidentifiedImageError as error:
         raise ValueError("no picture that pillow can read") from error
     with opened:

@@ -433,3 +433,17 @@ def test_whatever_a_reader_raises_is_the_file_s_fault(here, monkeypatch, error):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(UserError, match=r"^picture: whole.gif can't be read to its end \(.+\); give another copy"):
         open_picture("whole.gif")
+
+
+def test_no_program_is_started_for_a_picture(tmp_path, monkeypatch):
+    """PostScript is a language: pillow has Ghostscript draw it, whatever the file is called."""
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **settings: started.append(arguments))
+    monkeypatch.setattr("subprocess.check_call", lambda *arguments, **settings: started.append(arguments))
+    drawn = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(drawn, "EPS")
+    for name in ("stranger.eps", "stranger.png"):
+        (tmp_path / name).write_bytes(drawn.getvalue())
+        with pytest.raises(UserError, match=r"is no picture that pillow can read"):
+            open_picture(str(tmp_path / name))
+    assert started == []
