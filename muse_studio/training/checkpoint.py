@@ -20,9 +20,6 @@ from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.parallel import full_tensor, local_share
 from muse_studio.training.state import Damaged, Identity, State
 
-FOLDER = "checkpoints"
-"""In a run's folder, that of its checkpoints."""
-
 ASIDE = "damaged-"
 """What the names of checkpoints begin with that were passed over, and moved aside for it."""
 

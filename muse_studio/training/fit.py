@@ -11,11 +11,13 @@ import torch
 
 from muse_studio.errors import SettingError
 from muse_studio.runtime.files import claim_folder, file_name, path_of
-from muse_studio.training.checkpoint import FOLDER
 from muse_studio.training.order import key_of
 from muse_studio.training.parallel import Parallel
-from muse_studio.training.state import STATE
 
+FOLDER = "checkpoints"
+"""In a run's folder, that of its checkpoints."""
+STATE = "state.json"
+"""In a checkpoint's folder, written last, so that its presence says that the rest is whole."""
 OWN = ("log.csv", FOLDER, "samples", "loss.png")
 """What a run writes in its folder, beside its weights."""
 FORMER = f"{FOLDER}/step-*/{STATE}"

@@ -22,7 +22,7 @@ from muse_studio.runtime.files import file_name
 from muse_studio.runtime.locking import FolderLock
 from muse_studio.training import checkpoint, mirror
 from muse_studio.training.ema import RunningAverage
-from muse_studio.training.fit import Fit
+from muse_studio.training.fit import FOLDER, Fit
 from muse_studio.training.health import verdict
 from muse_studio.training.learner import Learner
 from muse_studio.training.loading import batches
@@ -100,7 +100,7 @@ class Run:
     ) -> None:
         self.fit, self.learner, self.dataset, self.output, self.after = fit, learner, dataset, output, after
         self.world, self.out = learner.world, fit.folder(output.name)
-        self.checkpoints = self.out / checkpoint.FOLDER
+        self.checkpoints = self.out / FOLDER
         self.world.check_batch(fit.batch, fit.accumulate, len(dataset))
         keep_freed_memory()
         self.modules: dict[str, checkpoint.Stateful] = dict(learner.modules)

@@ -11,6 +11,7 @@ from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.fetching import file_system
 from muse_studio.runtime.files import file_name
 from muse_studio.training import checkpoint
+from muse_studio.training.fit import FOLDER
 from muse_studio.training.log import LOG
 from muse_studio.training.state import STATE
 
@@ -26,10 +27,10 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
             system.makedirs(root, exist_ok=True)
             system.put_file(str(file), f"{root}/{file.name}")
             return
-        step = checkpoint.newest(out / checkpoint.FOLDER)
+        step = checkpoint.newest(out / FOLDER)
         if step is None:
             return
-        target = f"{root}/{checkpoint.FOLDER}/{step.name}"
+        target = f"{root}/{FOLDER}/{step.name}"
         system.makedirs(target, exist_ok=True)
         # What says that a checkpoint is whole goes last, as it was written last.
         for part in sorted(step.iterdir(), key=lambda each: each.name == STATE):
@@ -37,7 +38,7 @@ def send(out: Path, address: str, keep: int, file: Path | None = None) -> None:
         if (out / LOG).exists():
             system.put_file(str(out / LOG), f"{root}/{LOG}")
         for old in _steps(system, root)[:-keep]:
-            system.rm(f"{root}/{checkpoint.FOLDER}/{old}", recursive=True)
+            system.rm(f"{root}/{FOLDER}/{old}", recursive=True)
     except Exception as error:  # each file system raises what its own library has
         warnings.warn(f"{address} could not be written ({words_of(error)}); the run goes on", stacklevel=2)
 
@@ -50,11 +51,11 @@ def fetch(out: Path, address: str) -> None:
     try:
         system, root = file_system(address)
         for name in reversed(_steps(system, root)):
-            target = out / checkpoint.FOLDER / name
+            target = out / FOLDER / name
             target.mkdir(parents=True, exist_ok=True)
-            for part in system.ls(f"{root}/{checkpoint.FOLDER}/{name}", detail=False):
+            for part in system.ls(f"{root}/{FOLDER}/{name}", detail=False):
                 system.get_file(part, str(target / file_name(_name(part), address)))
-            if checkpoint.sound(out / checkpoint.FOLDER):
+            if checkpoint.sound(out / FOLDER):
                 if system.exists(f"{root}/{LOG}"):
                     system.get_file(f"{root}/{LOG}", str(out / LOG))
                 return
@@ -66,10 +67,10 @@ def fetch(out: Path, address: str) -> None:
 
 def _steps(system: AbstractFileSystem, root: str) -> list[str]:
     """The names of the checkpoints there, the newest last."""
-    if not system.exists(f"{root}/{checkpoint.FOLDER}"):
+    if not system.exists(f"{root}/{FOLDER}"):
         return []
     system.invalidate_cache()
-    return checkpoint.in_order(map(_name, system.ls(f"{root}/{checkpoint.FOLDER}", detail=False)))
+    return checkpoint.in_order(map(_name, system.ls(f"{root}/{FOLDER}", detail=False)))
 
 
 def _name(path: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
-from muse_studio.training.fit import Fit
+from muse_studio.training.fit import FOLDER, Fit
 from muse_studio.training.health import SPAN, Trend
 from muse_studio.training.learner import Learner
 from muse_studio.training.log import LOG, Log, Row
@@ -26,7 +26,7 @@ class Monitor:
 
     def __init__(self, name: str, fit: Fit, learner: Learner, out: Path, start: int, hook: Any) -> None:
         self.name, self.fit, self.hook = name, fit, hook
-        self.checkpoints = out / checkpoint.FOLDER
+        self.checkpoints = out / FOLDER
         self.world = learner.world
         self.log = Log(out / LOG, start, self.world.is_main)
         factor = None if fit.overfit else fit.diverged  # near zero, a loss is soon three times what it was

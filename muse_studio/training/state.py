@@ -12,10 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from muse_studio.errors import UserError, words_of
-from muse_studio.training.fit import Fit
-
-STATE = "state.json"
-"""Written last, so that its presence says that the rest is whole."""
+from muse_studio.training.fit import STATE, Fit
 
 LARGEST = 16 * 2**20
 """Bytes of it that are read: it holds a recipe, and a line a file."""

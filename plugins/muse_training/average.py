@@ -17,6 +17,7 @@ from muse_studio.registry.events import progress
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import open_folder, path_of
 from muse_studio.training import checkpoint
+from muse_studio.training.fit import FOLDER
 
 BESIDE = ("average", "discriminator")
 """Modules that a checkpoint holds beside the one that was trained to be shipped."""
@@ -101,7 +102,7 @@ class Average:
     def _files(self) -> list[Path]:
         if isinstance(self.checkpoints, list):
             return [weights.local(address) for address in self.checkpoints]
-        folder = path_of(self.checkpoints) / checkpoint.FOLDER
+        folder = path_of(self.checkpoints) / FOLDER
         steps = checkpoint.steps(folder)
         if not steps:
             raise UserError(
