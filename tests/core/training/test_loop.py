@@ -143,7 +143,15 @@ def test_beginning_anew(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-0000003", "step-0000004"]
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as at a terminal: a test process among several is started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, interruptible):
     def twice():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
