@@ -1,4 +1,4 @@
-"""What transformers share: layers, and what sizes are refused."""
+"""What networks share: the layers of transformers, and what sizes and tokens are refused, each by a ValueError."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Scope:
 
     hook: pluggy's caller of all that hear of the run, None outside of one.
     observers: the run's, each with its name; None outside of one.
-    bar: the `progress.ProgressBar` that is open, None where there is none.
+    bar: the `ProgressBar` that is open, None where there is none.
 
     One context variable holds it, so that it needs no argument through data sets and parts: a run within a run, as a
     sweep has them, replaces the hook and the observers and keeps the bar, and gets the outer ones back when it ends. A

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -225,7 +226,12 @@ print(json.dumps({
 def one_step(settings: dict[str, Any]) -> dict[str, Any]:
     """What STEP says, run in a process of its own, whose peak memory is its own too."""
     done = subprocess.run(
-        [sys.executable, "-c", STEP, json.dumps(settings)], check=True, stdout=subprocess.PIPE, text=True, timeout=3600
+        [sys.executable, "-c", STEP, json.dumps(settings)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=3600,
+        env=os.environ | {"OMP_NUM_THREADS": str(os.cpu_count())},  # it takes minutes, and is the last to end
     )
     return json.loads(done.stdout)
 

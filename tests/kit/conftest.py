@@ -54,7 +54,7 @@ def passed() -> Callable[..., dict[str, int]]:
 def count(path: list[str], packages: list[Path], cwd: Path) -> dict[str, int]:
     """How many tests of each package pass, by one pytest for all of them; AssertionError where one fails."""
     report, folders = cwd / "report.xml", [str(package / "tests") for package in packages]
-    options = ["--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={packages[0].parent}"]
+    options = ["--import-mode=importlib", "-p", "no:cacheprovider", "-n", "0", f"--rootdir={packages[0].parent}"]
     done = run(path, "-m", "pytest", "-q", *options, f"--junitxml={report}", *folders, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [case.get("classname", "") for case in ET.parse(report).iter("testcase") if not len(case)]
