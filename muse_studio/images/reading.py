@@ -106,7 +106,7 @@ def _in_srgb(picture: Image.Image, profile: bytes | None, name: str) -> Image.Im
             return None
         colours = ImageCms.applyTransform(seen, transform)
     except Exception as error:  # littleCMS and pillow raise whatever a broken profile leads them to
-        told = " ".join(str(error).split()) or type(error).__name__
+        told = words_of(error)
         warnings.warn(f"{name} has a colour profile that can't be used ({told}); it is taken as sRGB", stacklevel=3)
         return None
     assert colours is not None  # it is None in place alone
@@ -149,19 +149,33 @@ def open_mask(address: str, setting: str = "region") -> Image.Image:
 def mask_of(opened: Image.Image, name: str = "the mask") -> Image.Image:
     """A mask of any mode in mode L, white where it chooses.
 
-    It goes by its opacity where it is not opaque everywhere, as the strokes on a layer of a paint program; else by how
-    light it is. Where nothing is above 1, as in masks of other libraries, 1 is white. A warning says either.
+    It goes by its opacity where it is not opaque everywhere: strokes on a transparent layer of a paint program are
+    chosen, and so is the hole that was erased from a picture, which is opaque in most of its corners. Else it goes by
+    how light it is; where nothing is above 1, as in masks of other libraries, 1 is white. A warning says where it did
+    not go by its light alone.
     """
     drawn = upright(opened, name)
     if (opacity := drawn.getchannel("A")).getextrema() != (255, 255):
-        warnings.warn(f"{name} is transparent in places; what is opaque in it counts as white", stacklevel=2)
-        return opacity
+        return _by_opacity(opacity, name)
     light = on_white(drawn).convert("L")
     numbers = _turned(opened, name) if opened.mode.startswith("I") else light
     if (held := np.asarray(numbers)).max(initial=0) != 1 or opened.mode == "F":
         return light
     warnings.warn(f"{name} holds 0 and 1 in place of 0 and 255; 1 is taken as white", stacklevel=2)
     return Image.fromarray(np.where(held == 1, 255, 0).astype(np.uint8))
+
+
+def _by_opacity(opacity: Image.Image, name: str) -> Image.Image:
+    """What a mask chooses by its opacity alone, with a warning that says which half it is."""
+    right, bottom = opacity.width - 1, opacity.height - 1
+    corners = np.asarray(opacity)[[0, 0, bottom, bottom], [0, right, 0, right]]
+    hole = (corners >= 128).sum() > 2
+    chosen, kept = ("transparent", "opaque") if hole else ("opaque", "transparent")
+    warnings.warn(
+        f"{name} is transparent in places; what is {chosen} in it counts as white, what is {kept} as black",
+        stacklevel=3,
+    )
+    return Image.eval(opacity, lambda value: 255 - value) if hole else opacity
 
 
 def _read(path: Path, setting: str, take: Callable[[Image.Image, str], Image.Image]) -> Image.Image:

@@ -70,14 +70,16 @@ def read_picture(path: Path) -> Text:
     from PIL import Image
     from PIL.PngImagePlugin import PngImageFile
 
-    told = ""
+    text, told = None, ""
     try:
-        _check_sizes(path)
-        with Image.open(path, formats=("PNG", "WEBP")) as picture:
-            if isinstance(picture, PngImageFile):
-                text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
-            else:
-                text = _user_comment(picture)
+        if _may_carry_one(path):
+            with Image.open(path, formats=("PNG", "WEBP")) as picture:
+                if isinstance(picture, PngImageFile):
+                    text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
+                else:
+                    text = _user_comment(picture)
+    except UserError:
+        raise
     except Exception as error:  # pillow's readers raise whatever a damaged file leads them to
         raise UserError(f"{path} can't be read as a picture: {words_of(error)}; give another copy of it") from error
     if text is None:
@@ -90,13 +92,15 @@ def read_picture(path: Path) -> Text:
     return Text(str(text), str(told))
 
 
-def _check_sizes(path: Path) -> None:
-    """UserError where a chunk of text is larger than a recipe can be, before any of it is read."""
+def _may_carry_one(path: Path) -> bool:
+    """Whether a file is a PNG or a WebP; UserError where its text is larger than a recipe can be, of which nothing is
+    read then.
+    """
     with path.open("rb") as file:
         start = file.read(12)
         png, webp = start.startswith(MAGIC[0]), start.startswith(MAGIC[1])
         if not png and not webp:
-            return
+            return False
         most = LARGEST + 1024 if png else 2 * LARGEST + 1024  # a WebP's text is UTF-16
         file.seek(8 if png else 12)
         while len(head := file.read(8)) == 8:
@@ -105,6 +109,7 @@ def _check_sizes(path: Path) -> None:
             if name in _TEXTS and length > most:
                 raise _too_large(path)
             file.seek(length + (4 if png else length % 2), os.SEEK_CUR)
+    return True
 
 
 def _too_large(path: Path) -> UserError:

@@ -122,7 +122,7 @@ def _reason(way: Way, leaf: Node) -> str:
         return ""
     if key == "region" and is_box(text):
         return ""
-    if key == "weights" and _is_known(text):
+    if key in ("weights", "model") and _is_known(text):
         return ""
     if "://" in text or "::" in text:
         return "" if (key, text) in _of_models() else f"a picture may name no address, and this one names {text!r}"
@@ -137,7 +137,7 @@ def _reason(way: Way, leaf: Node) -> str:
 
 
 def _is_known(address: str) -> bool:
-    """Whether these weights come with an installed package, or lie in the cache folder."""
+    """Whether these weights, or this folder of a model, come with an installed package or lie in the cache folder."""
     if address.startswith("package://"):
         return not {"..", "."} & set(re.split(r"[/\\]", address))
     from muse_studio.runtime.fetching import cache_folder

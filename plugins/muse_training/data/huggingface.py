@@ -235,7 +235,3 @@ def _cut(datasets: Any, parts: Any, split: str) -> Any:
         for piece in pieces
     ]
     return rows[0] if len(rows) == 1 else datasets.concatenate_datasets(rows)
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFile
 
+from muse_studio.errors import words_of
 from muse_studio.images.reading import readable
+from muse_studio.runtime.files import MARK
 
 ONLY_NAMED = {"MPEG"}
 """Formats that pillow can name and not read."""
@@ -85,9 +87,11 @@ def list_files(root: Path) -> Listing:
             seen.add(found)
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            passed.append(Unused(shown, f"a folder that can't be read: {error.strerror or error}"))
+            passed.append(Unused(shown, f"a folder that can't be read: {error.strerror or words_of(error)}"))
             continue
         for entry in entries:
+            if entry.name == MARK:  # of a run in this folder, which is no matter of the user's
+                continue
             _sort_in(Path(folder, entry.name), root, (files, waiting, linked), passed)
     return Listing(sorted(files), sorted(passed))
 

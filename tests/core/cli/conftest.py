@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from muse_studio.cli import main
+from muse_studio.runtime.files import MARK
 
 
 @pytest.fixture(autouse=True)
@@ -46,5 +47,7 @@ def refused(muse: Callable[..., tuple[int, str, str]], here: Path) -> Callable[.
 
 
 def files(folder: Path) -> set[Path]:
-    """Every file below a folder, but for what Python itself writes when it imports one."""
-    return {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    """Every file below a folder, but for what Python itself writes when it imports one, and the mark of an empty
+    folder that a run took before it failed.
+    """
+    return {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.name != MARK}

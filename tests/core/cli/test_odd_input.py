@@ -67,9 +67,9 @@ def test_what_was_drawn_draws_itself_again(muse):
     assert Image.open("again/ein-red-apple-rot.png").tobytes() == Image.open(drawn).tobytes()
 
 
-def test_an_absurd_count_begins_at_once_and_ctrl_c_keeps_what_is_drawn(muse, here):
+def test_a_large_count_begins_at_once_and_ctrl_c_keeps_what_is_drawn(muse, here):
     Path("impatient.py").write_text(INTERRUPTED)
-    code, out, err = muse("generate", "a cat", *QUICK, "count=100000000", "--plugin", "impatient.py")
+    code, out, err = muse("generate", "a cat", *QUICK, "count=1000000", "--plugin", "impatient.py")
     assert (code, out, err) == (130, "", "interrupted\n")
     assert sorted(path.name for path in Path("out").iterdir()) == ["a-cat-2.png", "a-cat.png"]
     for path in Path("out").iterdir():

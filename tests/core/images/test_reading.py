@@ -311,16 +311,34 @@ def test_grey_of_an_unknown_range_is_refused(here, values, message):
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 30, 30)])
 @pytest.mark.parametrize("ending", ["png", "webp", "tif"])
 def test_a_mask_with_transparency_goes_by_it(here, colour, ending):
-    """Strokes of any colour on a layer of their own are what is chosen; so is all but a hole."""
+    """Strokes of any colour on a layer of their own are what is chosen; so is the hole in a picture."""
     strokes = Image.new("RGBA", (4, 2), (255, 255, 255, 0))
     strokes.paste((*colour, 255), (1, 0, 2, 2))
     strokes.save(f"mask.{ending}", lossless=True)
     with pytest.warns(UserWarning, match=rf"^region: mask.{ending} is transparent in places; what is opaque in it"):
         assert (np.asarray(open_mask(f"mask.{ending}")) >= 128).tolist() == [[False, True, False, False]] * 2
-    hole = Image.new("RGBA", (2, 1), (*colour, 255))
-    hole.putpixel((0, 0), (*colour, 0))
-    with pytest.warns(UserWarning, match="^the mask is transparent in places"):
-        assert np.asarray(mask_of(hole)).tolist() == [[0, 255]]
+    hole = Image.new("RGBA", (4, 3), (*colour, 255))
+    hole.putpixel((2, 1), (*colour, 0))
+    with pytest.warns(UserWarning, match="^the mask is transparent in places; what is transparent in it counts as wh"):
+        assert np.argwhere(np.asarray(mask_of(hole)) >= 128).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("opaque", "chosen"),
+    [
+        ([(0, 0, 1, 1)], "opaque"),  # a stroke in a corner
+        ([(2, 0, 4, 4)], "opaque"),  # the right half
+        ([(0, 0, 4, 1), (0, 0, 1, 4)], "transparent"),  # a picture whose lower right is erased
+        ([(1, 1, 3, 3)], "opaque"),
+    ],
+)
+def test_what_lies_in_most_corners_of_a_transparent_mask_is_kept(opaque, chosen):
+    layer = Image.new("RGBA", (4, 4))
+    for box in opaque:
+        layer.paste((90, 90, 90, 255), box)
+    with pytest.warns(UserWarning, match=f"what is {chosen} in it counts as white"):
+        read = np.asarray(mask_of(layer))
+    assert (read == (255 if chosen == "opaque" else 0)).tolist() == (np.asarray(layer)[..., 3] == 255).tolist()
 
 
 def test_an_opaque_mask_with_an_alpha_channel_goes_by_its_colours():

@@ -143,7 +143,9 @@ def test_no_index(tmp_path, place):
         len(Tokens(place))
     data = made(place)
     data.folder.write("index.json", b'{"records": 11}')
-    with pytest.raises(UserError, match=r"index.json is damaged or another version's \('format'\); delete it, and"):
+    with pytest.raises(
+        UserError, match=r"index.json is damaged or another version's \(KeyError: 'format'\); delete it, and"
+    ):
         len(Tokens(place))
     data.folder.write("index.json", b'{"format": 99}')
     with pytest.raises(UserError, match=r"version's \(format 99, where 1 is read\); delete it, and the command"):

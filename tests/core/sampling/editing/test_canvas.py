@@ -167,11 +167,11 @@ def test_what_can_not_be_loaded(tmp_path):
     ("told", "reason"),
     [
         ("[", "Expecting value"),
-        ("{}", "'did'"),
+        ("{}", "KeyError: 'did'"),
         ("7", "'int' object is not subscriptable"),
         ('{"did": [{}], "place": 1, "seed": 0, "dilate": 1, "recipe": null}', "it stands at action 1 of 1"),
         ('{"did": [], "place": 0, "seed": 0, "dilate": 1, "recipe": null}', "it stands at action 0 of 0"),
-        ('{"did": [{}], "place": 0, "dilate": 1, "recipe": null}', "'seed'"),
+        ('{"did": [{}], "place": 0, "dilate": 1, "recipe": null}', "KeyError: 'seed'"),
     ],
 )
 def test_a_file_that_says_it_is_a_canvas_and_is_none(tmp_path, told, reason):
