@@ -159,8 +159,8 @@ def class_names(classes: str | list[str] | None) -> list[str] | None:
         return [line.strip() for line in lines_of(decode(path.read_bytes())) if line.strip()]
     except OSError as error:
         raise UserError(
-            f"{path} can't be read as names of classes: {error.strerror or words_of(error)}; give a file with one in each "
-            "line, or a list, as dataset.classes"
+            f"{path} can't be read as names of classes: {error.strerror or words_of(error)}; give a file with one in "
+            "each line, or a list, as dataset.classes"
         ) from error
     except ValueError as error:
         raise UserError(f"{path} {error}") from error
