@@ -81,8 +81,8 @@ def list_unusable(pictures: Sequence[UnusablePicture]) -> str:
     return "\n  ".join([*map(str, pictures[:SHOWN]), *more])
 
 
-def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tensor:
-    """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled.
+def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1, name: str = "a picture") -> Tensor:
+    """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled; warnings say `name`.
 
     It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, colour profiles sRGB,
     and what is transparent lies on white. ValueError where it is no picture, or has a side of less than `smallest`
@@ -95,7 +95,7 @@ def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1) -> Tenso
     with opened:
         if min(opened.size) < smallest:
             raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
-        picture = on_white(upright(opened))
+        picture = on_white(upright(opened, name))
     return from_image(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
 
 
@@ -139,7 +139,8 @@ class Pictures(Dataset, ABC):
     def attempt(self, index: int) -> dict[str, Any]:
         """`{"image": uint8[3, size, size], "caption": str}` of a candidate; UnusablePicture where there is none."""
         try:
-            return {"image": square_picture(self.file(index), self.size, self.smallest), "caption": self.caption(index)}
+            image = square_picture(self.file(index), self.size, self.smallest, self.name(index))
+            return {"image": image, "caption": self.caption(index)}
         except UserError:  # is about the source, not about this one picture
             raise
         except Exception as error:  # pillow's readers raise whatever a broken file leads them to

@@ -100,6 +100,14 @@ def test_a_picture_is_turned_as_its_camera_was_held(tmp_path):
     assert pixel(record, 4, 1) == [255, 255, 255] and pixel(record, 4, 6) == [0, 0, 0]
 
 
+def test_a_warning_of_a_picture_says_which(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    Image.new("RGB", (4, 4)).save(tmp_path / "odd.png", exif=exif)
+    with pytest.warns(UserWarning, match=r"odd\.png has the orientation 77"):
+        Folder(str(tmp_path), 4)[0]
+
+
 def test_broken_pictures_are_told_counted_and_left_out(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "good.png")
