@@ -211,7 +211,7 @@ class _Opened:
         for name, strange in tensors.strange.items():
             if any(re.fullmatch(rule.pattern, name) for rule in piece.rules):
                 raise UserError(
-                    f"{source}: {name!r} is to be a tensor, and is a {strange}, which nothing here makes; write its "
+                    f"{source}: {name!r} is to be a tensor, and is made by {strange}, which is not run here; write its "
                     "numbers as a tensor where you trust the file, or find it as safetensors"
                 )
         try:
