@@ -22,6 +22,8 @@ MAGIC = 0x1950A86A20F9469CFC6C
 """What a file that torch wrote before it wrote archives begins with, as a pickle of its own."""
 ARCHIVE = b"PK\3\4"
 """What an archive begins with."""
+LARGEST = 2**28
+"""Bytes of an archive's pickle, which names tensors and holds none; a thousand of them take some hundred kilobytes."""
 LOCAL = 30
 """Bytes of what stands before a file's name in an archive."""
 BROKEN = (
@@ -112,9 +114,11 @@ def _archive(file: BinaryIO, size: int) -> tuple[Any, dict[str, tuple[int, int]]
     if root is None:
         raise ValueError("it is an archive without a data.pkl")
     places = {name: _place(file, entry, size) for name, entry in entries.items() if name.startswith(f"{root}/")}
-    if _content(file, places.get(f"{root}/byteorder", (0, 0))) not in (b"", b"little"):
+    if _content(file, places.get(f"{root}/byteorder", (0, 0)), 16) not in (b"", b"little"):
         raise ValueError("its numbers are big-endian")
-    described = _content(file, places[f"{root}/data.pkl"])
+    described = _content(file, places[f"{root}/data.pkl"], LARGEST + 1)
+    if len(described) > LARGEST:
+        raise ValueError(f"what it says of its tensors has more than {memory.size(LARGEST)}")
     held = followed(io.BytesIO(described))
     before = f"{root}/data/"
     return held, {name.removeprefix(before): place for name, place in places.items() if name.startswith(before)}
@@ -132,9 +136,9 @@ def _place(file: BinaryIO, entry: zipfile.ZipInfo, size: int) -> tuple[int, int]
     return start, entry.file_size
 
 
-def _content(file: BinaryIO, place: tuple[int, int]) -> bytes:
+def _content(file: BinaryIO, place: tuple[int, int], most: int) -> bytes:
     file.seek(place[0])
-    return file.read(place[1])
+    return file.read(min(place[1], most))
 
 
 def _stream(file: BinaryIO) -> tuple[Any, dict[str, tuple[int, int]]]:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from muse_studio.errors import UserError
-from muse_studio.runtime import inert
+from muse_studio.runtime import inert, pickled
 from muse_studio.runtime.inert import StandIn, followed
 from muse_studio.runtime.pickled import TorchFile, unpickled
 
@@ -309,6 +309,12 @@ def test_a_bomb_is_read_or_refused_soon(tmp_path, bomb):
 def test_a_pickle_without_end_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(inert, "MOST", 1000)
     with pytest.raises(UserError, match=r"it has more than 1,000 instructions"):
+        TorchFile.of(archived(tmp_path / "model.pt", b"N0" * 501 + b"N."))
+
+
+def test_a_pickle_of_an_archive_is_not_read_beyond_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickled, "LARGEST", 1000)
+    with pytest.raises(UserError, match=r"what it says of its tensors has more than 1\.0 KiB"):
         TorchFile.of(archived(tmp_path / "model.pt", b"N0" * 501 + b"N."))
 
 
