@@ -70,8 +70,10 @@ class Piece:
     settings: our part's; LookupError where config.json lacks one, ValueError where ours can't be like that.
     places: where modules stand in our part, by the names that the rules give them, where that depends on its depth.
     home: an address of its own, where it is published separately from the rest.
-    unwrap: under which keys of a file the tensors lie; the first that is there counts.
-    prefixes: what names may begin with, one after the other, and says nothing, such as torch.compile's "_orig_mod.".
+    unwrap: under which keys of a file the tensors lie: of a tree the first that is there counts, of a file of torch's
+        the first of those tables of which the rules know as many names. Usual ones need not be said.
+    prefixes: what names may begin with, one after the other, and says nothing, such as "vqgan."; what wraps every
+        trainer's models (`muse_studio.runtime.wrappers`) need not be said.
     starts: tensors of ours that no file has, and the number that they are filled with.
     made: tensors of ours that no file has, and that the dialect makes of other files.
     shapes: the tensors of ours, from config.json, where the part itself is not made to be asked.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,21 +28,22 @@ The last three are for flax: a convolution [height, width, in, out], linear laye
 
 @dataclass
 class Tensors:
-    """A model's tensors, each read when it is asked for. shapes: by name."""
+    """A model's tensors, each read when it is asked for.
+
+    shapes: by name. strange: what stands where a tensor might, by name, as it can't be read. notes: what a user should
+    know of how they were found, a sentence each.
+    """
 
     shapes: dict[str, list[int]]
     read: Callable[[str], Tensor]
+    strange: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def without(self, prefixes: tuple[str, ...]) -> Tensors:
-        """The same by names that lack these beginnings, each taken off where it is there, in their order."""
-        named = {}
-        for name in self.shapes:
-            short = name
-            for prefix in prefixes:
-                short = short.removeprefix(prefix)
-            named[short] = name
-        shapes = {short: self.shapes[name] for short, name in named.items()}
-        return Tensors(shapes, lambda short: self.read(named[short]))
+    def named(self, names: Mapping[str, str], *notes: str) -> Tensors:
+        """The same by other names, those in `names` being today's by the new ones; all else is left out."""
+        shapes = {new: self.shapes[old] for new, old in names.items() if old in self.shapes}
+        strange = {new: self.strange[old] for new, old in names.items() if old in self.strange}
+        return Tensors(shapes, lambda new: self.read(names[new]), strange, self.notes + notes)
 
     def averaged(self, prefix: str) -> Tensors:
         """The same with each tensor's moving average in its place, "encoder.norm.bias" being <prefix>encodernormbias.
@@ -52,8 +53,7 @@ class Tensors:
         named = {name: found for name in self.shapes if (found := prefix + name.replace(".", "")) in self.shapes}
         if not prefix or not named:
             return self
-        shapes = {name: self.shapes[found] for name, found in named.items()}
-        return Tensors(shapes, lambda name: self.read(named[name]))
+        return self.named(named)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from muse_studio.recipe.running import parts
 from muse_studio.recipe.tree import to_yaml
 from muse_studio.runtime.dialects import Found, Imported, Piece
 from muse_studio.runtime.matching import CHANGES, Match, Tensors, differences, made, match, wanted
+from muse_studio.runtime.wrappers import as_the_table_has_them
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.promise import REFUSED, promise
 
@@ -140,7 +141,7 @@ class DialectContract(Contract):
             assert piece.name in source, f"source() has no {piece.name!r}; give its tensors by their published names"
             held = source[piece.name]
             shapes = {name: list(tensor.shape) for name, tensor in held.items()}
-            tensors = Tensors(shapes, held.__getitem__).without(piece.prefixes).averaged(piece.averages)
+            tensors = as_the_table_has_them(Tensors(shapes, held.__getitem__), piece)
             config = self._config(piece)
             settings = piece.settings(Found(config, tensors.shapes, configs))
             yield piece, tensors, settings, match(tensors.shapes, piece, settings)

@@ -61,7 +61,6 @@ TRANSFORMER = Piece(
     transformer,
     copies={"head.weight": "tok_emb.weight"},
     unwrap=("model_state_dict",),
-    prefixes=("module.", "_orig_mod."),
 )
 
 

@@ -14,7 +14,7 @@ class Fit:
     """How one piece fits.
 
     matched: tensors of the source that became ours. made: our tensors. dropped: names left out by the table.
-    misfits: names or sentences, by what is wrong with them.
+    misfits: names or sentences, by what is wrong with them. notes: what a user should know of how it was read.
     """
 
     piece: str
@@ -23,6 +23,7 @@ class Fit:
     made: int = 0
     dropped: list[str] = field(default_factory=list)
     misfits: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -33,6 +34,7 @@ class Fit:
         """For people: one line, and one more for each kind of misfit."""
         dropped = f", {len(self.dropped)} dropped" if self.dropped else ""
         lines = [f"{self.piece}: {self.matched} tensors of {self.source} become {self.made}{dropped}"]
+        lines += [f"  {note}" for note in self.notes]
         for wrong, names in self.misfits.items():
             if names:
                 more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

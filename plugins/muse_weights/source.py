@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
+from muse_studio.runtime.dialects import Piece
 from muse_studio.runtime.fetching import file_system
-from muse_studio.runtime.files import file_name, path_of
+from muse_studio.runtime.files import path_of
 from muse_studio.runtime.matching import Tensors
-from muse_studio.runtime.pickled import unpickled
+from muse_studio.runtime.pickled import TorchFile
 from muse_weights import flaxfile
+from muse_weights.shards import Files, check_inside, once, shards_of, together
+from muse_weights.wrapped import chosen, plain
 
+INDEX = ".index.json"
+"""How the names of indexes end."""
+USUAL = {
+    "model.safetensors": "pytorch_model.bin",
+    "diffusion_pytorch_model.safetensors": "diffusion_pytorch_model.bin",
+}
+"""What files of weights are called in folders of transformers and diffusers, and what their older ones are called."""
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 """How the names of pickled files end; what is none of flax's either is taken to be safetensors."""
 
@@ -22,7 +32,8 @@ PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 class Source:
     """A published model's files by their names in it; what is remote is fetched into the cache, once.
 
-    address: a folder or a file, as a path, hf://owner/name, or any address that fsspec knows.
+    address: a folder or a file, as a path, hf://owner/name, or any address that fsspec knows; of weights in several
+        files their index, or the folder of it.
     variant: of the files, "fp16": transformer/model.fp16.safetensors is then taken for transformer/model.safetensors.
     sha256: of files, by their names in the source, where they are known; each is checked as it is read. That of a
         source that is a file may stand behind the address, as #sha256=<hex>.
@@ -30,8 +41,11 @@ class Source:
 
     def __init__(self, address: str, variant: str | None, sha256: Mapping[str, str]) -> None:
         address, _, digest = address.partition("#sha256=")
-        self.address, self.variant = address.rstrip("/"), variant
-        self.sha256 = {**sha256, "": digest} if digest else dict(sha256)
+        self.address, self.variant, self.index = address.rstrip("/"), variant, ""
+        if self.address.endswith(INDEX):
+            folder, slash, self.index = self.address.rpartition("/")
+            self.address = folder if slash else "."
+        self.sha256 = {**sha256, self.index: digest} if digest else dict(sha256)
         self.checked: set[str] = set()
 
     def __str__(self) -> str:
@@ -42,9 +56,14 @@ class Source:
         where = self._where(name)
         if "://" not in where:
             return path_of(where).is_file()
+        return self._ask(name, "exists")
+
+    def _ask(self, name: str, what: str) -> bool:
+        """What a file system answers of a name; UserError where it can't be asked."""
+        where = self._where(name)
         try:
             system, path = file_system(where)
-            return system.exists(path)
+            return bool(getattr(system, what)(path))
         except UserError:
             raise
         except Exception as error:  # each file system of fsspec raises what its own library has
@@ -62,37 +81,80 @@ class Source:
         self.checked.add(name)
         return weights.local(self._where(name) + (f"#sha256={wanted}" if wanted else ""))
 
-    def table(self, name: str) -> dict[str, Any]:
-        """What a JSON file says; UserError where it is none."""
+    def table(self, name: str, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] = dict) -> dict[str, Any]:
+        """What a JSON file says; UserError where it is none. pairs: makes each table of its keys and values."""
         try:
-            table = json.loads(self.file(name).read_text(encoding="utf-8"))
-        except ValueError as error:
+            table = json.loads(self.file(name).read_text(encoding="utf-8"), object_pairs_hook=pairs)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{name} of {self} is no JSON ({words_of(error)}); fetch it again") from error
         if not isinstance(table, dict):
             raise UserError(f"{name} of {self} is no table but {table!r:.40}; fetch it again")
         return table
 
-    def weights(self, name: str) -> list[Path]:
-        """The files of weights that `name` stands for: itself, its variant, or all shards that its index lists."""
+    def weights(self, name: str) -> Files:
+        """The files of weights that `name` stands for: itself, its variant, or all shards that its index lists.
+
+        Where the source itself is the weights, `name` is "": a file, an index, or a folder with what is usual in one.
+        """
+        if self.index and not name:
+            return self._shards(self.index)
+        if not name and not self._is_folder():
+            return Files((self.file(""),))
+        folder, slash, plain = name.rpartition("/")
+        wanted = [plain] if plain else list(USUAL)
+        wanted += [USUAL[each] for each in wanted if each in USUAL]
+        for file in wanted:
+            varied, *indexes = self._varied(f"{folder}{slash}{file}")
+            if self.has(varied):
+                return Files((self.file(varied),))
+            for index in indexes:
+                if self.has(index):
+                    return self._shards(index)
+        if plain:
+            return Files((self.file(self._varied(name)[0]),))  # which is told
+        raise UserError(
+            f"{self} is no file; give the file itself, as it was published, or a folder with one of "
+            f"{', '.join(wanted)}, or with the index of one"
+        )
+
+    def _varied(self, name: str) -> list[str]:
+        """A file by the variant, and what its index may be called."""
+        if self.variant is None:
+            return [name, f"{name}.index.json"]
         stem, dot, ending = name.rpartition(".")
-        varied = name if self.variant is None else f"{stem}.{self.variant}{dot}{ending}"
-        index = f"{varied}.index.json"
-        if not name or self.has(varied) or not self.has(index):
-            return [self.file(varied)]
-        listed = self.table(index).get("weight_map", {})
-        if not isinstance(listed, dict):
-            raise UserError(
-                f"{self}/{index}: weight_map is no table of names to files but {listed!r:.40}; fetch it again"
-            )
-        shards = sorted({file_name(shard, f"{self}/{index}") for shard in listed.values()})
-        folder = name.rpartition("/")[0]
-        inside = [f"{folder}/{shard}" if folder else shard for shard in shards]
-        if missing := [shard for shard in inside if not self.has(shard)]:
+        varied = f"{stem}.{self.variant}{dot}{ending}"
+        return [
+            varied,
+            f"{varied}.index.json",
+            f"{name}.{self.variant}.index.json",
+            f"{name}.index.{self.variant}.json",
+        ]
+
+    def _shards(self, index: str) -> Files:
+        """All files that an index lists, each fetched; UserError where one is missing, or lies elsewhere."""
+        place = f"{self}/{index}"
+        listed = shards_of(self.table(index, once), place)
+        folder, slash, _ = index.rpartition("/")
+        inside = {shard: f"{folder}{slash}{shard}" for shard in sorted(set(listed.values()))}
+        if missing := [shard for shard in inside.values() if not self.has(shard)]:
             raise UserError(
                 f"{self} lacks {len(missing)} of the {len(inside)} shards that {index} lists, first {missing[0]}; "
                 "fetch them too"
             )
-        return [self.file(shard) for shard in inside]
+        if "://" not in self.address:
+            home = path_of(self.address) / folder
+            for shard in inside:
+                check_inside(home, home / shard, place)
+        paths = {shard: self.file(name) for shard, name in inside.items()}
+        return Files(tuple(paths.values()), place, {name: paths[shard] for name, shard in listed.items()})
+
+    def _is_folder(self) -> bool:
+        """Whether the source is a folder, as far as its address can be asked; http has none."""
+        if "://" not in self.address:
+            return path_of(self.address).is_dir()
+        if self.address.startswith(("http://", "https://")):
+            return False
+        return self._ask("", "isdir")
 
     def check_sums(self) -> None:
         """UserError where `sha256` speaks of a file that was not read: a misspelt name would pass unchecked."""
@@ -106,20 +168,23 @@ class Source:
         return f"{self.address}/{name}" if name else self.address
 
 
-def opened(files: list[Path], unwrap: tuple[str, ...] = ()) -> Tensors:
-    """The tensors of one or several files; UserError where one is damaged, or would run code.
+def opened(files: Files, piece: Piece, key: str | None = None) -> Tensors:
+    """The tensors of a piece in one or several files; UserError where one is damaged, or holds none.
 
-    unwrap: under which keys of a pickled file, or of a tree, they lie; the first that is there counts.
+    key: under which keys of a pickled file they lie, where it holds several models.
     """
-    if files[0].suffix in flaxfile.ENDINGS:
-        return flaxfile.opened(files[0], unwrap)
-    if files[0].suffix in PICKLED:
-        held = unpickled(files[0], unwrap)
-        return Tensors({name: list(tensor.shape) for name, tensor in held.items()}, held.__getitem__)
-    shapes: dict[str, list[int]] = {}
-    homes: dict[str, Path] = {}
-    for file in files:
-        found, _ = weights.header(file)
-        shapes |= found
-        homes |= dict.fromkeys(found, file)
-    return Tensors(shapes, lambda name: weights.tensor(homes[name], name))
+    first = files.paths[0]
+    if key is not None and first.suffix not in PICKLED:
+        raise UserError(f"key is {key!r}, and {first} is no file of torch.save, which alone holds several models")
+    if first.suffix in flaxfile.ENDINGS:
+        return flaxfile.opened(first, piece.unwrap)
+    if first.suffix in PICKLED and not files.homes:
+        return chosen(TorchFile.of(first), piece, key)
+    return together(files, {path: _plain(path) for path in files.paths})
+
+
+def _plain(path: Path) -> Tensors:
+    if path.suffix in PICKLED:
+        return plain(TorchFile.of(path))
+    shapes, _ = weights.header(path)
+    return Tensors(shapes, lambda name: weights.tensor(path, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from muse_studio.runtime import memory, weights
 from muse_studio.runtime.dialects import Copied, Found, Imported, Piece, Tables
 from muse_studio.runtime.files import path_of, replacing_folder, within
 from muse_studio.runtime.matching import Match, Tensors, differences, made, match, shapes_of, wanted
+from muse_studio.runtime.wrappers import as_the_table_has_them
 from muse_weights.export import KEPT
 from muse_weights.folder import check_free
 from muse_weights.formats import NotDone, done, refusal
@@ -34,8 +36,8 @@ class ImportWeights:
     """Read published weights by their dialect's table, strictly, and write them as ours with a recipe beside them.
 
     No name may be left over, none of ours missing, every shape equal and every number finite; else nothing is written
-    and what does not fit is named. No code of the source is ever run: pickled files are read by torch's reader of
-    tensors alone, and refused where they need more.
+    and what does not fit is named. No code of the source is ever run: of pickled files tensors alone are made, and
+    whatever else they hold is stood in for.
 
     source: a local folder or file, hf://owner/name, or any address that fsspec knows; what is remote is fetched into
         the cache folder (MUSE_CACHE), once.
@@ -47,6 +49,8 @@ class ImportWeights:
     sha256: of files of the source, by their names in it; each is checked.
     others: where that lies which is published apart from the source, by its name, such as {tokenizer: vq.pt}; by
         default where the dialect knows it to be.
+    key: under which keys of a trainer's file the model lies, such as ema or generator.ema; by default where most names
+        are that the dialect knows, and of models that are equal in this its moving averages. A note tells of others.
     """
 
     source: str
@@ -56,6 +60,7 @@ class ImportWeights:
     variant: str | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -130,7 +135,7 @@ class ImportWeights:
         """A piece where it lies; the part that it is for may be one of the run's plugin files."""
         part = parts(piece.kind, piece.part, plugins)[0].load()
         if not piece.home:
-            return _Opened.of(piece, part, source, configs)
+            return _Opened.of(piece, part, source, configs, self.key)
         try:
             return _Opened.of(piece, part, Source(self.others.get(piece.name, piece.home), None, {}), configs)
         except UserError as error:
@@ -181,7 +186,14 @@ class _Opened:
     """The size of its files, which is what its tensors take."""
 
     @classmethod
-    def of(cls, piece: Piece, part: Callable[..., Any], source: Source, configs: dict[str, dict[str, Any]]) -> _Opened:
+    def of(
+        cls,
+        piece: Piece,
+        part: Callable[..., Any],
+        source: Source,
+        configs: dict[str, dict[str, Any]],
+        under: str | None = None,
+    ) -> _Opened:
         """Open a piece's files, and hold every name, shape and number against the table."""
         folder = f"{piece.folder}/" if piece.folder else ""
         config = {**piece.defaults, **source.table(f"{folder}config.json")} if piece.expected else {}
@@ -195,11 +207,18 @@ class _Opened:
                     f"knows {value!r} alone"
                 )
         files = source.weights(f"{folder}{piece.weights}" if piece.weights else "")
-        tensors = opened(files, piece.unwrap).without(piece.prefixes).averaged(piece.averages)
+        tensors = as_the_table_has_them(opened(files, piece, under), piece)
+        for name, strange in tensors.strange.items():
+            if any(re.fullmatch(rule.pattern, name) for rule in piece.rules):
+                raise UserError(
+                    f"{source}: {name!r} is to be a tensor, and is made by {strange}, which is not run here; write its "
+                    "numbers as a tensor where you trust the file, or find it as safetensors"
+                )
         try:
             settings = piece.settings(Found(config, tensors.shapes, configs))
         except (LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{source} is another model's: its {piece.name} lacks {error}") from error
+            held = "".join(f"; {note}" for note in tensors.notes)
+            raise UserError(f"{source} is another model's: its {piece.name} lacks {error}{held}") from error
         found = match(tensors.shapes, piece, settings)
         try:
             shapes = wanted(piece, part, settings, config)
@@ -207,6 +226,7 @@ class _Opened:
             raise UserError(f"{piece.name}: no {piece.part!r} can be of these sizes: {error}") from error
         misfits = differences(found, tensors.shapes, shapes)
         fit = Fit(piece.name, f"{source}/{folder}".rstrip("/"), dropped=found.dropped, misfits=misfits)
+        fit.notes = tensors.notes
         fit.matched, fit.made = sum(map(len, found.origins.values())), len(found.origins)
         names = progress([o.name for origins in found.origins.values() for o in origins], f"reading {piece.name}")
         misfits["not finite"] = [name for name in names if not tensors.read(name).isfinite().all()]
@@ -215,7 +235,7 @@ class _Opened:
             for name, other in piece.copies.items()
             if {name, other} <= tensors.shapes.keys() and not torch.equal(tensors.read(name), tensors.read(other))
         ]
-        return cls(piece, part, settings, tensors, found, fit, sum(file.stat().st_size for file in files))
+        return cls(piece, part, settings, tensors, found, fit, sum(path.stat().st_size for path in files.paths))
 
     def save(self, path: Path, further: dict[str, Tensor], source: str) -> None:
         """Write the piece as our part has it, its settings in the metadata."""
