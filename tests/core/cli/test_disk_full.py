@@ -130,16 +130,6 @@ def test_a_command_that_finds_no_room_says_so_and_goes_on_once_there_is_some(mus
     assert {name for name in kept if now.get(name) != kept[name]} <= REPLACED
 
 
-def test_what_a_command_would_replace_stays_where_there_is_no_room(muse, disk, pictures):
-    assert muse(*COMMANDS["evaluate"])[0] == 0
-    before = contents(disk)
-    leave(disk, 0)
-    code, _, err = muse(*COMMANDS["evaluate"], "seed=1")
-    assert code == 2 and NO_ROOM.fullmatch(err.splitlines()[-1]), err
-    assert contents(disk) == before
-    check_whole(disk)
-
-
 @pytest.mark.parametrize("room", [0, 4])
 def test_a_canvas_that_finds_no_room_keeps_the_one_before(disk, room):
     canvas = Canvas({"base": tiny_stage(256, 0)}, FakeTextEncoder(), device="cpu")
