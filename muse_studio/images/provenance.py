@@ -107,7 +107,7 @@ def write_png(image: Image.Image, path: Path, provenance: Provenance) -> None:
         with replacing(path) as aside:
             image.save(aside, "PNG", pnginfo=provenance.png())
     except OSError as error:
-        raise unwritable(path, error, "make room, or choose another place") from error
+        raise unwritable(path, error, "choose another place") from error
 
 
 def _weights(table: Any, path: str = "") -> Iterator[tuple[str, str]]:

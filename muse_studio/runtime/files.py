@@ -27,6 +27,8 @@ MARK = ".muse-run.json"
 """In a run's folder, which tasks write there: what they wrote they may replace, and nothing else."""
 LEFT = re.compile(r"\..+\.(png|webp|csv|json|md|safetensors)\.([0-9]+)")
 """What a process that was killed leaves of a file that it wrote aside; the number is the process's."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk that has no room."""
 
 
 def path_of(text: str) -> Path:
@@ -78,8 +80,17 @@ def within(folder: Path, name: str, place: str) -> Path:
 
 
 def unwritable(path: Path, error: OSError, cure: str) -> UserError:
-    """What to raise where the disk refuses to write a path, from what it said."""
-    return UserError(f"{path} can't be written: {error.strerror or words_of(error)}; {cure}")
+    """What to raise where the disk refuses to write a path, from what it said; the cure of a full one is room first."""
+    room = "make room, or " if error.errno in FULL else ""
+    return UserError(f"{path} can't be written: {error.strerror or words_of(error)}; {room}{cure}")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that a disk has no room."""
+    if error is None:
+        return False
+    told = isinstance(error, OSError) and error.errno in FULL
+    return told or "(os error 28)" in str(error) or is_full(error.__cause__)  # safetensors' errors have no number
 
 
 def open_folder(folder: Path, setting: str) -> Path:

@@ -16,6 +16,9 @@ from muse_studio.errors import NotFetched
 TRUST = "MUSE_TRUST"
 """The environment variable that stands for --trust where it is 1; so the processes that load data hear of it too."""
 
+PARENT = os.getppid()
+"""The process that started this one: torchrun, where `by_torchrun`."""
+
 
 def trusted() -> bool:
     """Whether a picture's recipe is obeyed in all that it wants, and an address opened by any protocol."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from muse_studio.errors import Followed, UserError
-from muse_studio.runtime import device
-from muse_studio.runtime.launch import processes
+from muse_studio.runtime import device, launch
+
+LET_GO = 0.5
+"""Seconds that gloo's threads have for it; they need less than a thousandth, on a machine that is not too busy."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,11 @@ def join(name: str, patience: float) -> Iterator[World]:
     name: a device's, as `choose_device` takes it; of several processes each has the accelerator of its own index.
     patience: seconds after which a process that waits for another one gives up.
     A process group that is there already is used, and left as it is.
+    Where torchrun has ended, its processes are asked to end too, as by SIGTERM.
     """
-    rank, size = processes()
+    rank, size = launch.processes()
+    if launch.by_torchrun():
+        _follow_torchrun()
     if size == 1:
         yield World(device.choose_device(name))
         return
@@ -100,6 +109,26 @@ def join(name: str, patience: float) -> Iterator[World]:
         return
     backend = "gloo" if on.type == "cpu" else f"cpu:gloo,{on.type}:{dist.get_default_backend_for_device(on)}"
     dist.init_process_group(backend, timeout=timedelta(seconds=patience))
-    yield World(on, rank, size)
+    try:
+        yield World(on, rank, size)
+    finally:
+        # gloo's threads need Python's lock to let go of the last tensors. Whoever frees the group, be it at exit, holds
+        # that lock and waits for the threads, for ever (seen with torch 2.13): so they get it first.
+        time.sleep(LET_GO)
     # Only at a good end: after a failure the others may be waiting for this one, and torchrun ends them.
     dist.destroy_process_group()
+
+
+@cache
+def _follow_torchrun() -> None:
+    """Ask this process to end once torchrun has, killed as it may be: it gave each of its processes a session.
+
+    They would go on with nobody to end them, and keep the run's folder from whoever starts it again.
+    """
+
+    def watch() -> None:
+        while os.getppid() == launch.PARENT:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

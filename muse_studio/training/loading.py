@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from muse_studio.errors import PluginError, UserError
-from muse_studio.training.stopping import ignore_signals
+from muse_studio.training.stopping import ignore_signals, signals_later
+
+GRACE = 0.5
+"""Seconds that a worker has to end by itself, once no batch is wanted any more."""
 
 
 def batches(
@@ -19,7 +25,7 @@ def batches(
     collate: Callable[[Any], Any] | None = None,
     workers: int = 0,
     patience: float = 0.0,
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """The batches of the records that `order` gives, collated: by torch's own way where None.
 
     workers: processes that read them. patience: seconds to wait for a batch of theirs, 0 for ever.
@@ -36,8 +42,27 @@ def batches(
         worker_init_fn=ignore_signals,
         timeout=patience if workers else 0,
     )
-    for batch in loader:
-        yield reading.again(batch) if isinstance(batch, _Failed) else batch
+    others = set(multiprocessing.active_children())
+    try:
+        with signals_later():
+            loaded = iter(loader)
+        for batch in loaded:
+            yield reading.again(batch) if isinstance(batch, _Failed) else batch
+    finally:
+        _end_soon(set(multiprocessing.active_children()) - others)
+
+
+def _end_soon(workers: Collection[BaseProcess]) -> None:
+    """End those that hang in a record: torch asks each to end, and waits five seconds for it."""
+
+    def end() -> None:
+        for each in workers:
+            each.terminate()
+
+    if workers:
+        timer = threading.Timer(GRACE, end)  # not now, as one that torch tells to end may hold a lock for it
+        timer.daemon = True
+        timer.start()
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from muse_studio.training.log import Row
 from muse_studio.training.monitor import Monitor
 from muse_studio.training.order import NO_RECORD, Order, key_of
 from muse_studio.training.state import State, identity, told
-from muse_studio.training.stopping import stopping
+from muse_studio.training.stopping import Signals, stopping
 
 __all__ = ["Fit", "History", "Learner", "Output", "Run", "first"]
 
@@ -171,17 +171,19 @@ class Run:
     def train(self) -> History:
         """Train to step `fit.steps`, and write the weights: the running average where `fit.ema` asks for one.
 
-        Ctrl-C or SIGTERM finishes the step, writes a checkpoint and raises KeyboardInterrupt. A number that is not
-        finite stops the run with a UserError, and so does a loss that runs away; the checkpoint before it is kept.
+        Ctrl-C or SIGTERM finishes the step, or the wait for its batch, writes a checkpoint and raises
+        KeyboardInterrupt. A number that is not finite stops the run with a UserError, and so does a loss that runs
+        away; the checkpoint before it is kept.
         """
+        numbers: Mapping[str, Tensor] = {}
         try:
-            with stopping(self.world) as asked_to_stop:
-                for step, batch in enumerate(self._batches(), self.start):
+            with stopping(self.world) as signals, closing(self._batches()) as feed:
+                for step in range(self.start, self._stop):
+                    batch = signals.wait(feed)
+                    self._heed(signals, step, numbers)
                     numbers = self.step(batch, step)
-                    stop = asked_to_stop()
-                    self._follow(step + 1, numbers, stop is not None)
-                    if stop is not None:
-                        stop.end(self.output.name, step + 1)
+                    self._follow(step + 1, numbers)
+                self._heed(signals, self._stop, numbers)
             return self.finish()
         finally:
             self._release()
@@ -230,18 +232,30 @@ class Run:
         elif self.fit.upload is not None and not checkpoint.sound(self.checkpoints):
             mirror.fetch(self.out, self.fit.upload)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Generator[Any]:
         """This process's rows of the batch of each step that is left."""
         fit, length = self.fit, len(self.dataset)
         rows = self.world.rows(fit.batch)
         order = Order(length, fit.batch, fit.seed, self.start, self._stop, rows, repeated=fit.overfit)
         return batches(self.dataset, order, self.learner.collate, fit.workers, fit.patience)
 
-    def _follow(self, done: int, numbers: Mapping[str, Tensor], stops: bool) -> None:
+    def _heed(self, signals: Signals, done: int, numbers: Mapping[str, Tensor]) -> None:
+        """End the run where it is to stop, after a checkpoint of the `done` steps, whose last one gave `numbers`."""
+        if (stop := signals.ask()) is None:
+            return
+        if done > self.start and not self._saves(done):
+            self.monitor.numbers(done, numbers)  # what is not finite must become no checkpoint
+            self.save(done)
+        stop.end(self.output.name, done)
+
+    def _saves(self, done: int) -> bool:
+        """Whether a checkpoint is due once `done` steps are."""
+        return done % self.fit.checkpoint_every == 0 or done == self.fit.steps
+
+    def _follow(self, done: int, numbers: Mapping[str, Tensor]) -> None:
         """Log, call `after` and save, each where it is due once `done` steps are."""
         fit = self.fit
-        logs = done % fit.log_every == 0 or done == fit.steps
-        saves = done % fit.checkpoint_every == 0 or done == fit.steps or stops
+        logs, saves = done % fit.log_every == 0 or done == fit.steps, self._saves(done)
         if logs or saves:  # what is not finite must become no checkpoint
             row = self.monitor.numbers(done, numbers)
         if logs:

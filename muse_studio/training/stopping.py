@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,36 +30,84 @@ class Stop:
         raise Terminated if self.terminated else KeyboardInterrupt
 
 
+class _Woken(BaseException):
+    """A signal came while a batch was waited for; no `except Exception` of a data set is to take it for its own."""
+
+
+class Signals:
+    """The signals that came to this process while it trains, and whether the run is to stop for them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._heard: list[int] = []
+        self._waiting = False
+
+    def wait(self, batches: Iterator[Any]) -> Any:
+        """The next batch; None, and at once, where a signal came before it did: then `ask` says to stop."""
+        try:
+            try:
+                self._waiting = True
+                return None if self._heard else next(batches)
+            finally:
+                self._waiting = False
+        except _Woken:
+            return None
+
+    def ask(self) -> Stop | None:
+        """Whether to stop: yes in every process of the world, where any of them was signalled.
+
+        All of them ask, and wait for each other.
+        """
+        world, heard = self._world, self._heard
+        interrupted, terminated = world.any(signal.SIGINT in heard), world.any(signal.SIGTERM in heard)
+        return Stop(terminated, world.is_main) if interrupted or terminated else None
+
+    def hear(self, number: int) -> None:
+        """Take note of a signal, and leave the wait for a batch, if that is what goes on."""
+        self._heard.append(number)
+        if self._waiting:
+            self._waiting = False  # what is closed on the way out is not to be left half closed
+            raise _Woken
+
+
 @contextmanager
-def stopping(world: World) -> Iterator[Callable[[], Stop | None]]:
-    """Asks, after each step, whether to stop: yes in every process of the world, where any of them was signalled.
+def stopping(world: World) -> Iterator[Signals]:
+    """Within it Ctrl-C and SIGTERM are noted, for the run to end in good order.
 
     A second Ctrl-C stops a process that is alone at once. Of those that torchrun started it does not: a terminal
     signals every process, and torchrun passes the same signal on. A second SIGTERM asks for nothing more.
     """
-    heard: list[int] = []
-
-    def ask() -> Stop | None:
-        interrupted, terminated = world.any(signal.SIGINT in heard), world.any(signal.SIGTERM in heard)
-        return Stop(terminated, world.is_main) if interrupted or terminated else None
-
+    signals = Signals(world)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may hear signals
-        yield ask
+        yield signals
         return
     before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def hear(number: int, frame: Any) -> None:
-        heard.append(number)
         if number == signal.SIGINT and world.size == 1 and not launch.by_torchrun():
             signal.signal(number, before[number])
+        signals.hear(number)
 
     for number in before:
         signal.signal(number, hear)
     try:
-        yield ask
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back, from the processes that are started within it too: until they ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore_signals(worker: int) -> None:
@@ -72,6 +120,8 @@ def ignore_signals(worker: int) -> None:
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a handler would not hear who sent it
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which `signals_later` held back
 
 
 def _end_with(parent: int) -> None:

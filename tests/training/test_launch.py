@@ -70,6 +70,21 @@ def test_a_machine_that_is_taken_away(recipe):
 
 
 @pytest.mark.slow
+def test_what_a_killed_torchrun_leaves_ends_too(recipe):
+    run = start(2, "-m", "muse_studio", "run", "train.yaml", folder=recipe)
+    before = wait_for_steps(run, 3)
+    os.kill(run.pid, signal.SIGKILL)  # its processes are in sessions of their own, and hear nothing of it
+    message = before + run.communicate(timeout=60)[1]  # until the last of them has closed its end
+    kept = checkpoint.newest(recipe / "run" / "checkpoints")
+    assert kept is not None, message
+    step = int(kept.name.removeprefix("step-"))
+    assert message.count(f"tokenizer: stopped at step {step}; the same command goes on from there") == 1
+    alone = start(1, "-m", "muse_studio", "run", "train.yaml", f"fit.steps={step + 1}", folder=recipe)
+    assert f"tokenizer {step + 1}/{step + 1}" in alone.communicate(timeout=300)[1]
+    assert alone.returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_twenty_times(tmp_path, processes):
     """The run loses the steps since its last checkpoint, and not a bit of what it becomes."""

@@ -130,7 +130,7 @@ def _save_new(path: Path, endings: Sequence[str], write: Callable[[Path], None])
         taken = _claim(path, endings)
         os.replace(aside, taken)
     except OSError as error:
-        raise unwritable(path, error, "make room, or give another place as out") from error
+        raise unwritable(path, error, "give another place as out") from error
     finally:
         with suppress(OSError):  # it was renamed, or there was no folder to write it to
             aside.unlink()

@@ -43,7 +43,8 @@ class Outcome:
 class Runs:
     """A folder of finished runs. files: plugin files, as `api.run` takes them.
 
-    A run's folder takes its name when all is in it; what an interrupted one leaves is thrown away by the next.
+    A run's folder takes its name when all is in it; what one that failed leaves is thrown away, by the next one where
+    it was killed.
     Where the pictures are the same data set's, they are read once for all evaluations.
     """
 
@@ -60,12 +61,27 @@ class Runs:
             return None
 
     def run(self, recipe: dict[str, Any]) -> Outcome:
-        """Run a recipe in a folder of its own. Raises what `api.run` does."""
+        """Run a recipe in a folder of its own. Raises what `api.run` does, and OSError where its notes find no room."""
         name = identity(recipe)
         folder, aside = self.folder / name, self.folder / f".{name}"
         for each in (folder, aside):
             shutil.rmtree(each, ignore_errors=True)
         aside.mkdir(parents=True)
+        try:
+            outcome = self._run(recipe, name, aside)
+            (aside / RECIPE).write_text(to_yaml(recipe), encoding="utf-8")
+            (aside / RESULT).write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
+            os.replace(aside, folder)
+        except OSError as error:
+            if error.filename is None:  # as of a disk that fills up amid a file
+                error.filename = str(aside)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return outcome
+
+    def _run(self, recipe: dict[str, Any], name: str, aside: Path) -> Outcome:
+        """What a run finds that writes to the folder `aside`."""
         prepared = running.prepare(self._within(recipe, aside), plugins=self.files)
         task, data = prepared.task, json.dumps(recipe.get("dataset"))
         if isinstance(task, Evaluate):
@@ -76,7 +92,7 @@ class Runs:
         if isinstance(task, Evaluate):
             self._collections = {data: task.collection}
         drawn = getattr(result, "seconds", [])
-        outcome = Outcome(
+        return Outcome(
             folder=name,
             seconds=median(drawn) if drawn else whole,
             at_once=getattr(task, "batch", 1) if drawn else 0,
@@ -89,10 +105,6 @@ class Runs:
                 )
             ],
         )
-        (aside / RECIPE).write_text(to_yaml(recipe), encoding="utf-8")
-        (aside / RESULT).write_text(json.dumps(asdict(outcome), indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, folder)
-        return outcome
 
     def _within(self, recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         """The recipe writing into the folder: by its task's `out`, a file keeping its name, and by `fit.out`."""

@@ -14,7 +14,7 @@ from muse_studio.images.naming import check_prompt
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.sheets import Block, grid_sheet, side_of
 from muse_studio.registry.events import ProgressBar
-from muse_studio.runtime.files import claim_folder, path_of, replacing
+from muse_studio.runtime.files import claim_folder, is_full, path_of, replacing
 from muse_tasks.sweep.combinations import combine, name_of
 from muse_tasks.sweep.plot import draw_plot
 from muse_tasks.sweep.runs import RESULT, Outcome, Runs
@@ -91,7 +91,7 @@ class Sweep:
         """Check all combinations, run those that were not run yet, and write the files anew.
 
         Raises RecipeError before anything is run where the settings have a mistake, UserError where `out` can't be
-        written or no combination could be run. Observers hear of each run as of any other.
+        written, the disk is full, or no combination could be run. Observers hear of each run as of any other.
         """
         combinations = combine(self._source, self.settings, context.plugin_files)
         out = claim_folder(path_of(self.out), "out", "sweep", (TABLE, MARKDOWN, SHEET, PLOT, RUNS), FORMER)
@@ -107,6 +107,8 @@ class Sweep:
                 try:
                     new += self._fill(row, each.recipe, runs)
                 except UserError as error:
+                    if is_full(error):  # which is no fault of the combination, and awaits all others too
+                        raise
                     row.error = str(error)
                 bar.advance(str(each))
         if all(row.error for row in rows):

@@ -128,7 +128,7 @@ class TestOut:
             "as out\n"
         )
 
-    def test_a_full_disk_at_the_end_of_an_evaluation(self, refused, monkeypatch):
+    def test_a_full_disk_at_the_end_of_an_evaluation(self, muse, monkeypatch):
         def save(image, path, *args, **more):
             path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -136,13 +136,15 @@ class TestOut:
         Path("pictures").mkdir()
         Image.new("RGB", (64, 64), "red").save("pictures/red.png")
         monkeypatch.setattr(Image.Image, "save", save)
-        told = refused(
+        code, out, told = muse(
             "run", "evaluate", DRAW[2], "dataset={use: folder, path: pictures, size: 64}", "stages.base.sampler.steps=1"
         )
+        assert (code, out) == (2, "")
         assert told == (
             "error: out/evaluate/sheet.png can't be written: No space left on device; make room, or choose another "
             "place\n"
         )
+        assert [path.name for path in Path("out/evaluate").iterdir()] == [".muse-run.json"]
 
 
 class TestData:

@@ -12,6 +12,7 @@ from muse_studio.images.naming import slug
 from muse_studio.runtime import memory
 from muse_studio.runtime.files import (
     file_name,
+    is_full,
     lines_of,
     name_problem,
     open_folder,
@@ -19,6 +20,7 @@ from muse_studio.runtime.files import (
     replacing,
     replacing_folder,
     temporary_name,
+    unwritable,
     within,
 )
 
@@ -119,6 +121,21 @@ class TestReplacingFolder:
         with replacing_folder(here / "x") as aside:
             (aside / "new.txt").touch()
         assert os.listdir(here / "x") == ["new.txt"]
+
+
+class TestFullDisk:
+    def test_room_is_the_first_cure(self):
+        full, denied = OSError(errno.ENOSPC, "No space left"), PermissionError(errno.EACCES, "Denied")
+        cure = "give another folder as out"
+        assert str(unwritable(Path("x"), full, cure)) == f"x can't be written: No space left; make room, or {cure}"
+        assert str(unwritable(Path("x"), denied, cure)) == f"x can't be written: Denied; {cure}"
+
+    def test_it_is_known_behind_another_error(self):
+        error = UserError("x can't be written")
+        assert not is_full(error)
+        error.__cause__ = OSError(errno.EDQUOT, "Quota exceeded")
+        assert is_full(error)
+        assert is_full(RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"))
 
 
 class TestMachine:

@@ -1,8 +1,11 @@
 """The training loop: rates, resuming bit for bit, interrupts, numbers that are none, folders that can't be written."""
 
 import math
+import multiprocessing
+import os
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from muse_studio.runtime import memory
 from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World
 from muse_studio.training.fit import Fit
+from muse_studio.training.order import Order
 from muse_studio.training.parallel import optimizer_step
 from muse_studio.training.stopping import stopping
 
@@ -106,7 +110,7 @@ def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
     assert signal.getsignal(signal.SIGINT) is before
     assert "net: stopped at step" in capsys.readouterr().err
     resumed, learner = run(settings(tmp_path / "b", keep=1))
-    assert learner.seen[0][0] == at + 1
+    assert learner.seen[0][0] == at
     check_same_files(tmp_path / "a", tmp_path / "b")
     assert rows(through) == rows(resumed)
 
@@ -114,10 +118,45 @@ def test_an_interrupted_run_keeps_its_last_step(tmp_path, at, capsys):
 def test_a_machine_that_is_taken_away_keeps_the_last_step(tmp_path, capsys):
     with pytest.raises(Terminated):
         run(settings(tmp_path), Hook(5, lambda: signal.raise_signal(signal.SIGTERM)))
-    assert "net: stopped at step 6; the same command goes on from there" in capsys.readouterr().err
+    assert "net: stopped at step 5; the same command goes on from there" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     _, learner = run(settings(tmp_path))
-    assert learner.seen[0][0] == 6
+    assert learner.seen[0][0] == 5
+
+
+class Slow(Records):
+    """Never gives one record, as a network disk that is gone."""
+
+    def __init__(self, stuck):
+        super().__init__(40)
+        self.stuck = stuck
+
+    def __getitem__(self, index):
+        if index == self.stuck:
+            time.sleep(600)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("steps", [0, 4])
+def test_a_run_that_waits_for_data_ends_at_once(tmp_path, interruptible, capsys, workers, number, steps):
+    fit = settings(tmp_path / "run", keep=1, workers=workers)
+    stuck = next(iter(Order(40, 3, 0, steps, steps + 1)))[-1]
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), number))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(fit, records=Slow(stuck))
+    assert time.monotonic() - began < 1.5 + 3
+    assert isinstance(caught.value, Terminated) == (number == signal.SIGTERM)
+    assert f"net: stopped at step {steps}; the same command goes on from there" in capsys.readouterr().err
+    assert multiprocessing.active_children() == []
+    resumed, learner = run(fit, records=Records(40))
+    assert learner.seen[0][0] == steps
+    through, _ = run(settings(tmp_path / "through", keep=1), records=Records(40))
+    check_same_files(tmp_path / "through", tmp_path / "run")
+    assert rows(through) == rows(resumed)
 
 
 def test_in_a_team_every_process_stops_where_one_is_signalled():
@@ -127,11 +166,11 @@ def test_in_a_team_every_process_stops_where_one_is_signalled():
             return len(asked) == 4  # the fourth answer: another process heard SIGTERM
 
     asked = []
-    with stopping(Others(torch.device("cpu"), 1, 2)) as ask:
-        assert ask() is None
+    with stopping(Others(torch.device("cpu"), 1, 2)) as signals:
+        assert signals.ask() is None
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # torchrun passes on what the terminal sent already
-        stop = ask()
+        stop = signals.ask()
     assert asked == [False, False, True, False]
     assert stop.terminated and not stop.speaks
 
@@ -363,7 +402,7 @@ def test_started_alone_by_torchrun_it_finishes_the_step_that_two_signals_interru
 
     with pytest.raises(KeyboardInterrupt):
         run(settings(tmp_path), Hook(5, twice))
-    assert (tmp_path / "checkpoints" / "step-0000006").is_dir()
+    assert (tmp_path / "checkpoints" / "step-0000005").is_dir()
 
 
 def test_two_runs_into_one_folder_are_one_too_many(tmp_path):

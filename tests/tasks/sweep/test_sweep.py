@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -226,6 +227,22 @@ def test_an_interrupted_sweep_goes_on_and_gives_what_a_straight_one_does(sweep, 
     one, other = (np.asarray(Image.open(tmp_path / folder / "sheet.png")) for folder in ("out", "straight"))
     assert (one == other).all()
     assert [row["run"] for row in lines(tmp_path / "out")] == [row["run"] for row in lines(tmp_path / "straight")]
+
+
+def test_a_full_disk_ends_a_sweep_and_leaves_no_half_run(sweep, tmp_path, monkeypatch):
+    def save(image, path, *args, **more):
+        tries.append(path)
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    tries = []
+    with monkeypatch.context() as full:
+        full.setattr(Image.Image, "save", save)
+        with pytest.raises(UserError, match="can't be written: No space left on device; make room, or give another"):
+            sweep()
+    assert len(tries) == 1, "all others would find no room too"
+    assert list((tmp_path / "out/runs").iterdir()) == []
+    assert "4 run now, 0 before, 0 refused" in sweep().summary()
 
 
 def test_a_changed_recipe_is_run_anew_and_what_stays_is_not(sweep, tmp_path):
