@@ -110,6 +110,18 @@ def write_png(image: Image.Image, path: Path, provenance: Provenance) -> None:
         raise unwritable(path, error, "choose another place") from error
 
 
+def says_it_is_ours(path: Path) -> bool:
+    """Whether a file is a PNG of `write_png`, by what it says of itself; False where it can't be read."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
+
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return isinstance(picture, PngImageFile) and picture.text.get("Software") == SOFTWARE
+    except Exception:  # pillow's readers raise whatever a damaged file leads them to
+        return False
+
+
 def _weights(table: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every `weights` of a recipe that is an address, with the dotted path of its table."""
     if isinstance(table, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.images.pixels import to_bytes, to_images
-from muse_studio.images.provenance import Provenance, write_png
+from muse_studio.images.provenance import Provenance, says_it_is_ours, write_png
 from muse_studio.sampling.cascade import decode
 from muse_studio.sampling.previews import previews
 
 FILE = "preview.png"
+SETTING = "out of the observer preview"
 SHOWN = 4
 """Pictures of a batch that are shown, side by side."""
 
@@ -51,9 +53,17 @@ class Preview:
 
     @hookimpl
     def muse_started(self, task: object, context: RunContext) -> None:
-        """Prepare the folder, before anything is drawn; a run within a run writes to the outer one's."""
+        """Prepare the folder, before anything is drawn; a run within a run writes to the outer one's.
+
+        UserError where it can't be written, or holds a preview.png that is no picture of ours.
+        """
         if not self._tasks:
-            self._path = folder_of(task, self.out, "out of the observer preview") / FILE
+            self._path = folder_of(task, self.out, SETTING) / FILE
+            if os.path.lexists(self._path) and not says_it_is_ours(self._path):
+                raise UserError(
+                    f"{self._path} is no picture that muse_studio drew, and would be replaced; move it away, or give "
+                    f"another folder as {SETTING}"
+                )
             self._next = time.monotonic() + self.seconds
         self._tasks.append((task, context))
 

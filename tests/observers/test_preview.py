@@ -13,6 +13,7 @@ from muse_tasks.generate.task import Generate
 from PIL import Image
 
 from muse_studio.contracts import MASK, NO_RUN, RunContext
+from muse_studio.errors import UserError
 from muse_studio.hookspecs import hookimpl
 from muse_studio.recipe.running import Prepared
 from muse_studio.recipe.sources import recipe_text
@@ -82,6 +83,23 @@ def test_short_runs_write_none_and_a_named_folder_is_heeded(stages, encoder, her
     run(Generate(stages, encoder, "a cat", out="one/cat.png"), Preview(seconds=0), Preview("look", 0))
     assert sorted(path.name for path in (here / "one").iterdir()) == ["cat-2.png", "cat.png", "preview.png"]
     assert (here / "look" / "preview.png").read_bytes() == (here / "one" / "preview.png").read_bytes()
+
+
+@pytest.mark.parametrize("content", ["picture", "text", "a link that leads nowhere"])
+def test_a_preview_of_somebody_else_stays(stages, encoder, here, content):
+    (here / "look").mkdir()
+    path = here / "look" / "preview.png"
+    if content == "picture":
+        Image.new("RGB", (4, 4)).save(path)
+    elif content == "text":
+        path.write_text("mine")
+    else:
+        path.symlink_to(here / "nowhere")
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(UserError, match=r"preview.png is no picture that muse_studio drew.*; move it away, or give"):
+        run(Generate(stages, encoder, "a cat"), Preview("look", 0))
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert not list(here.rglob("*cat.png"))
 
 
 def test_an_edited_picture_of_another_shape_is_shown(stages, encoder):

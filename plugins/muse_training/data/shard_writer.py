@@ -96,6 +96,11 @@ class ShardWriter:
         finished = TokenIndex.read(folder) if INDEX in names else None
         if finished is not None and finished.made_of != self.made_of:
             raise holds_others(folder)
+        if LEFT_OUT in names and not _lists_left_out(folder.read(LEFT_OUT)):
+            raise UserError(
+                f"{folder.join(LEFT_OUT)} is none that prepare-tokens wrote, and would be replaced; move it away, or "
+                "give another folder as out"
+            )
         plan = plan_shards(self.count, self.shard)
         for planned in plan:
             if planned.file in names:
@@ -150,6 +155,14 @@ def _list_left_out(
     content = "".join(lines).encode()
     if content != (folder.read(LEFT_OUT) if LEFT_OUT in names else b""):
         folder.write(LEFT_OUT, content)
+
+
+def _lists_left_out(content: bytes) -> bool:
+    """Whether a file is a list of `_list_left_out`: its lines are tables that give a reason."""
+    try:
+        return all("reason" in dict(json.loads(line)) for line in content.splitlines())
+    except (ValueError, TypeError):
+        return False
 
 
 def record_tensors(encoder: Encoder, states: States) -> dict[str, TensorSpec]:

@@ -166,6 +166,14 @@ def pictures(folder, count=9, broken=(), small=()):
     return Folder(str(folder), 16, smallest=10)
 
 
+def test_a_list_of_somebody_else_stays(tmp_path):
+    (tmp_path / "left-out.jsonl").write_text("mine\n")
+    with pytest.raises(UserError, match=r"left-out.jsonl is none that prepare-tokens wrote.*move it away, or give"):
+        prepare(pictures(tmp_path / "pictures", 4), tmp_path)(None)
+    assert (tmp_path / "left-out.jsonl").read_text() == "mine\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["left-out.jsonl", "pictures"]
+
+
 def test_broken_and_small_pictures_are_counted_and_listed(tmp_path):
     data = pictures(tmp_path / "pictures", 23, broken=range(5, 16), small=[2, 20])
     made = prepare(data, tmp_path / "out", workers=2)(None)
