@@ -51,6 +51,36 @@ def refuse_low(low: Tensor | None, part: str) -> None:
         )
 
 
+class Head(nn.Sequential):
+    """The layers that make logits, in float32 where nothing is learned, whatever autocast says.
+
+    Guidance amplifies the difference of two logits, and with it what bfloat16 has rounded: at t = 4 a place's
+    distribution is off by 1.9% in total variation, in the mean. What ends in a linear layer is a classifier: each of
+    its rows is a code's, and no row of a hidden layer (see the optimizer `muon`).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[..., D] to what the last layer gives, float32 where no gradient is wanted."""
+        if torch.is_grad_enabled():
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(next(self.parameters()).dtype))
+
+    @property
+    def classifier(self) -> nn.Linear | None:
+        """The linear layer whose rows are codes, None where what follows the head makes the logits."""
+        last = self[-1]
+        return last if isinstance(last, nn.Linear) else None
+
+
+def tied_logits(x: Tensor, table: Tensor, bias: Tensor) -> Tensor:
+    """Logits float[..., K] of float[..., D] by the embeddings of the codes float[K, D]; computed as a `Head` is."""
+    if torch.is_grad_enabled():
+        return F.linear(x, table, bias)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.to(table.dtype), table, bias)
+
+
 Layer = TypeVar("Layer", bound=nn.Module)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -34,11 +36,11 @@ def can_pack(on: torch.device) -> bool:
     return on.type == "cpu" and torch.backends.mkldnn.is_available() and has_fast_bfloat16(on)
 
 
-def pack(model: nn.Module) -> None:
-    """Put a packed layer in the place of every linear one, in place; layers that are shared stay shared."""
+def pack(model: nn.Module, exact: Collection[nn.Module] = ()) -> None:
+    """Put a packed layer in the place of every linear one but `exact` ones; layers that are shared stay shared."""
     packed: dict[nn.Module, PackedLinear] = {}
     for place, module in list(model.named_modules(remove_duplicate=False)):
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and module not in exact:
             if module not in packed:
                 packed[module] = PackedLinear(module)
             model.set_submodule(place, packed[module])

@@ -60,15 +60,19 @@ def fill(
 
     everywhere: `score` reads the logits of known places too, which else are not computed where that can be saved.
 
-    Nothing in the loop waits for the device: the counts of all steps are on it, and known here, before the first.
+    Nothing in the loop waits for the device: the counts of all steps are on it, and known here, before the first. A
+    step before which nothing is masked any more asks a `placewise` `predict` nothing, and yields what there is.
     """
     counts = sampler.counts(schedule, tokens)
-    asked = [tokens[0].numel()] * sampler.steps if everywhere else widths(predict, tokens, counts)
+    asked = widths(predict, tokens, counts, everywhere)
     kept = tokens != MASK
     for step in range(sampler.steps):
         progress = (step + 1) / sampler.steps
+        uniform = uniforms(2, tokens, generator)  # whether they are used or not, as others of the run come after them
+        if not asked[step]:
+            yield tokens
+            continue
         logits, places = ask(predict, tokens, progress, asked[step])
-        uniform = uniforms(2, tokens, generator)
         new = tokens == MASK
         drawn = sampler.draw(logits, at(uniform[0], places), progress)
         codes = torch.where(new, spread(drawn, places, tokens), tokens)
@@ -78,15 +82,19 @@ def fill(
         yield tokens
 
 
-def widths(predict: Predict, tokens: Tensor, counts: Tensor) -> list[int]:
+def widths(predict: Predict, tokens: Tensor, counts: Tensor, everywhere: bool = False) -> list[int]:
     """At how many places of int64[B, h, w] each step needs logits, if `counts` (int64[T, B]) are masked after each.
 
-    The most that a picture of the batch has masked before the step; all where `predict` gives all at once.
+    The most that a picture of the batch has masked before the step, or all where they are wanted `everywhere`; 0 where
+    nothing is masked any more. Always all where `predict` gives all at once: its device may be one not to be waited
+    for, and only there are the counts known.
     """
+    size = tokens[0].numel()
     if not is_placewise(predict):
-        return [tokens[0].numel()] * len(counts)
+        return [size] * len(counts)
     before = (tokens == MASK).flatten(1).sum(1)
-    return torch.cat([before[None], counts[:-1]]).amax(1).tolist()
+    masked: list[int] = torch.cat([before[None], counts[:-1]]).amax(1).tolist()
+    return [size if everywhere and count else count for count in masked]
 
 
 def ask(predict: Predict, tokens: Tensor, progress: float, count: int) -> tuple[Tensor, Tensor]:

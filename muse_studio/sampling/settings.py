@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -17,9 +17,14 @@ from muse_studio.sampling.noise import choose
 
 @dataclass
 class Steps:
-    """How many steps there are, and so how many tokens are left open after each."""
+    """How many steps there are, and so how many tokens are left open after each.
+
+    early: whether the last place may be fixed before the last step, from which on nothing is asked any more. By default
+        it may where places are known, as in an edit; a whole picture keeps one open to the end, as in MaskGIT's code.
+    """
 
     steps: int = 12
+    early: bool | None = field(default=None, kw_only=True)
     rowwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -28,7 +33,7 @@ class Steps:
 
     def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
         """How many places of int64[B, h, w] are masked after each step, if those of now are before it: int64[T, B]."""
-        counts = masked_counts(schedule, self.steps, tokens[0].numel()).to(tokens.device)
+        counts = masked_counts(schedule, self.steps, tokens[0].numel(), self.early).to(tokens.device)
         return counts[:, (tokens == MASK).flatten(1).sum(1)]
 
 
@@ -91,28 +96,31 @@ def check_temperature(name: str, value: float | list[float]) -> None:
         raise ValueError(f"{name} is {value}; give 0 or more, or [from, to] of such numbers")
 
 
-def masked_counts(schedule: MaskSchedule, steps: int, size: int) -> Tensor:
+def masked_counts(schedule: MaskSchedule, steps: int, size: int, early: bool | None = None) -> Tensor:
     """How many tokens are masked after each step: int64[steps, size + 1], the column being how many were at first.
 
     max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, but one stays open
-    until the last step, which fixes all. Counted on the CPU in float64, so that every device gets the same.
+    until the last step, which fixes all; `early` ones (see `Steps`) may fix it before. Counted on the CPU in float64,
+    so that every device gets the same.
     """
     progress = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     at_first = torch.arange(size + 1)
     # 10 x 0.7 must not become 6 by rounding (256 cos(pi/3) becomes 127 in float32): a millionth is far below what
     # separates real counts
     wanted = (schedule(progress)[:, None] * at_first + 1e-6).floor().to(torch.int64)
-    return each_step_fixes(wanted, at_first)
+    soon = at_first < size if early is None else torch.full_like(at_first, early, dtype=torch.bool)
+    return each_step_fixes(wanted, at_first, soon)
 
 
-def each_step_fixes(wanted: Tensor, at_first: Tensor) -> Tensor:
+def each_step_fixes(wanted: Tensor, at_first: Tensor, early: Tensor) -> Tensor:
     """How many are masked after each step, int64[T, n], of int64[n] at first, where int64[T, n] would be by the curve.
 
     Each step fixes at least one, but one stays open until the last step, which fixes all, whatever is wanted of it.
+    early: bool[n], where none need stay open.
     """
-    rows, masked = [], at_first
+    rows, masked, open_to_the_end = [], at_first, (~early).to(at_first.dtype)
     for row in wanted[:-1]:
-        masked = torch.minimum(torch.minimum(masked - 1, row).clamp(min=1), at_first)  # 0 masked stay 0
+        masked = torch.minimum(torch.minimum(masked - 1, row), at_first).maximum(open_to_the_end.minimum(at_first))
         rows.append(masked)
     return torch.stack([*rows, torch.zeros_like(at_first)])
 
@@ -133,9 +141,11 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None,
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """-inf for all but the k largest of float[..., K], and what equals the smallest of these."""
-    k = min(k, logits.shape[-1])
-    return logits.masked_fill(logits < logits.topk(k).values[..., -1:], -torch.inf)
+    """-inf for all but the k largest of float[..., K]; of equal ones the first are kept, on every device."""
+    least = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
+    above, equal = logits > least, logits == least
+    room = k - above.sum(-1, keepdim=True)
+    return logits.masked_fill(~above & ~(equal & (equal.cumsum(-1) <= room)), -torch.inf)
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:

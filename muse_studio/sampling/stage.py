@@ -27,6 +27,7 @@ from muse_studio.contracts import (
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompts
 from muse_studio.images.pixels import scaled, to_bytes
+from muse_studio.nn.layers import Head
 from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
 from muse_studio.sampling import abilities, arguments
 from muse_studio.sampling.feature_cache import Cache, gather_places
@@ -270,20 +271,24 @@ class Stage:
     def settle(self, on: torch.device) -> None:
         """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16.
 
+        A `Head` computes in float32, and keeps its weights.
+
         The results are the same to the bit, but for a cached transformer's on a CPU, whose weights are packed besides:
         most of its steps compute few places. The transformer is then one for drawing alone.
         """
         if not self._halves(on) or not isinstance(self.transformer, nn.Module):
             return
         self.cast = True
+        heads = [module for module in self.transformer.modules() if isinstance(module, Head)]
+        exact = {module for head in heads for module in head.modules()}
         for module in self.transformer.modules():
-            if isinstance(module, MULTIPLIERS):
+            if isinstance(module, MULTIPLIERS) and module not in exact:
                 module.to(torch.bfloat16)
         if self.cache is not None:
             from muse_studio.nn.packed import can_pack, pack
 
             if can_pack(on):
-                pack(self.transformer)
+                pack(self.transformer, exact)
 
     def _network(self, on: torch.device) -> Callable[..., Tensor]:
         if not self.compile:

@@ -17,6 +17,7 @@ from muse_studio.runtime import weights
 from muse_studio.runtime.files import file_name, replacing_folder, settle
 from muse_studio.runtime.former import refuse_former
 from muse_studio.training.distributed import SINGLE, World
+from muse_studio.training.ema import AVERAGE, RunningAverage
 from muse_studio.training.parallel import full_tensor, local_share
 from muse_studio.training.state import Damaged, Identity, State
 
@@ -57,8 +58,10 @@ def save(
     target = folder / f"step-{step:07d}"
     kinds = {name: type(optimizer).__name__ for name, optimizer in optimizers.items()}
 
+    averaged = next((each.steps for each in modules.values() if isinstance(each, RunningAverage)), None)
+
     def write() -> None:
-        _write(target, step, tensors, kinds, made or Identity())
+        _write(target, step, tensors, kinds, made or Identity(), averaged)
         _tidy(folder, keep, good)
 
     world.on_main(write)
@@ -66,7 +69,12 @@ def save(
 
 
 def _write(
-    target: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], optimizers: dict[str, str], made: Identity
+    target: Path,
+    step: int,
+    files: Mapping[str, Mapping[str, Tensor]],
+    optimizers: dict[str, str],
+    made: Identity,
+    averaged: int | None,
 ) -> None:
     for left in target.parent.glob(".step-*"):  # by a run that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)
@@ -74,7 +82,7 @@ def _write(
         with replacing_folder(target) as aside:
             for name, tensors in files.items():
                 weights.save(tensors, aside / name, {})
-            State.of(aside, step, files, optimizers, made).write(aside)
+            State.of(aside, step, files, optimizers, made, averaged).write(aside)
             for path in (*aside.iterdir(), aside):  # or a power cut might leave the name without what it names
                 settle(path)
             shutil.rmtree(target, ignore_errors=True)
@@ -179,12 +187,13 @@ def _sound(path: Path) -> bool:
 def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
     """Put a checkpoint's state back, each process its share; returns its step.
 
+    A running average that it lacks begins as the weights do; one that it has and that nothing here wants is passed by.
     UserError where it is of another model or optimizer. Settings of the optimizers, such as the rate, stay those of the
     recipe.
     """
     state = State.read(path)
     files = {f"{name}.safetensors" for name in modules} | {f"{name}.optimizer.safetensors" for name in optimizers}
-    if files != set(state.files):
+    if files.symmetric_difference(state.files) - {f"{AVERAGE}.safetensors"}:
         raise UserError(
             f"{path} holds {', '.join(sorted(state.files))}, this run needs {', '.join(sorted(files))}; {CURE}"
         )
@@ -193,11 +202,18 @@ def load(path: Path, modules: Mapping[str, Stateful], optimizers: Mapping[str, t
             raise UserError(f"{path} is of the optimizer {kind}, not {type(optimizers[name]).__name__}; {CURE}")
     for name, module in modules.items():
         file = str(path / f"{name}.safetensors")
+        if isinstance(module, RunningAverage):
+            if f"{name}.safetensors" not in state.files:
+                continue
+            module.steps = state.step if state.averaged is None else state.averaged
         if message := weights.difference(module, file):
             run = path.parent.parent  # as a whole: its other checkpoints and its log are needed to go on
             refuse_former(module, file, *weights.compared(module, file), run, "then go on with fit.out=converted")
             raise UserError(f"{file} does not fit here: {message}; {CURE}")
         _fill(module.state_dict(), weights.read(file))
+    for average in modules.values():
+        if isinstance(average, RunningAverage) and f"{AVERAGE}.safetensors" not in state.files:
+            average.begin()
     for name, optimizer in optimizers.items():
         file = str(path / f"{name}.optimizer.safetensors")
         saved = weights.read(file)

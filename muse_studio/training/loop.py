@@ -21,7 +21,7 @@ from muse_studio.runtime.device import finish_step, keep_freed_memory
 from muse_studio.runtime.files import file_name
 from muse_studio.runtime.locking import FolderLock
 from muse_studio.training import checkpoint, mirror
-from muse_studio.training.ema import RunningAverage
+from muse_studio.training.ema import AVERAGE, RunningAverage
 from muse_studio.training.fit import FOLDER, Fit
 from muse_studio.training.health import verdict
 from muse_studio.training.learner import Learner
@@ -106,7 +106,7 @@ class Run:
         self.modules: dict[str, checkpoint.Stateful] = dict(learner.modules)
         self.average = None if fit.ema is None else RunningAverage(learner.model, fit.ema)
         if self.average is not None:
-            self.modules["average"] = self.average
+            self.modules[AVERAGE] = self.average
         self.made = identity(fit, output.settings, dataset)
         self.lock: FolderLock | None = None
         self.world.on_main(self._lock)
@@ -134,8 +134,6 @@ class Run:
         self.world.on_main(self._prepare)
         found = checkpoint.restore(self.checkpoints, self.modules, self.learner.optimizers, self._agree, self.world)
         start = 0 if found is None else found.step
-        if self.average is not None:
-            self.average.begun = found is not None
         if self.world.differ(start):
             raise UserError(
                 f"processes find other checkpoints in {self.out}; fit.out must be a folder that all of them share"
@@ -163,6 +161,8 @@ class Run:
             self.made.changes.append({"step": state.step, "settings": differences})
         notes = [f"changed: {told(differences)}"] * bool(differences)
         notes += ["the checkpoint does not say what its run was made of, so that can't be compared"] * (not known)
+        if self.average is not None and self.average.steps == 0:
+            notes.append("fit.ema begins its average here, from the weights as they are")
         notes += ["no step is left to train; raise fit.steps for more"] * (state.step >= self.fit.steps)
         if self.world.is_main:
             said = f"{self.output.name}: goes on from step {state.step}"
@@ -218,7 +218,8 @@ class Run:
         if self.fit.upload is not None and self.world.is_main:
             mirror.send(self.out, self.fit.upload, self.fit.keep, path)
         rows = self.monitor.log.rows
-        return History(path, self._stop, rows, verdict(rows) if self.fit.overfit else "")
+        notes = [verdict(rows) if self.fit.overfit else "", "" if self.average is None else self.average.lag]
+        return History(path, self._stop, rows, "\n".join(filter(None, notes)))
 
     @property
     def _stop(self) -> int:

@@ -117,9 +117,10 @@ def _short(value: Any) -> str:
 
 @dataclass
 class State:
-    """A checkpoint's own words. `files`: each one's size; `checksums`: its SHA-256; `optimizers`: each one's kind.
+    """A checkpoint's own words. `files`: each one's size; `checksums`: its SHA-256; `optimizers`: each one's kind;
+    `averaged`: the steps that its running average has taken in.
 
-    One of an earlier version has no checksums, and no identity.
+    One of an earlier version has no checksums, no identity, and an average of all steps.
     """
 
     step: int
@@ -127,12 +128,21 @@ class State:
     checksums: dict[str, str] = field(default_factory=dict)
     optimizers: dict[str, str] = field(default_factory=dict)
     identity: Identity | None = None
+    averaged: int | None = None
 
     @classmethod
-    def of(cls, folder: Path, step: int, names: Iterable[str], optimizers: dict[str, str], made: Identity) -> State:
+    def of(
+        cls,
+        folder: Path,
+        step: int,
+        names: Iterable[str],
+        optimizers: dict[str, str],
+        made: Identity,
+        averaged: int | None = None,
+    ) -> State:
         """That of the files of these names in a folder."""
         sizes = {name: (folder / name).stat().st_size for name in sorted(names)}
-        return cls(step, sizes, checksums(folder, sizes), optimizers, made)
+        return cls(step, sizes, checksums(folder, sizes), optimizers, made, averaged)
 
     @classmethod
     def read(cls, folder: Path) -> State:
@@ -162,8 +172,11 @@ class State:
         step, made = said.get("step"), said.get("identity")
         if type(step) is not int or step < 0:
             raise ValueError(f"its step is {step!r}")
+        averaged = said.get("averaged")
+        if averaged is not None and (type(averaged) is not int or averaged < 0):
+            raise ValueError(f"its averaged is {averaged!r}")
         files, optimizers = _table(said, "files", int), _table(said, "optimizers", str)
-        found = cls(step, files, _table(said, "checksums", str), optimizers)
+        found = cls(step, files, _table(said, "checksums", str), optimizers, averaged=averaged)
         if not found.files:
             raise ValueError("it names no file")
         if not found.checksums.keys() <= found.files.keys():

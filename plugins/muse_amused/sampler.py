@@ -31,6 +31,7 @@ class Amused(Codes, Order):
         steps / of)) was masked by lot: temperatures and counts go on from there. Null is the same number as steps.
     sampling_temperature: of the codes; 0 takes the most likely one. Constant, or [from, to] as in `confidence`.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    early: fixes the last place before the last step where it can; by default never, as the scheduler.
     """
 
     temperature: float | list[float] = 2.0
@@ -69,4 +70,5 @@ class Amused(Codes, Order):
         shares = schedule(torch.arange(done + 1, self.all_steps + 1) / self.all_steps).to(tokens.device)
         share = at_first / places if done == 0 else torch.ones_like(at_first)
         wanted = (places * (share * shares[:, None])).floor().long()
-        return each_step_fixes(wanted, at_first)
+        early = torch.full_like(at_first, bool(self.early), dtype=torch.bool)
+        return each_step_fixes(wanted, at_first, early)

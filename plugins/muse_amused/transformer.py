@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from muse_amused.blocks import Block, ConvBlock, Norm
 from muse_amused.cached import revisit
 from muse_studio.contracts import Conditioning, TextEmbedding
-from muse_studio.nn.layers import check_grid, check_heads, check_sizes, layer_list, refuse_low, run_layer
+from muse_studio.nn.layers import Head, check_grid, check_heads, check_sizes, layer_list, refuse_low, run_layer
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import Visit, gather_places, scatter_places
 
@@ -103,7 +103,7 @@ class Amused(nn.Module):
         self.up = layer_list(ConvBlock(channels, width, conv_heads) for _ in range(conv_blocks))
         self.norm_grow = Norm(channels) if halved else None
         self.grow = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False) if halved else None
-        self.head = nn.Sequential(
+        self.head = Head(
             nn.Linear(channels, token_width, bias=False),
             Norm(token_width),
             nn.Linear(token_width, codebook_size, bias=False),

@@ -38,6 +38,7 @@ class Halton(Codes):
     sampling_temperature: of the codes; 0 takes the most likely one. A number is constant, [from, to] goes from the one
         to the other. The original multiplies the logits by 1 to 1.2, which is about [1, 0.83] here.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    early: as of `confidence`.
     roll: begin at another point of the sequence for each picture, and go round; else all pictures have one order.
     """
 

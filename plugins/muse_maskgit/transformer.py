@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from muse_maskgit.blocks import GELU, Block, Norm
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.classes import class_weights
-from muse_studio.nn.layers import check_grid, check_heads, check_sizes, refuse_low, run_layer
+from muse_studio.nn.layers import Head, check_grid, check_heads, check_sizes, refuse_low, run_layer, tied_logits
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
 
@@ -62,7 +62,7 @@ class MaskGIT(nn.Module):
         self.positions = nn.Parameter(torch.empty(1 + grid[0] * grid[1], width))
         self.norm = Norm(width)
         self.blocks = nn.ModuleList(Block(width, heads, mlp) for _ in range(layers))
-        self.head = nn.Sequential(nn.Linear(width, width), GELU(), Norm(width))
+        self.head = Head(nn.Linear(width, width), GELU(), Norm(width))
         self.bias = nn.Parameter(torch.zeros(codebook_size + classes + 1))
         load_or_start(self, weights, adapters, self.start)
 
@@ -95,5 +95,5 @@ class MaskGIT(nn.Module):
             x = run_layer(block, x, checkpointing=self.checkpointing)
         x, codes = x[:, 1:], self.codebook_size
         x = x if places is None else gather_places(x, places)
-        logits = nn.functional.linear(self.head(x), self.embed.weight[:codes], self.bias[:codes])
+        logits = tied_logits(self.head(x), self.embed.weight[:codes], self.bias[:codes])
         return logits.unflatten(1, self.grid) if places is None else logits

@@ -26,7 +26,8 @@ class Confidence(Codes, Order):
     * Exactly the scheduled number is masked: of equal confidences, those first in reading order are kept. (The
       original's `<` keeps all of them.)
     * Each step fixes at least one token but leaves at least one; the last step fixes all. (So a single one waits for
-      the last step. The original's own grid keeps it masked even then, while its result has it.)
+      the last step. The original's own grid keeps it masked even then, while its result has it.) Where places are
+      known at first, as in an edit, none is left so, and no step is computed once all are fixed: see `early`.
     * Known tokens are never changed, however many a picture has; with all known, it stays as it is.
     * Each yield is the grid with MASK where it is still open; the last one has none.
     * Each step draws two uniform numbers a place on the generator's device: no setting shifts later random numbers.
@@ -36,6 +37,7 @@ class Confidence(Codes, Order):
         [from, to] it goes from the one to the other: from * (1 - r) + to * r.
     sampling_temperature: of the codes; 0 takes the most likely one. A number is constant, [from, to] goes as above.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    early: whether the last place may be fixed before the last step; null is in edits alone, where steps are spared.
     """
 
     def __call__(

@@ -37,6 +37,7 @@ class Gumbel(Codes, Order):
     temperature: of the order, and of the codes too; falling to 0, or [from, to]. Both originals have 4.5.
     sampling_temperature: gives the codes a temperature of their own, constant or [from, to]; null is the originals'.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    early: as of `confidence`.
     """
 
     sampling_temperature: float | list[float] | None = None  # type: ignore[assignment]  # code_temperature reads it

@@ -26,8 +26,8 @@ class PredictorCorrector(Codes, Order):
     eta: how readily tokens are taken back. 1 judges old and new alike (P2's own default), more doubts the old more, 0
         never takes one back: that is `confidence`, token for token.
     temperature: of Gumbel noise on all scores, falling to 0, or [from, to]. P2 has none.
-    steps, sampling_temperature, top_k, top_p: as in `confidence`, and so are ties, the last step and the count of
-        random numbers.
+    steps, sampling_temperature, top_k, top_p, early: as in `confidence`, and so are ties, the last step and the count
+        of random numbers.
 
     The model must be able to judge a token that it sees. One trained on masked places alone has never been asked to;
     whether its logits there mean anything is worth a look before they are trusted.

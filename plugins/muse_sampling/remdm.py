@@ -36,7 +36,7 @@ class ReMDM(Codes):
         (loop) for texts, in up to thousands of steps; few steps need more.
     loop_share, loop_known: for `loop` alone. The code's t_on = 0.55, t_off = 0.05, alpha_on = 0.9 are 0.5 and 0.9 with
         a linear schedule.
-    steps, sampling_temperature, top_k, top_p: as in `random`.
+    steps, sampling_temperature, top_k, top_p, early: as in `random`.
 
     What is taken back by `cap`, `rescale` and `loop` does not depend on what it is, so these have no bias where the
     places that a step fixes are independent. `conf` has one by design: unlikely codes are drawn again. Known tokens and
@@ -70,8 +70,11 @@ class ReMDM(Codes):
         asked = widths(predict, tokens, counts)
         for step in range(self.steps):
             progress = (step + 1) / self.steps
-            logits, places = ask(predict, tokens, progress, asked[step])
             uniform = uniforms(2, tokens, generator)
+            if not asked[step]:
+                yield tokens
+                continue
+            logits, places = ask(predict, tokens, progress, asked[step])
             masked = tokens == MASK
             codes = self.draw(logits, at(uniform[0], places), progress)
             drawn = spread(codes, places, tokens)
@@ -94,7 +97,7 @@ class ReMDM(Codes):
         moving = self.steps - pause
         masked = schedule(torch.arange(1, moving + 1, dtype=torch.float64, device="cpu") / moving)
         begin = int((masked[:-1] > 1 - self.loop_known + 1e-6).sum().clamp(max=max(0, moving - 2)))
-        counts = Steps(moving).counts(schedule, tokens)
+        counts = Steps(moving, early=self.early).counts(schedule, tokens)
         row = [*range(begin + 1), *[begin] * pause, *range(begin + 1, moving)]
         return counts[row], [begin < step <= begin + pause for step in range(self.steps)]
 

@@ -29,6 +29,7 @@ class Random(Codes):
     sampling_temperature: of the codes; 0 takes the most likely one. A number is constant, [from, to] goes from the one
         to the other: from * (1 - r) + to * r, r = (i + 1) / T.
     top_k, top_p: draw among the k likeliest codes, or the fewest whose probabilities reach p.
+    early: as of `confidence`.
     """
 
     def __call__(

@@ -30,7 +30,7 @@ class TokenCritic(Codes, Order):
 
     critic: a transformer that scores tokens, such as {use: critic, weights: ...}, trained on what this stage's
     transformer draws. One without weights scores at random: that is a random order.
-    steps, sampling_temperature, top_k, top_p: as of `confidence`.
+    steps, sampling_temperature, top_k, top_p, early: as of `confidence`.
     temperature: of the noise on the scores, falling to 0. The paper has such noise, and not its shape.
     """
 

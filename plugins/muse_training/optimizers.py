@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -79,7 +80,9 @@ class AdamW:
 
 @dataclass
 class Muon:
-    """Muon (Jordan et al., 2024) for the matrices of the hidden layers, AdamW for all else.
+    """Muon (Jordan et al., 2024) for the matrices of the hidden layers, AdamW for all else, classifiers among it.
+
+    A classifier is what a model's `head` ends in, where that is a linear layer, or says is its `classifier`.
 
     rate: of both; Muon's steps are scaled to AdamW's size (Liu et al., 2025, section 2.2), so AdamW's rates do.
     lr: another name of it; give one of them.
@@ -102,14 +105,23 @@ class Muon:
         return MuonWithAdamW(model, self)
 
 
+def _classifiers(model: nn.Module) -> Iterator[nn.Linear]:
+    """The layers whose rows are codes, and no hidden layer's: AdamW treats each row for itself."""
+    for module in model.modules():
+        head = getattr(module, "head", None)
+        last = [*head.modules()][-1] if isinstance(head, nn.Module) else None
+        for found in (last, getattr(module, "classifier", None)):
+            if isinstance(found, nn.Linear):
+                yield found
+
+
 class MuonWithAdamW(torch.optim.Optimizer):
     """Two optimizers behind one face: the groups and states of both, in one list."""
 
     def __init__(self, model: nn.Module, settings: Muon) -> None:
         matrices, others = groups(model, settings.weight_decay)
-        # A classifier is no hidden layer: its rows are codes, which AdamW treats each for itself.
-        codes = getattr(model, "codebook_size", None)
-        hidden = [p for p in matrices["params"] if p.ndim == 2 and p.shape[0] != codes]
+        classifiers = {id(each.weight) for each in _classifiers(model)}
+        hidden = [p for p in matrices["params"] if p.ndim == 2 and id(p) not in classifiers]
         if not hidden:
             raise UserError(
                 f"muon turns the matrices of hidden linear layers, and {type(model).__name__} has none; take adamw"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning
-from muse_studio.nn.layers import check_grid, check_heads, layer_list, merge_heads, run_layer
+from muse_studio.nn.layers import Head, check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 
@@ -89,7 +89,7 @@ class Trunk(nn.Module):
         self.text_projection = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
         self.blocks = layer_list(Block(width, heads, hidden, self_attention()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(
+        self.head = Head(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
         )
 

@@ -8,7 +8,17 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.classes import class_weights
-from muse_studio.nn.layers import check_grid, check_heads, check_sizes, merge_heads, refuse_low, run_layer, split_heads
+from muse_studio.nn.layers import (
+    Head,
+    check_grid,
+    check_heads,
+    check_sizes,
+    merge_heads,
+    refuse_low,
+    run_layer,
+    split_heads,
+    tied_logits,
+)
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_studio.sampling.feature_cache import gather_places
 
@@ -72,7 +82,7 @@ class Trunk(nn.Module):
         self.middle = Block(width, heads, mlp, skip=False)
         self.up = nn.ModuleList(Block(width, heads, mlp, skip=True) for _ in range(half))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.head = Head(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.bias = nn.Parameter(torch.zeros(codebook_size + 1 + fronts))
 
     def start(self) -> None:
@@ -108,7 +118,7 @@ class Trunk(nn.Module):
         x = x[:, front.shape[1] :]
         x = self.head(self.norm(x if places is None else gather_places(x, places)))
         # The table learns by what it puts in alone: their head has it detached.
-        logits = F.linear(x, self.embed.weight[: self.codebook_size].detach(), self.bias[: self.codebook_size])
+        logits = tied_logits(x, self.embed.weight[: self.codebook_size].detach(), self.bias[: self.codebook_size])
         return logits.unflatten(1, self.grid) if places is None else logits
 
     def _run(self, block: nn.Module, *given: Tensor | None) -> Tensor:

@@ -77,6 +77,8 @@ class Discriminator(nn.Module):
 
 
 def r1(logits: Tensor, images: Tensor) -> Tensor:
-    """Half the squared gradient of the logits at real pictures, which must require gradients."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    """Half the squared gradient at real pictures, which must require gradients, of what is said of each: the mean of
+    its patches' logits, which is of one size whatever the picture's is.
+    """
+    (gradient,) = torch.autograd.grad(logits.flatten(1).mean(1).sum(), images, create_graph=True)
     return gradient.pow(2).sum((1, 2, 3)).mean() / 2

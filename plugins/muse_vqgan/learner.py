@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -74,6 +75,12 @@ class TokenizerLearner(Learner):
         self.modules: dict[str, nn.Module] = {"tokenizer": model}
         self.optimizers = {"tokenizer": optimizer(model)}
         perceptual, adversarial = losses.perceptual, losses.adversarial
+        if adversarial is not None and adversarial.start >= fit.steps:
+            warnings.warn(
+                f"adversarial.start is {adversarial.start}, and the run ends at step {fit.steps} (fit.steps): no "
+                "discriminator comes in; set adversarial.start to less, or leave adversarial out",
+                stacklevel=2,
+            )
         self.perceptual: PerceptualLoss | None = perceptual.load().to(self.device) if perceptual else None
         if adversarial is not None:
             torch.manual_seed(fit.seed)

@@ -15,6 +15,10 @@ ENTROPY_TEMPERATURE = 0.01
 """MaskGIT's configs/vqgan_config.py."""
 
 
+SCORES = 2**26
+"""Numbers that a search for nearest codes holds at once: 256 MB."""
+
+
 class Quantized(NamedTuple):
     """What a quantizer makes of latents float[B, D, h, w].
 
@@ -31,7 +35,8 @@ class VQ(nn.Module):
     """A learned codebook of K vectors (van den Oord et al., 2017), the nearest one wins.
 
     ema: the codebook follows a moving average of the latents that chose each code, with this decay (same paper,
-    appendix A.1); 0 learns it by gradient through the "codebook" loss, as MaskGIT does.
+    appendix A.1), and a code that none chose stays as it is; 0 learns it by gradient through the "codebook" loss, as
+    MaskGIT does.
     revive_after: a code that no latent chose for so many steps is put onto one of the latents that lie farthest from
     any code, which is what keeps a codebook from collapsing; 0 never does.
     cosine: latents and codes are compared as unit vectors (ViT-VQGAN, Yu et al., 2022).
@@ -59,18 +64,19 @@ class VQ(nn.Module):
     def tokens(self, latents: Tensor) -> Tensor:
         """float[B, D, h, w] to int64[B, h, w]."""
         flat = latents.float().movedim(1, -1)
-        return self._scores(F.normalize(flat, dim=-1) if self.cosine else flat).argmax(-1)
+        return self._nearest(F.normalize(flat, dim=-1) if self.cosine else flat)[1]
 
     def forward(self, latents: Tensor, entropy: bool = False) -> Quantized:
         """float[B, D, h, w]; in training mode `update_codebook` uses it later. The entropy loss is costly."""
         latents = F.normalize(latents.float(), dim=1) if self.cosine else latents.float()
         flat = latents.movedim(1, -1).reshape(-1, self.width)
         with torch.autocast(latents.device.type, enabled=False):  # bfloat16 would confuse near codes
-            scores = self._scores(flat)
-        tokens = scores.argmax(-1).view(latents.shape[0], *latents.shape[2:])
+            scores = self._scores(flat) if entropy else None
+            nearest = self._nearest(flat)[1] if scores is None else scores.argmax(-1)
+        tokens = nearest.view(latents.shape[0], *latents.shape[2:])
         found = self.lookup(tokens)
         losses = {"commitment": F.mse_loss(latents, found.detach())}
-        if entropy:
+        if scores is not None:
             losses["entropy"] = entropy_loss(scores / ENTROPY_TEMPERATURE)
         if self.ema == 0:
             losses["codebook"] = F.mse_loss(found, latents.detach())
@@ -89,10 +95,12 @@ class VQ(nn.Module):
         self.idle.copy_(torch.where(counts > 0, 0.0, self.idle + 1))
         if self.ema > 0:
             sums = torch.zeros(self.size, self.width, device=flat.device).index_add_(0, tokens, flat)
-            self.counts.lerp_(counts, 1 - self.ema)
-            self.sums.lerp_(sums, 1 - self.ema)
-            means = self.sums / self.counts.clamp(min=1e-5).unsqueeze(-1)
-            self.codes.copy_(F.normalize(means, dim=-1) if self.cosine else means)
+            chosen = counts > 0  # what nothing chose stays as it is: its sum would shrink to 0, which attracts latents
+            self.counts.copy_(torch.where(chosen, self.counts.lerp(counts, 1 - self.ema), self.counts))
+            rows = chosen.unsqueeze(-1)
+            self.sums.copy_(torch.where(rows, self.sums.lerp(sums, 1 - self.ema), self.sums))
+            means = self.sums / self.counts.unsqueeze(-1)
+            self.codes.copy_(torch.where(rows, F.normalize(means, dim=-1) if self.cosine else means, self.codes))
         if self.revive_after > 0:
             self._revive(flat)
 
@@ -105,11 +113,23 @@ class VQ(nn.Module):
         codes = self._compared_codes()
         return 2 * flat @ codes.t() - flat.pow(2).sum(-1, keepdim=True) - codes.pow(2).sum(-1)
 
+    @torch.no_grad()
+    def _nearest(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """float[..., D] to each one's best score float[...] and its code int64[...].
+
+        So many at a time that the scores of all codes stay within `SCORES` numbers: those of 256 pictures of 64x64
+        tokens would be 34 GB at once.
+        """
+        rows = flat.reshape(-1, self.width)
+        found = [self._scores(few).max(-1) for few in rows.split(max(1, SCORES // self.size))]
+        best, codes = (torch.cat(each).view(flat.shape[:-1]) for each in zip(*found, strict=True))
+        return best, codes
+
     def _revive(self, flat: Tensor) -> None:
         dead = self.idle >= self.revive_after
         # The latents that lie farthest from any code, the first dead code taking the farthest: what the codebook lacks
         # most, and a function of the batch alone, so that resuming needs no random state.
-        order = self._scores(flat).amax(-1).argsort()
+        order = self._nearest(flat)[0].argsort()
         rank = (dead.cumsum(0) - 1).clamp(0, flat.shape[0] - 1)
         chosen = flat[order[rank]]
         self.codes.copy_(torch.where(dead.unsqueeze(-1), chosen, self.codes))
@@ -223,6 +243,11 @@ class Projected(nn.Module):
         self.size, self.width = size, width
         self.project = nn.Linear(width, size)
         self.codes = nn.Parameter(torch.randn(size, width) / math.sqrt(width))
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The layer whose rows are codes."""
+        return self.project
 
     def lookup(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float[B, D, h, w]."""

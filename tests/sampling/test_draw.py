@@ -53,9 +53,14 @@ def test_a_code_without_probability_is_never_drawn(seed, codes, uniform, spread)
     assert allowed.gather(-1, drawn[:, None]).all()
 
 
-def test_what_equals_the_kth_code_stays():
+@pytest.mark.parametrize(("k", "kept"), [(1, [1]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])])
+def test_so_many_codes_stay_the_first_of_equal_ones(k, kept):
     logits = torch.tensor([1.0, 2.0, 1.0, 0.0])
-    assert keep_top_k(logits, 2).tolist() == [1.0, 2.0, 1.0, -torch.inf]
+    assert keep_top_k(logits, k).isfinite().nonzero().flatten().tolist() == kept
+
+
+def test_of_equal_logits_top_1_leaves_one():
+    assert keep_top_k(torch.zeros(3, 7), 1).isfinite().sum(-1).tolist() == [1, 1, 1]
 
 
 def test_top_p_keeps_the_likeliest_even_where_p_is_tiny():

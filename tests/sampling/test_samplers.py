@@ -19,6 +19,7 @@ from muse_studio.errors import RecipeError
 from muse_studio.recipe.build import build
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
+from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.settings import masked_counts
 from muse_studio.stage import Stage
 from muse_studio.testing import FakeGuidance, FakeTextEncoder, FakeTokenizer, FakeTransformer
@@ -112,6 +113,58 @@ def test_known_tokens_stay_and_each_yield_has_the_scheduled_masks(kind, given_, 
         if given_.get("strategy") != "loop" and kind is not Amused:  # whose counts are tested on their own
             assert torch.equal((grid == MASK).flatten(1).sum(1), count)
     assert grids[-1].min() >= 0
+
+
+class Counted(Model):
+    """Counts how often it is asked, and gives the logits of some places alone, as a stage's predictor does."""
+
+    placewise = True
+    asked = 0
+
+    def __call__(self, tokens, progress, places=None):
+        self.asked += 1
+        logits = super().__call__(tokens, progress)
+        return logits if places is None else logits.flatten(1, 2).gather(1, places[..., None].expand(-1, -1, 7))
+
+
+@every_variant
+@pytest.mark.parametrize("open_", [0, 1, 2, 4, 19])
+def test_an_edit_asks_no_more_often_than_it_has_places(kind, given_, open_):
+    if kind is Amused:
+        given_ = {**given_, "early": True}  # else it is the scheduler's, which keeps one to the end
+    tokens = torch.randint(0, 7, (1, 4, 5), generator=seeded(1))
+    tokens.view(-1)[torch.randperm(20, generator=seeded(2))[:open_]] = MASK
+    model = Counted(3, 20, 7)
+    grids = list(kind(steps=16, **given_)(model, tokens, Cosine(), seeded(4)))
+    assert len(grids) == 16 and grids[-1].min() >= 0
+    if given_.get("strategy", "cap") == "cap" and not given_.get("eta"):
+        assert model.asked <= min(open_, 16)
+    late = Counted(3, 20, 7)
+    list(kind(steps=16, **given_ | {"early": False})(late, tokens, Cosine(), seeded(4)))
+    assert late.asked == (16 if open_ else 0)
+
+
+@every_variant
+def test_a_whole_picture_keeps_a_place_to_the_last_step(kind, given_):
+    tokens = torch.full((1, 1, 3), MASK)
+    for early, asked in ((None, 8), (False, 8), (True, 3)):
+        model = Counted(3, 3, 7)
+        *_, last = kind(steps=8, **given_ | {"early": early})(model, tokens, Cosine(), seeded(4))
+        assert last.min() >= 0 and (model.asked == asked or (early and given_.get("eta")))
+
+
+@every_variant
+def test_an_edit_that_ends_early_draws_the_same_beside_a_larger_one(kind, given_):
+    """One picture's steps are spared and another's are not; neither's tokens, nor what is drawn after, may differ."""
+    tokens = torch.randint(0, 7, (2, 4, 5), generator=seeded(1))
+    tokens[0, 0, 0] = MASK
+    tokens[1, 1:] = MASK
+    both = Rows.seeded([4, 5])
+    *_, last = kind(steps=8, **given_)(Counted(3, 20, 7), tokens, Cosine(), both)
+    for row in (0, 1):
+        alone = Rows.seeded([4 + row])
+        *_, own = kind(steps=8, **given_)(Counted(3, 20, 7), tokens[row : row + 1], Cosine(), alone)
+        assert torch.equal(own[0], last[row])
 
 
 @every_variant

@@ -11,6 +11,7 @@ from muse_training import eightbit
 from muse_training.adafactor import Adafactor
 from muse_training.eightbit import AdamW8bit
 from muse_training.optimizers import AdamW, Muon, groups
+from muse_transformer.critic import Critic
 from muse_transformer.muse import MuseTransformer
 from muse_vqgan.vqgan import VQGAN
 from torch import nn
@@ -180,6 +181,21 @@ def test_muon_turns_hidden_matrices_and_adamw_all_else():
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     learn(model, optimizer, 1)
     assert not any(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+
+
+def by_adamw(model):
+    optimizer = Muon(1e-2)(model)
+    return names_of(model, [p for group in optimizer.adamw.param_groups for p in group["params"]])
+
+
+def test_muon_knows_a_classifier_by_its_place_and_not_by_its_size():
+    model = muse(codebook_size=16, mlp=16)  # as of Muse-3B, whose 8192 codes are as many as its MLP is wide
+    assert {name for name in by_adamw(model) if name.endswith(".weight") and "norm" not in name} >= {"head.3.weight"}
+    assert not {name for name in by_adamw(model) if "mlp.0.weight" in name}
+    critic = Critic(8, [2, 3], text_width=6, width=8, layers=1, heads=2, mlp=16)
+    assert "head.3.weight" in by_adamw(critic) and critic.head.classifier.out_features == 1
+    codes = VQGAN(codebook_size=8, code_width=4, channels=8, multipliers=[1], blocks=1, quantizer="projected").quantizer
+    assert codes.classifier is codes.project
 
 
 def test_muon_s_settings_reach_torch():

@@ -150,6 +150,16 @@ def test_r1_by_hand():
     torch.testing.assert_close(onward, (weight + images) / 2)  # it can itself be learned from
 
 
+def test_r1_is_as_strong_whatever_the_picture_s_size_is():
+    torch.manual_seed(0)
+    critic, tile = Discriminator(8, 2), torch.rand(1, 3, 16, 16)
+    strength = []
+    for times in (2, 4, 8):
+        images = tile.repeat(1, 1, times, times).requires_grad_()
+        strength.append(r1(critic(images), images).item() * times**2)  # a pixel counts for less, and there are more
+    assert max(strength) < 1.3 * min(strength)
+
+
 @pytest.mark.parametrize(("levels", "side"), [(1, 16), (2, 8), (3, 4)])
 def test_a_discriminator_judges_patches(levels, side):
     critic = Discriminator(8, levels)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from muse_vqgan import quantizers
 from muse_vqgan.quantizers import ENTROPY_TEMPERATURE, FSQ, LFQ, VQ, entropy_loss
 
 
@@ -65,7 +66,7 @@ def test_the_codebook_follows_its_moving_average(cosine):
             flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         assert np.array_equal(quantizer(z).tokens.flatten().numpy(), tokens)
         quantizer.update_codebook()
-        for code in range(16):
+        for code in set(tokens):  # what nothing chose stays
             counts[code] = decay * counts[code] + (1 - decay) * (tokens == code).sum()
             sums[code] = decay * sums[code] + (1 - decay) * flat[tokens == code].sum(0)
         codes = sums / counts[:, None]
@@ -73,6 +74,32 @@ def test_the_codebook_follows_its_moving_average(cosine):
             codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
         np.testing.assert_allclose(quantizer.codes.detach().numpy(), codes, atol=1e-5)
     assert not quantizer.codes.requires_grad
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_code_that_nothing_chose_stays_where_it_is(cosine):
+    quantizer, z = vq(cosine=cosine, ema=0.5), latents()
+    chosen = set(quantizer.tokens(z).flatten().tolist())
+    idle = [code for code in range(16) if code not in chosen]
+    before = quantizer.codes[idle].clone()
+    for _ in range(300):  # halved so often, a sum would be nothing
+        quantizer(z)
+        quantizer.update_codebook()
+    assert idle and torch.equal(quantizer.codes[idle], before)
+    assert quantizer.codes.isfinite().all()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_nearest_codes_are_the_same_in_pieces(cosine, monkeypatch):
+    quantizer, z = vq(cosine=cosine, ema=0.9, revive_after=1), latents(batch=5)
+    whole = quantizer.tokens(z)
+    monkeypatch.setattr(quantizers, "SCORES", 16 * 3)
+    seen = []
+    scores = quantizer._scores
+    monkeypatch.setattr(quantizer, "_scores", lambda flat: seen.append(len(flat)) or scores(flat))
+    assert torch.equal(quantizer.tokens(z), whole) and torch.equal(quantizer(z).tokens, whole)
+    quantizer.update_codebook()
+    assert max(seen) == 3
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

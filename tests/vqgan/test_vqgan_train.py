@@ -1,5 +1,7 @@
 """Training a tokenizer: it learns, resumes bit for bit, and generator and discriminator keep to their own weights."""
 
+import warnings
+
 import pytest
 import torch
 from muse_training.optimizers import AdamW, Muon
@@ -67,6 +69,15 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, model, more):
     resumed = task(tmp_path / "b", vqgan(**model), **more)(RecordingObserver())
     assert rows(through) == rows(resumed)
     check_same_files(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_discriminator_that_never_comes_in_is_told():
+    late = Adversarial(start=9, channels=8, levels=2)
+    with pytest.warns(UserWarning, match=r"adversarial.start is 9, and the run ends at step 9 \(fit.steps\)"):
+        learner(adversarial=late)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(adversarial=Adversarial(start=8, channels=8, levels=2))
 
 
 @pytest.mark.slow

@@ -17,9 +17,11 @@ from muse_studio.errors import Terminated, UserError
 from muse_studio.runtime import memory
 from muse_studio.training import loop
 from muse_studio.training.distributed import SINGLE, World
+from muse_studio.training.ema import RunningAverage
 from muse_studio.training.fit import Fit
 from muse_studio.training.order import Order
 from muse_studio.training.parallel import optimizer_step
+from muse_studio.training.state import State
 from muse_studio.training.stopping import stopping
 
 
@@ -236,17 +238,19 @@ def test_more_steps_go_on_from_the_end(tmp_path):
 
 def test_the_average_is_what_is_shipped(tmp_path):
     fit = settings(tmp_path, steps=3, ema=0.75)
-    weights, average = [], None
+    weights = []
 
     class Watched(Learner):
         def step(self, batch, step):
+            weights.append(self.model[0].weight.detach().clone())
             numbers = super().step(batch, step)
             weights.append(self.model[0].weight.detach().clone())
             return numbers
 
     run(fit, learner=Watched(fit))
-    for each in weights:
-        average = each if average is None else 0.75 * average + 0.25 * each
+    average, weights = weights[0], weights[1::2]
+    for decay, each in zip((1 / 10, 2 / 11, 3 / 12), weights, strict=True):  # 0.75 is not reached yet
+        average = decay * average + (1 - decay) * each
     torch.testing.assert_close(load_file(tmp_path / "net.safetensors")["0.weight"], average)
     run(settings(tmp_path / "last", steps=3, ema=None))
     assert torch.equal(load_file(tmp_path / "last" / "net.safetensors")["0.weight"], weights[-1])
@@ -303,10 +307,44 @@ def test_the_run_of_another_model(tmp_path):
         run(fit, learner=learner)
 
 
-def test_an_average_asked_for_too_late(tmp_path):
-    run(settings(tmp_path, ema=None))
-    with pytest.raises(UserError, match=r"this run needs average\.safetensors"):
-        run(settings(tmp_path, resume="changed"))
+def test_an_average_may_begin_later_and_end(tmp_path, capsys):
+    run(settings(tmp_path, steps=6, ema=None))
+    capsys.readouterr()
+    _, learner = run(settings(tmp_path, ema=0.9, resume="changed"))
+    assert [step for step, _ in learner.seen] == list(range(6, 12))
+    assert "fit.ema begins its average here, from the weights as they are" in capsys.readouterr().err
+    assert State.read(tmp_path / "checkpoints" / "step-0000012").averaged == 6
+    _, learner = run(settings(tmp_path, ema=0.9, steps=14, resume="changed"))
+    assert State.read(tmp_path / "checkpoints" / "step-0000014").averaged == 8
+    assert "begins its average" not in capsys.readouterr().err
+    history, learner = run(settings(tmp_path, ema=None, steps=15, resume="changed"))
+    assert torch.equal(load_file(history.weights)["0.weight"], learner.model[0].weight)
+    assert State.read(tmp_path / "checkpoints" / "step-0000015").averaged is None
+
+
+def test_a_short_run_does_not_ship_its_first_weights_and_says_how_far_the_average_lags(tmp_path):
+    history, learner = run(settings(tmp_path, ema=0.999))
+    first = Learner(settings(tmp_path)).model[0].weight
+    shipped, last = load_file(history.weights)["0.weight"], learner.model[0].weight
+    assert (shipped - last).norm() < 0.5 * (shipped - first).norm()
+    assert history.note == (
+        "fit.ema is 0.999, which looks back over some 1,000 steps, and the average has seen 12: it looks back over the "
+        "last 2 of them so far"
+    )
+    assert history.summary().endswith(history.note)
+
+
+def test_the_average_s_decay_rises_to_the_one_given():
+    model = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.fill_(0)
+        average = RunningAverage(model, 0.5)
+        model.weight.fill_(1)
+        for step in range(12):
+            average.update()
+            assert bool(average.lag) == (step < 7)  # (1 + n) / (10 + n) is 0.5 from n = 8 on
+    kept = math.prod(min(0.5, (1 + n) / (10 + n)) for n in range(12))
+    assert abs(average.tensors["weight"].item() - (1 - kept)) < 1e-12
 
 
 def test_what_is_frozen_is_shipped_as_it_is(tmp_path):
