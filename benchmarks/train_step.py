@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from diffusers import UVit2DModel
 from muse_sampling.schedules import Cosine
-from muse_training.learner import Objective
 from muse_training.optimizers import AdamW
 from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn
@@ -29,16 +28,14 @@ from muse_studio.recipe.build import build
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import keep_freed_memory
-from muse_studio.sampling.masking import mask_tokens
+from muse_studio.sampling.masking import mask_tokens, predicted_loss
 
 
 def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of our transformer on tokens int64[B, h, w], those of bool[B, h, w] hidden."""
 
-    objective = Objective(model, 0.0)
-
     def loss(tokens: Tensor, hidden: Tensor) -> Tensor:
-        return objective(tokens, hidden, text, None)[0] / hidden.sum()
+        return predicted_loss(model, tokens, hidden, text)[0] / hidden.sum()
 
     return loss
 

@@ -7,7 +7,7 @@ No part changes a tensor that it is given, and no shape depends on data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -185,6 +185,76 @@ class Optimizer(Protocol):
         """An optimizer of those parameters that require gradients."""
 
 
+Chance: TypeAlias = "Callable[[str], torch.Generator]"
+"""A generator on the host by a name of one's choice: the same name, the same numbers, in every process of a step."""
+
+
+@dataclass(frozen=True)
+class Lots:
+    """What a step of training leaves to chance, drawn on the host for all of its N pictures, which lead each tensor.
+
+    hidden: bool[N, h, w], the tokens that the model is not to see.
+    weight: float[N], how much each picture counts in the loss, say by its hidden tokens; None is 1 each.
+    noise: what else the objective has drawn, by names of its own.
+    """
+
+    hidden: Tensor
+    weight: Tensor | None = None
+    noise: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B of the N pictures of a training step, as an objective gets them: the parts and processes of a step share it.
+
+    tokens: int64[B, h, w]. text, low: what the model is told, and the tokens of the stage before, None for the first.
+    hidden, noise: as they were drawn, for these pictures, on the model's device.
+    scale: what a sum over these pictures is multiplied by so that the mean of all parts is the step's mean: N / B over
+        the sum of the N weights.
+    pictures: N.
+    pixels: float32[B, 3, H, W] in 0..1, where the objective needs them.
+    """
+
+    tokens: Tensor
+    text: TextEmbedding
+    low: Tensor | None
+    hidden: Tensor
+    noise: Mapping[str, Tensor]
+    scale: Tensor
+    pictures: int
+    pixels: Tensor | None = None
+
+
+class Learning(Protocol):
+    """The model that learns, as an objective asks it: of the batch's text, and the tokens that it refines.
+
+    states: float[B, h, w, D], what the layer that the objective names made of the last grid asked.
+    other: a second network that stays as it is: the stage's transformer, where its critic learns; else None.
+    """
+
+    states: Tensor
+    other: Callable[[Tensor], Tensor] | None
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] with MASK to logits float[B, h, w, K]."""
+
+
+class Objective(Protocol):
+    """What a step of training hides, asks and pays. What more it needs it says by attributes: see `Needing`.
+
+    One that is a `torch.nn.Module` learns with the model, and is kept in checkpoints, not in what is shipped.
+    """
+
+    def draw(self, count: int, grid: tuple[int, int], schedule: MaskSchedule, chance: Chance) -> Lots:
+        """What is left to chance for `count` pictures of (h, w) tokens; schedule is the stage's."""
+
+    def __call__(self, batch: Batch, model: Learning) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of a batch, a scalar to go down, and figures for the log, scalars by name.
+
+        Each is a mean, so that the mean over parts and processes is the step's.
+        """
+
+
 class Metric(Protocol):
     """A measure of pictures against real ones, in torchmetrics' manner: fed batch by batch, in constant memory.
 
@@ -277,6 +347,19 @@ class Task(Protocol):
 
 # What a part can do beside its contract, each said by one or two attributes that it may leave out. Who uses a part asks
 # by the functions of `muse_studio.sampling.abilities`.
+
+
+class Needing(Protocol):
+    """An objective that needs more than tokens and text; each attribute may be left out.
+
+    pixels: whether it needs the pictures themselves, which a data set of tokens has not.
+    layer: which layer's `states` it needs, counted from 0, or from the end below 0.
+    learns: what of the stage learns, "transformer" or "critic", the one that its sampler asks.
+    """
+
+    pixels: bool
+    layer: int | None
+    learns: str
 
 
 class FixedGrid(Protocol):

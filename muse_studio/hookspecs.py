@@ -21,6 +21,7 @@ from muse_studio.contracts import (
     Guidance,
     MaskSchedule,
     Metric,
+    Objective,
     Observer,
     Optimizer,
     RunContext,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-API = "1.2"
+API = "1.3"
 """The version of all that a plugin may rest on (docs/plugin-api.md); a plugin's `requires_api` is held against it."""
 
 PROJECT = "muse_studio"
@@ -89,6 +90,11 @@ def muse_datasets() -> Parts[Dataset]:
 @hookspec
 def muse_optimizers() -> Parts[Optimizer]:
     """Optimizers: settings to a `torch.optim.Optimizer` (`contracts.Optimizer`)."""
+
+
+@hookspec
+def muse_objectives() -> Parts[Objective]:
+    """Objectives: what a training step hides, asks and pays (`contracts.Objective`)."""
 
 
 @hookspec

@@ -6,11 +6,11 @@ Values are looked at where that waits for no device: on a CPU, and once at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.contracts import MASK, Lots, TextEmbedding
 from muse_studio.registry.conforming import definition
 from muse_studio.registry.faults import Door
 from muse_studio.registry.guards import short
@@ -226,6 +226,37 @@ def meanings(door: Door, call: Callable[..., Any]) -> Any:
     return _kept(door, call, answer, None if fits else f"it gives {short(answer)}; give a dict of name to meaning")
 
 
+def draw(door: Door, call: Callable[..., Any], count: int, grid: Any, schedule: Any, chance: Any) -> Any:
+    """Lots of as many pictures, whose `hidden` is bool[N, h, w]."""
+    lots = call(count, grid, schedule, chance)
+    if not isinstance(lots, Lots):
+        return _kept(door, call, lots, f"it gives {short(lots)}; give contracts.Lots")
+    wrong = _wrong(lots.hidden, "torch.bool", (count, *grid))
+    if (
+        wrong is None
+        and lots.weight is not None
+        and (not _is_tensor(lots.weight) or tuple(lots.weight.shape) != (count,))
+    ):
+        wrong = f"its weight is {short(lots.weight)}, where {count} numbers are due"
+    for name, each in lots.noise.items() if wrong is None else ():
+        if not _is_tensor(each) or len(each.shape) == 0 or len(each) != count:
+            wrong = f"its noise {name!r} is {short(each)}, of {count} pictures"
+    return _kept(door, call, lots, wrong)
+
+
+def objective(door: Door, call: Callable[..., Any], batch: Any, model: Any) -> Any:
+    """A scalar loss that weights can follow, and scalars by name."""
+    answer = call(batch, model)
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], Mapping):
+        return _kept(door, call, answer, f"it gives {short(answer)}; give the loss and a table of figures")
+    loss, figures = answer
+    wrong = _wrong(loss, "float", ())
+    for name, each in figures.items() if wrong is None else ():
+        if not _is_tensor(each) or tuple(each.shape) != ():
+            wrong = f"its figure {name!r} is {short(each)}; give a scalar tensor"
+    return _kept(door, call, answer, wrong)
+
+
 PROMISES: dict[str, dict[str, Promise]] = {
     "Tokenizer": {"grid_shape": grid_shape, "encode": encode, "decode": decode},
     "TextEncoder": {"__call__": text},
@@ -236,6 +267,7 @@ PROMISES: dict[str, dict[str, Promise]] = {
     "Editor": {"__call__": editor},
     "Dataset": {"__len__": length, "__getitem__": record},
     "Optimizer": {"__call__": optimizer},
+    "Objective": {"draw": draw, "__call__": objective},
     "Metric": {"reset": plain, "update": plain, "compute": compute, "meanings": meanings},
     "Task": {"__call__": plain},
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muse_studio.contracts import Conditioning, Editor, Guidance, Predict, Sampler, Transformer
+from muse_studio.contracts import Conditioning, Editor, Guidance, Objective, Predict, Sampler, Transformer
 
 Grid = tuple[int, int]
 
@@ -101,3 +101,18 @@ def check_low(what: str, low: LowTokens | None, before: Any) -> None:
             f"its {what} refines tokens of {codes} codes, the tokenizer of the stage before it has {given}; "
             f"set low_codebook_size to {given}"
         )
+
+
+def needs_pixels(objective: Objective) -> bool:
+    """Whether it needs the pictures themselves (`contracts.Needing`)."""
+    return bool(getattr(objective, "pixels", False))
+
+
+def needs_layer(objective: Objective) -> int | None:
+    """Whose states it needs, None where it needs none (`contracts.Needing`)."""
+    return getattr(objective, "layer", None)
+
+
+def learns(objective: Objective) -> str:
+    """What of a stage learns by it, "transformer" or "critic" (`contracts.Needing`)."""
+    return getattr(objective, "learns", "transformer")

@@ -73,9 +73,23 @@ def masked_loss(logits: Tensor, tokens: Tensor, hidden: Tensor, smoothing: float
     shape is fixed: known tokens weigh nothing, they are not cut out.
     """
     weight = hidden.flatten().float()
-    each = F.cross_entropy(logits.flatten(0, 2).float(), tokens.flatten(), reduction="none", label_smoothing=smoothing)
+    each = _cross_entropy(logits, tokens, smoothing)
     right = ((logits.detach().argmax(-1) == tokens) & hidden).flatten(1).sum(-1)
     return (each * weight).sum(), right.float()
+
+
+def hidden_loss(logits: Tensor, tokens: Tensor, hidden: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """As `masked_loss`, but the first is the sum of each picture for itself, float[B]."""
+    each = _cross_entropy(logits, tokens, smoothing)
+    right = ((logits.detach().argmax(-1) == tokens) & hidden).flatten(1).sum(-1)
+    return (each.view_as(tokens) * hidden).flatten(1).sum(1), right.float()
+
+
+def _cross_entropy(logits: Tensor, tokens: Tensor, smoothing: float) -> Tensor:
+    """Of each place: float32[B h w], float64 of such logits."""
+    flat = logits.flatten(0, 2)
+    flat = flat if flat.dtype == torch.float64 else flat.float()
+    return F.cross_entropy(flat, tokens.flatten(), reduction="none", label_smoothing=smoothing)
 
 
 def predicted_loss(

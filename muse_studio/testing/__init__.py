@@ -27,6 +27,7 @@ from muse_studio.testing.fakes import (
     embedding,
 )
 from muse_studio.testing.filling import EditorContract, SamplerContract
+from muse_studio.testing.learning import ObjectiveContract
 from muse_studio.testing.light import HEAVY, check_light
 from muse_studio.testing.observing import ObserverContract
 from muse_studio.testing.plugin import PluginContract
@@ -57,6 +58,7 @@ __all__ = [
     "Heard",
     "MaskScheduleContract",
     "MetricContract",
+    "ObjectiveContract",
     "ObserverContract",
     "OptimizerContract",
     "PluginContract",

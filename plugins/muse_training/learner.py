@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import Optimizer, TextEmbedding, Transformer
+from muse_studio.contracts import Batch, Lots, Objective, Optimizer, TextEmbedding, Transformer
+from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
-from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text, mask_tokens, predicted_loss
+from muse_studio.sampling.abilities import learns, needs_layer, needs_pixels
+from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text
 from muse_studio.sampling.stage import Stage
 from muse_studio.training.distributed import World
 from muse_studio.training.fit import Fit
@@ -23,8 +26,8 @@ from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.adapters import LoRA
 from muse_training.data.encoder import Encoder, TrainingBatch, collate
 
-BUCKETS = 4
-"""Accuracy is logged for so many equal ranges of the share of tokens that are hidden."""
+CRITIC = "critic"
+"""What the trained weights' file of a critic is called, and the critic in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -38,109 +41,190 @@ class Setup:
     fit: Fit
     optimizer: Optimizer
     stage: Stage
+    objective: Objective
     before: Stage | None = None
     text_dropout: float = 0.0
     corruption: float = 0.0
-    smoothing: float = 0.0
     adapter: LoRA | None = None
 
 
-class Objective(nn.Module):
-    """A transformer and its loss as one forward pass, which is what processes that share it must call."""
+class Asked:
+    """The model that learns, as `contracts.Learning` has it: within one forward pass, for one batch."""
 
-    transformer: Transformer
+    states: Tensor
 
-    def __init__(self, transformer: Transformer, smoothing: float) -> None:
+    def __init__(self, network: Transformer, other: Transformer | None, batch: Batch, layer: int | None) -> None:
+        self._network, self._batch, self._layer = network, batch, layer
+        self.other = None if other is None else Asked(other, None, batch, None)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] with MASK to logits float[B, h, w, K]."""
+        text, low = self._batch.text, self._batch.low
+        if self._layer is None:
+            return self._network(tokens, self._network.condition(text, low))
+        with _heard(self._network, self._layer) as states:
+            logits = self._network(tokens, self._network.condition(text, low))
+        self.states = states[0][:, -tokens[0].numel() :].unflatten(1, tokens.shape[1:])
+        return logits
+
+
+@contextmanager
+def _heard(network: Transformer, layer: int) -> Iterator[list[Tensor]]:
+    """What one layer gives within, float[B, n, D] each time that it is called."""
+    assert isinstance(network, nn.Module)  # as it learns
+    layers, heard = layers_of(network), list[Tensor]()
+    if not -len(layers) <= layer < len(layers):
+        raise ValueError(f"the objective's layer is {layer}, and the transformer has {len(layers)} layers")
+    handle = layers[layer].register_forward_hook(lambda module, given, made: heard.append(made))
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+class Step(nn.Module):
+    """A model and what it pays as one forward pass, which is what processes that share it must call.
+
+    other: the network that stays as it is, where one is needed.
+    """
+
+    model: Transformer
+    other: Transformer | None
+
+    def __init__(self, model: Transformer, objective: Objective, other: Transformer | None = None) -> None:
         super().__init__()
-        self.transformer, self.smoothing = transformer, smoothing
+        self.model, self.objective, self.other = model, objective, other
+        self.layer = needs_layer(objective)
 
-    def forward(self, tokens: Tensor, hidden: Tensor, text: TextEmbedding, low: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The sums of `masked_loss` for int64[B, h, w] of which bool[B, h, w] are hidden."""
-        return predicted_loss(self.transformer, tokens, hidden, text, low, self.smoothing)
+    def forward(
+        self,
+        tokens: Tensor,
+        text: TextEmbedding,
+        low: Tensor | None,
+        hidden: Tensor,
+        noise: Mapping[str, Tensor],
+        scale: Tensor,
+        pictures: int,
+        pixels: Tensor | None = None,
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss and the figures of a `Batch` of these."""
+        batch = Batch(tokens, text, low, hidden, noise, scale, pictures, pixels)
+        return self.objective(batch, Asked(self.model, self.other, batch, self.layer))
+
+
+def try_out(setup: Setup, seen: TrainingBatch) -> None:
+    """Ask and pay once, for one picture, with nothing learned; ValueError where objective and stage don't fit."""
+    stage, on = setup.stage, seen.tokens.device
+    lots = setup.objective.draw(1, stage.grid, stage.schedule, lambda name: setup.fit.generator(0, name))
+    hidden, noise = put_rows(lots.hidden, on), {name: put_rows(each, on) for name, each in lots.noise.items()}
+    pixels = torch.zeros(1, 3, stage.height, stage.width, device=on) if needs_pixels(setup.objective) else None
+    critic = learns(setup.objective) == CRITIC
+    model, other = (stage.critic, stage.transformer) if critic else (stage.transformer, None)
+    assert isinstance(model, nn.Module)  # the task refuses all else
+    with torch.no_grad():
+        Step(model, setup.objective, other)(
+            seen.tokens, seen.text, seen.low, hidden, noise, torch.ones((), device=on), 1, pixels
+        )
 
 
 class TransformerLearner(Learner):
     """One step of masked-token training, as the shared loop wants it.
 
     All that is drawn by lot is drawn for the whole step in every process, on the host, and each takes its rows. The
-    loss is divided by the hidden tokens of the whole step: how many processes share it, and in how many parts they
-    work through it, changes nothing.
+    loss is a mean over the whole step: how many processes share it, and in how many parts they work through it, changes
+    nothing.
     """
 
     def __init__(self, setup: Setup, encoder: Encoder, world: World) -> None:
         self.setup, self.fit, self.encoder, self.world = setup, setup.fit, encoder, world
         self.tokens_per_record, self.collate = math.prod(setup.stage.grid), collate
-        self.modules, objective = self.prepare()
-        (self.model,) = self.modules.values()
+        self.modules, step = self._prepare()
+        self.model, *beside = self.modules.values()
         settings = device.compile_settings(world.device)
         if self.fit.compile == "blocks":
-            for layer in layers_of(objective):
+            for layer in layers_of(step):
                 layer.compile(**settings)
-        self.objective = distribute(objective, world, self.fit.parallel)
-        self.optimizers = {"transformer": setup.optimizer(self.model)}
-        self.score = torch.compile(self.objective, **settings) if self.fit.compile is True else self.objective
+        self.shared = distribute(step, world, self.fit.parallel)
+        trained = nn.ModuleList([self.model, *beside]) if beside else self.model
+        self.optimizers = {"transformer": setup.optimizer(trained)}
+        self.score = torch.compile(self.shared, **settings) if self.fit.compile is True else self.shared
 
-    def prepare(self) -> tuple[dict[str, nn.Module], nn.Module]:
-        """What is trained, by its name in a checkpoint, and what makes its loss."""
-        transformer = self.setup.stage.transformer
+    def _prepare(self) -> tuple[dict[str, nn.Module], Step]:
+        """What is trained, by its name in a checkpoint, the model that is shipped first, and what makes its loss."""
+        stage, objective = self.setup.stage, self.setup.objective
+        transformer, critic = stage.transformer, stage.critic
         assert isinstance(transformer, nn.Module)  # the task refuses all else
-        objective = Objective(transformer.train(), self.setup.smoothing)
+        learned: dict[str, nn.Module] = {"objective": objective} if isinstance(objective, nn.Module) else {}
+        if learns(objective) == CRITIC:
+            assert isinstance(critic, nn.Module)
+            return {CRITIC: critic, **learned}, Step(
+                critic.train(), objective, transformer.eval().requires_grad_(False)
+            )
+        step = Step(transformer.train(), objective)
         if self.setup.adapter is None:
-            return {"transformer": transformer}, objective
-        return {KEY: self.setup.adapter.attach(transformer, self.fit.generator(0, "adapter"))}, objective
-
-    def noise(self, count: int, step: int) -> tuple[Tensor, ...]:
-        """What else the loss draws by lot, for the whole step: tensors that lead with `count`, the last it is given."""
-        return ()
-
-    def counted(self, masks: Tensor) -> Tensor:
-        """Which tokens the loss weighs, bool[count, h, w], of those that are hidden by `masks`."""
-        return masks
+            return {"transformer": transformer, **learned}, step
+        return {KEY: self.setup.adapter.attach(transformer, self.fit.generator(0, "adapter")), **learned}, step
 
     def step(self, batch: dict[str, Any], step: int) -> Mapping[str, Tensor]:
         """This process's rows: pictures and captions, or tokens and text states."""
-        seen = self.encoder(batch)
         rows, count, on = self.world.rows(self.fit.batch), self.fit.batch, self.world.device
-        masks = mask_tokens(count, seen.tokens.shape[1:], self.setup.stage.schedule, self.fit.generator(step, "mask"))
+        parts, size = self.fit.accumulate, self.world.size
+        stage = self.setup.stage
+        lots = self.setup.objective.draw(count, stage.grid, stage.schedule, lambda name: self.fit.generator(step, name))
+        seen = self._seen(batch, count, rows, step)
+        drawn = Lots(put_rows(lots.hidden[rows], on), None, {k: put_rows(v[rows], on) for k, v in lots.noise.items()})
+        weight = count if lots.weight is None else lots.weight.sum().to(on)
+        scale = torch.as_tensor(size * parts / weight, device=on)
+        pixels = self._pixels(batch)
+        told: list[Mapping[str, Tensor]] = []
+
+        def loss_of(part: tuple[Any, ...]) -> Tensor:
+            tokens, low, hidden, pictures, noise, *text = part
+            with self.fit.autocast(on):
+                loss, figures = self.score(
+                    tokens, TextEmbedding(*text), low, hidden, noise, scale, count, pixels=pictures
+                )
+            told.append({name: each.detach() for name, each in figures.items()})
+            return loss / parts
+
+        cut = _cut([seen.tokens, seen.low, drawn.hidden, pixels, drawn.noise, *seen.text], parts)
+        loss, norm = optimizer_step(self.optimizers["transformer"], cut, loss_of, self.shared, self.fit.clip)
+        figures = {name: torch.stack([each[name] for each in told]).mean() for name in told[0]}
+        first = {name: figures.pop(name) for name in ("accuracy",) if name in figures}
+        return {"loss": loss, **first, "norm": norm, **figures}
+
+    def _seen(self, batch: dict[str, Any], count: int, rows: slice, step: int) -> TrainingBatch:
+        """The tokens and texts of a batch, those texts dropped and low-resolution tokens replaced that are to be."""
+        seen, on, before = self.encoder(batch), self.world.device, self.setup.before
         kept = keep_text(count, self.setup.text_dropout, self.fit.generator(step, "text"))
-        low, before = seen.low, self.setup.before
+        low = seen.low
         if low is not None and before is not None and self.setup.corruption > 0:
             codes, most = before.tokenizer.codebook_size, self.setup.corruption
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
-        seen = TrainingBatch(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
-        counted = self.counted(masks)
-        scale = self.world.size / counted.sum().to(on)
-        right: list[Tensor] = []
+        return TrainingBatch(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
 
-        def loss_of(part: tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]) -> Tensor:
-            (tokens, text, low), hidden, noise = part
-            with self.fit.autocast(on):
-                summed, guessed = self.score(tokens, hidden, text, low, *noise)
-            right.append(guessed)
-            return summed * scale
+    def _pixels(self, batch: dict[str, Any]) -> Tensor | None:
+        """The pictures of a batch in the stage's size, float32[B, 3, H, W], where the objective needs them."""
+        if not needs_pixels(self.setup.objective):
+            return None
+        if "image" not in batch:
+            raise UserError(
+                f"the objective {type(self.setup.objective).__name__} needs the pictures, and the data set holds their "
+                "tokens alone; give a data set of pictures, and cache: null"
+            )
+        return put_rows(self.setup.stage.resize(batch["image"]), self.world.device).float() / 255
 
-        parts = self._parts(seen, *(put_rows(each[rows], on) for each in (masks, *self.noise(count, step))))
-        loss, norm = optimizer_step(self.optimizers["transformer"], parts, loss_of, self.objective, self.fit.clip)
-        shares = self._by_share(right, masks, counted)
-        return {"loss": loss, "accuracy": torch.cat(right).sum() * scale, "norm": norm} | shares
 
-    def _parts(self, seen: TrainingBatch, *drawn: Tensor) -> list[tuple[TrainingBatch, Tensor, tuple[Tensor, ...]]]:
-        """This process's rows in `fit.accumulate` equal parts; drawn: what is hidden, and further noise."""
-        tensors = (seen.tokens, seen.low, *seen.text, *drawn)
-        cut = [[None] * self.fit.accumulate if t is None else t.chunk(self.fit.accumulate) for t in tensors]
-        last = 2 + len(seen.text)
-        return [
-            (TrainingBatch(part[0], TextEmbedding(*part[2:last]), part[1]), part[last], part[last + 1 :])
-            for part in zip(*cut, strict=True)
-        ]
+def _cut(values: Sequence[Any], parts: int) -> list[tuple[Any, ...]]:
+    """Tensors, tables of such, and None, in so many equal parts of their rows."""
 
-    def _by_share(self, right: list[Tensor], masks: Tensor, counted: Tensor) -> dict[str, Tensor]:
-        """Accuracy where few tokens are hidden, and where many are; NaN for a range that no row of the step is in."""
-        bucket = (masks.flatten(1).sum(-1) / masks[0].numel() * BUCKETS).ceil().long() - 1
-        member = torch.arange(BUCKETS).unsqueeze(-1) == bucket
-        totals = (member * counted.flatten(1).sum(-1)).sum(-1).to(self.world.device)
-        mine = put_rows(member[:, self.world.rows(len(masks))].t().contiguous(), self.world.device)
-        shares = (torch.cat(right).unsqueeze(-1) * mine).sum(0) * self.world.size / totals
-        names = [f"accuracy {100 * n // BUCKETS}-{100 * (n + 1) // BUCKETS}%" for n in range(BUCKETS)]
-        return dict(zip(names, shares.unbind(), strict=True))
+    def cut(value: Any) -> Sequence[Any]:
+        if value is None:
+            return [None] * parts
+        if isinstance(value, Mapping):
+            chunks = {name: each.chunk(parts) for name, each in value.items()}
+            return [{name: each[part] for name, each in chunks.items()} for part in range(parts)]
+        return value.chunk(parts)
+
+    return list(zip(*map(cut, values), strict=True))

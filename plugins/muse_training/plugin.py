@@ -25,6 +25,20 @@ def muse_optimizers():
 
 
 @hookimpl
+def muse_objectives():
+    """What a step of training hides, asks and pays."""
+    return {
+        "masked": "muse_training.objectives.masked:Masked",
+        "maskgit": "muse_training.objectives.masked:MaskGIT",
+        "mdlm": "muse_training.objectives.diffusion:MDLM",
+        "discrete-flow": "muse_training.objectives.diffusion:DiscreteFlow",
+        "token-critic": "muse_training.objectives.critic:TokenCritic",
+        "repa": "muse_training.objectives.alignment:Repa",
+        "distillation": "muse_training.objectives.distillation:Distillation",
+    }
+
+
+@hookimpl
 def muse_datasets():
     """Anyone's pictures, and the tokens made of them."""
     return {

@@ -1,37 +1,41 @@
-"""Trains a masked transformer: hide tokens, predict them; or a critic, to tell what was predicted."""
+"""Trains a stage's transformer, or its critic, by an objective: what a step hides, asks and pays."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
 import torch
 from torch import nn
 
-from muse_studio.contracts import MASK, NO_RUN, Dataset, Optimizer, RunContext, TextEncoder
+from muse_studio.contracts import MASK, NO_RUN, Dataset, Objective, Optimizer, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.files import path_of
+from muse_studio.sampling import abilities
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_training.adapters import LoRA
-from muse_training.critic import CRITIC, CriticLearner
 from muse_training.data.encoder import Encoder, TrainingBatch, blank_batch, check_picture_size, collate, make_encoder
 from muse_training.data.pictures import list_unusable
 from muse_training.data.shard_writer import ShardWriter
 from muse_training.data.storage import StorageFolder
 from muse_training.data.tokens import Tokens
-from muse_training.learner import Setup, TransformerLearner
+from muse_training.learner import CRITIC, Setup, TransformerLearner, try_out
+from muse_training.objectives.critic import TokenCritic
+from muse_training.objectives.masked import Masked
 from muse_training.samples import Samples, Sheets
 
 
 class Train:
     """Trains a stage's transformer on a data set, and writes `<stage>.safetensors` into fit.out.
 
-    Mask ratios come from the stage's own schedule (Muse, section 2.6), the loss from hidden tokens alone, and
-    `text_dropout` of the captions are dropped, which is what guidance needs (section 2.7: 10%).
+    The objective says what is hidden, asked and paid; by default Muse's: mask ratios from the stage's own schedule
+    (section 2.6), and the cross-entropy of hidden tokens. `text_dropout` of the captions are dropped, which is what
+    guidance needs (section 2.7: 10%).
 
     A stage behind another one learns to refine its tokens (section 2.4): those that the tokenizer of the stage before
     makes of the same picture, scaled down.
@@ -39,16 +43,17 @@ class Train:
     stage: which one of `stages`; needed where there are several.
     corruption: the most low-resolution tokens, as a share, that are replaced at random; what a picture loses lies
     between none and this, so that the model forgives the errors of the stage before.
-    smoothing: label smoothing (0.1 in MaskGIT).
+    objective: by default `masked`. `token-critic` trains the critic that the stage's sampler asks, to tell what the
+    transformer, which stays as it is, draws in the place of hidden tokens; `critic.safetensors` is written then.
     dataset: of pictures, or of tokens that prepare-tokens made, which needs neither tokenizer nor text encoder to run.
     cache: where tokens and text states of pictures are kept, so that they are computed once: a folder, or any address
     of fsspec, which gets one folder more for each data set; null computes them each time.
     adapter: trains a low-rank adapter beside the transformer, which stays as it is; `adapter.safetensors` is written.
-    critic: trains the critic that the stage's sampler asks, to tell what the transformer, which stays as it is, draws
-    in the place of hidden tokens (Token-Critic, algorithm 1); `critic.safetensors` is written.
     samples: sheets of what the model draws while it learns, in fit.out/samples; null draws none.
+    smoothing, critic: former ways to say objective: {use: masked, smoothing: ...}, and objective: token-critic.
 
-    `fit.overfit` leaves out text_dropout, corruption and smoothing, none of which lets a loss come to nothing.
+    `fit.overfit` leaves out text_dropout, corruption and the objective's smoothing, none of which lets a loss come to
+    nothing.
     """
 
     def __init__(
@@ -61,27 +66,36 @@ class Train:
         stage: str | None = None,
         text_dropout: float = 0.1,
         corruption: float = 0.0,
-        smoothing: float = 0.0,
+        objective: Objective | None = None,
         cache: str | None = None,
         adapter: LoRA | None = None,
-        critic: bool = False,
         samples: Samples | None = None,
+        smoothing: float = 0.0,
+        critic: bool = False,
     ) -> None:
         self.name = _chosen(stages, stage)
-        _check_shares(text_dropout, corruption, smoothing)
+        _check_shares(text_dropout, corruption)
+        objective = _objective(objective, smoothing, critic)
         check_fit(stages, text_encoder)
         self.upto = _up_to(stages, self.name)
         self.stage, before = stages[self.name], [*self.upto.values()][-2:-1]
         _check_corruption(corruption, self.name, refines=bool(before))
         _check_learns(self.stage.transformer)
-        if critic:
-            _check_critic(self.stage, self.name, adapter, smoothing)
+        self.critic = abilities.learns(objective) == CRITIC
+        if self.critic:
+            _check_critic(self.stage, self.name, adapter)
+        if abilities.needs_pixels(objective) and (cache is not None or isinstance(dataset, Tokens)):
+            raise ValueError(
+                f"the objective {type(objective).__name__} needs the pictures themselves, of which a cache or a data "
+                "set of tokens keeps none; give a data set of pictures, and cache: null"
+            )
         if fit.overfit:
-            text_dropout = corruption = smoothing = 0.0
-        shares = (text_dropout, corruption, smoothing)
-        self.setup = Setup(fit, optimizer, self.stage, before[0] if before else None, *shares, adapter)
+            text_dropout = corruption = 0.0
+            objective = _without_smoothing(objective)
+        low = before[0] if before else None
+        self.setup = Setup(fit, optimizer, self.stage, objective, low, text_dropout, corruption, adapter)
         self.text_encoder, self.dataset, self.fit = text_encoder, dataset, fit
-        self.cache, self.critic, self.samples = cache, critic, samples
+        self.cache, self.samples = cache, samples
 
     def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> History:
         """Train to the end, from the newest checkpoint where there is one."""
@@ -92,11 +106,11 @@ class Train:
         """One process's share of it."""
         self.fit.folder(self._written())
         encoder = make_encoder(dict(list(self.upto.items())[-2:]), self.text_encoder, world.device)
-        device.move_to_device([self.stage.transformer, self.stage.sampler], world.device)
+        device.move_to_device([self.stage.transformer, self.stage.sampler, self.setup.objective], world.device)
         data = self._data(encoder, world, recipe)
         sheets = self._sheets(encoder, world, hook)
         output = self._output(recipe)  # before an adapter changes the transformer
-        learner = (CriticLearner if self.critic else TransformerLearner)(self.setup, encoder, world)
+        learner = TransformerLearner(self.setup, encoder, world)
         return Run(self.fit, learner, data, hook, output, after=sheets).train()
 
     def _data(self, encoder: Encoder, world: World, recipe: dict[str, Any]) -> Dataset:
@@ -156,6 +170,7 @@ class Train:
             with torch.no_grad():
                 transformer = self.stage.transformer
                 transformer(torch.full_like(seen.tokens, MASK), transformer.condition(seen.text, seen.low))
+            try_out(self.setup, seen)
         except ValueError as error:
             raise UserError(f"the stage {self.name!r} can't be trained: {error}") from error
 
@@ -175,12 +190,29 @@ def _up_to(stages: dict[str, Stage], name: str) -> dict[str, Stage]:
     return {each: stages[each] for each in names[: names.index(name) + 1]}
 
 
-def _check_shares(text_dropout: float, corruption: float, smoothing: float) -> None:
+def _check_shares(text_dropout: float, corruption: float) -> None:
     for name, share in (("text_dropout", text_dropout), ("corruption", corruption)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} is {share}; it is a share, from 0 to 1")
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing is {smoothing}; it lies in 0..1 without 1")
+
+
+def _objective(given: Objective | None, smoothing: float, critic: bool) -> Objective:
+    """What is asked for, by its own setting or by a former one."""
+    former = [f"smoothing: {smoothing}"] * (smoothing != 0) + ["critic: true"] * critic
+    if not former:
+        return Masked() if given is None else given
+    if given is not None or len(former) > 1:
+        raise ValueError(f"{' and '.join(former)} can't be beside each other or an objective; give objective alone")
+    instead = "objective: token-critic" if critic else f"objective: {{use: masked, smoothing: {smoothing}}}"
+    warnings.warn(f"{former[0]} is deprecated; write {instead}", DeprecationWarning, stacklevel=3)
+    return TokenCritic() if critic else Masked(smoothing)
+
+
+def _without_smoothing(objective: Objective) -> Objective:
+    """The objective with no label smoothing, where it is one that has a setting of it."""
+    if dataclasses.is_dataclass(objective) and hasattr(objective, "smoothing"):
+        return dataclasses.replace(objective, smoothing=0.0)  # type: ignore[type-var,call-arg]  # any such dataclass
+    return objective
 
 
 def _check_corruption(corruption: float, name: str, refines: bool) -> None:
@@ -188,15 +220,15 @@ def _check_corruption(corruption: float, name: str, refines: bool) -> None:
         raise ValueError(f"corruption is {corruption}, but {name!r} is the first stage and refines no tokens")
 
 
-def _check_critic(stage: Stage, name: str, adapter: LoRA | None, smoothing: float) -> None:
+def _check_critic(stage: Stage, name: str, adapter: LoRA | None) -> None:
     if stage.critic is None:
         raise ValueError(
-            f"critic is true, but the sampler of {name!r} asks none; give it one that does, such as "
+            f"the objective trains a critic, but the sampler of {name!r} asks none; give it one that does, such as "
             f"stages.{name}.sampler={{use: token-critic, critic: {{use: critic, ...}}}}"
         )
     _check_learns(stage.critic)
-    if adapter is not None or smoothing > 0:
-        raise ValueError("adapter and smoothing are for training the transformer; leave them out, or critic")
+    if adapter is not None:
+        raise ValueError("adapter is for training the transformer, and the objective trains a critic; leave one out")
 
 
 def _check_learns(model: Any) -> None:

@@ -184,6 +184,13 @@ def whole_clip(folder: Path) -> dict[str, Any]:
     return {"model": settings["model"], "offline": True}
 
 
+def seeing(folder: Path) -> dict[str, Any]:
+    from transformers import ResNetConfig, ResNetModel
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
+    return {"network": pretrained(folder, ResNetModel(config))["model"], "channels": 12, "width": 8, "hidden": 16}
+
+
 def training(folder: Path) -> dict[str, Any]:
     fit = Fit(out=str(folder / "run"), steps=2, batch=2, device="cpu")
     return {
@@ -286,6 +293,13 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "metric precision-recall": features,
     "metric psnr": nothing,
     "metric ssim": nothing,
+    "objective discrete-flow": nothing,
+    "objective distillation": lambda folder: {"teacher": testing.FakeTransformer()},
+    "objective masked": nothing,
+    "objective maskgit": nothing,
+    "objective mdlm": nothing,
+    "objective repa": seeing,
+    "objective token-critic": nothing,
     "observer preview": nothing,
     "observer csv": nothing,
     "observer tensorboard": nothing,

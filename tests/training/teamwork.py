@@ -11,6 +11,9 @@ import torch
 from muse_sampling.schedules import Cosine
 from muse_sampling.token_critic import TokenCritic
 from muse_training.adafactor import Adafactor
+from muse_training.objectives.critic import TokenCritic as TokenCriticLoss
+from muse_training.objectives.diffusion import MDLM
+from muse_training.objectives.masked import Masked, MaskGIT
 from muse_training.optimizers import AdamW, Muon
 from muse_training.train import Train
 from muse_transformer.critic import Critic
@@ -27,6 +30,7 @@ from muse_studio.training.distributed import join
 from muse_studio.training.loop import Fit
 from muse_studio.training.parallel import Parallel
 
+OBJECTIVES = {"critic": TokenCriticLoss, "mdlm": MDLM, "maskgit": MaskGIT}
 OPTIMIZERS = {"adamw": AdamW, "adafactor": Adafactor, "muon": Muon}
 
 
@@ -73,7 +77,8 @@ def task(case):
         adversarial = Adversarial(start=3, channels=4, levels=2, strength=0.5) if case["of"] == "adversaries" else None
         return TrainTokenizer(tokenizer, Noise(8), Fit(**fit), optimizer, adversarial=adversarial)
     refines, judged = case["of"] == "superres", case["of"] == "critic"
-    more = {"stage": "large", "corruption": 0.5} if refines else {"stage": "base", "critic": judged}
+    objective = OBJECTIVES.get(case["of"], Masked)()
+    more = {"stage": "large", "corruption": 0.5} if refines else {"stage": "base", "objective": objective}
     parts = stages(refines, case.get("checkpointing", False), judged)
     return Train(parts, testing.FakeTextEncoder(), Noise(16 if refines else 8), Fit(**fit), optimizer, **more)
 

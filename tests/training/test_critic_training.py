@@ -7,7 +7,10 @@ import torch
 from muse_sampling.schedules import Cosine
 from muse_sampling.token_critic import TokenCritic
 from muse_training.adapters import LoRA
-from muse_training.critic import CriticObjective, telling_loss
+from muse_training.learner import Step
+from muse_training.objectives.critic import TokenCritic as Objective
+from muse_training.objectives.critic import telling_loss
+from muse_training.objectives.figures import SHARE, by_share
 from muse_training.optimizers import AdamW, Muon
 from muse_training.samples import Samples
 from muse_training.train import Train
@@ -55,7 +58,7 @@ def task(folder, stages=None, dataset=None, **more):
     fit = {"out": str(folder), "steps": 9, "batch": 8, "log_every": 1, "checkpoint_every": 3, "device": "cpu"}
     fit |= more.pop("fit", {})
     stages = stages or {"base": parts()}
-    settings = {"critic": True, "optimizer": AdamW(3e-3)} | more
+    settings = {"objective": Objective(), "optimizer": AdamW(3e-3)} | more
     return Train(stages, testing.FakeTextEncoder(), dataset or Greys(), Fit(**fit), **settings)
 
 
@@ -90,8 +93,9 @@ def test_the_critic_sees_the_picture_with_the_hidden_tokens_drawn():
 
     asked, generator = [], torch.Generator().manual_seed(0)
     tokens, hidden = torch.full((400, 4, 4), 7), torch.rand(400, 4, 4, generator=generator) < 0.5
-    objective = CriticObjective(Fixed(), Noted())
-    objective(tokens, hidden, testing.embedding(400), None, torch.rand(400, 4, 4, generator=generator))
+    noise = {"uniform": torch.rand(400, 4, 4, generator=generator), SHARE: by_share(hidden, torch.ones_like(hidden))}
+    step = Step(Noted(), Objective(), Fixed())
+    step(tokens, testing.embedding(400), None, hidden, noise, torch.tensor(1.0), 400)
     (shown,), (filled,) = asked, seen
     assert torch.equal(shown, torch.where(hidden, MASK, tokens))
     assert (filled[~hidden] == 7).all() and filled[hidden].max() <= 2

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from muse_sampling.schedules import Cosine
+from muse_training.objectives.masked import Masked
 from muse_training.optimizers import Muon
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
@@ -42,16 +43,16 @@ def stages(width=16):
 
 def task(folder, rate, *, dataset=None, steps=150, width=64, stage="base", **more):
     fit = Fit(out=str(folder), steps=steps, batch=8, warmup=5, decay="constant", log_every=5, device="cpu", **more)
-    shares = {"text_dropout": 0.3, "smoothing": 0.1, "corruption": 0.5 if stage == "large" else 0.0}
+    shares = {"text_dropout": 0.3, "objective": Masked(0.1), "corruption": 0.5 if stage == "large" else 0.0}
     return Train(stages(width), testing.FakeTextEncoder(), dataset or Patches(), fit, Muon(rate), stage=stage, **shares)
 
 
 @pytest.mark.parametrize("stage", ["base", "large"])
 def test_nothing_is_dropped_corrupted_or_smoothed(tmp_path, stage):
     plain, overfit = (task(tmp_path, 1e-3, width=16, stage=stage, overfit=each).setup for each in (False, True))
-    assert (plain.text_dropout, plain.smoothing) == (0.3, 0.1)
+    assert (plain.text_dropout, plain.objective) == (0.3, Masked(0.1))
     assert plain.corruption == (0.5 if stage == "large" else 0.0)
-    assert (overfit.text_dropout, overfit.smoothing, overfit.corruption) == (0, 0, 0)
+    assert (overfit.text_dropout, overfit.objective, overfit.corruption) == (0, Masked(), 0)
 
 
 @pytest.mark.slow

@@ -59,6 +59,8 @@ KINDS = {
     "muon": {"of": "base", "optimizer": "muon", "checkpointing": True},
     "superres": {"of": "superres", "fit": {"ema": 0.9}},
     "critic": {"of": "critic", "fit": {"ema": 0.9}},
+    "mdlm": {"of": "mdlm"},
+    "maskgit": {"of": "maskgit"},
     "tokenizer": {"of": "tokenizer"},
     "adversaries": {"of": "adversaries"},
 }

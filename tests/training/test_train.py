@@ -6,6 +6,8 @@ from muse_sampling.schedules import Cosine
 from muse_training.data.pictures import UnusablePicture
 from muse_training.data.prepare import PrepareTokens
 from muse_training.data.tokens import Tokens
+from muse_training.objectives.critic import TokenCritic
+from muse_training.objectives.masked import Masked
 from muse_training.optimizers import AdamW, Muon
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
@@ -78,7 +80,7 @@ def task(folder, dataset=None, stages=None, **more):
     "more",
     [
         {"fit": {"ema": 0.9, "warmup": 2}},
-        {"optimizer": Muon(1e-3), "smoothing": 0.1},
+        {"optimizer": Muon(1e-3), "objective": Masked(0.1)},
         {"cache": True},
         {"stage": "large", "corruption": 0.5, "dataset": Colours(16), "cache": True, "optimizer": Muon(1e-3)},
     ],
@@ -220,7 +222,7 @@ def test_a_critic_that_is_no_module_is_not_trained(tmp_path):
     made = stage()
     made.sampler.critic = critic
     with pytest.raises(ValueError, match=r"Bare can't be trained"):
-        task(tmp_path, stages={"base": made}, critic=True)
+        task(tmp_path, stages={"base": made}, objective=TokenCritic())
     assert task(tmp_path, stages={"base": made}, fit={"steps": 1})(testing.RecordingObserver()).steps == 1
 
 

@@ -22,9 +22,9 @@ CRITIC = "stages.base.sampler.critic"
         (f"stages.base.transformer={{use: critic, {SMALL}}}", "the transformer is a critic, which scores tokens and"),
         (
             "stages.base.sampler=confidence",
-            "critic is true, but the sampler of 'base' asks none; give it one that does",
+            "the objective trains a critic, but the sampler of 'base' asks none; give it one that does",
         ),
-        ("smoothing=0.1", "adapter and smoothing are for training the transformer; leave them out, or critic"),
+        ("smoothing=0.1", "smoothing: 0.1 can't be beside each other or an objective; give objective alone"),
     ],
 )
 def test_a_critic_that_does_not_fit(refused, override, message):

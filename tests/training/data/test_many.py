@@ -15,15 +15,16 @@ from muse_studio.contracts import Transformer
 from muse_studio.training.parallel import Parallel, shard
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
-from muse_training.learner import Objective
+from muse_training.learner import Step
+from muse_training.objectives.masked import Masked
 from muse_training.optimizers import AdamW
 
 settings = load("models/muse-3b").plain()["stages"]["base"]["transformer"] | {{"weights": None}}
 with torch.device("meta"):
     transformer = build(load(settings), Registry(), Transformer)
 dist.init_process_group("fake", store=FakeStore(), rank=3, world_size=512)
-objective = Objective(transformer, 0.0)
-shard(objective, 512, "cpu", Parallel("fsdp", replicas={replicas}))
+step = Step(transformer, Masked())
+shard(step, 512, "cpu", Parallel("fsdp", replicas={replicas}))
 whole = sum(parameter.numel() for parameter in transformer.parameters())
 mine = sum(parameter.to_local().numel() for parameter in transformer.parameters())
 placed = {{str(parameter.placements) for parameter in transformer.parameters()}}

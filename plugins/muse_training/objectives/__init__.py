@@ -1,0 +1,1 @@
+"""What a training step hides, asks and pays."""
