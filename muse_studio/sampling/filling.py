@@ -11,7 +11,7 @@ from torch import Tensor
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.sampling.abilities import is_placewise
 from muse_studio.sampling.noise import Rows, uniform
-from muse_studio.sampling.settings import Codes, each_picture
+from muse_studio.sampling.settings import Filling, each_picture
 
 
 class Guess(NamedTuple):
@@ -43,7 +43,7 @@ class Guess(NamedTuple):
 
 @torch.no_grad()
 def fill(
-    sampler: Codes,
+    sampler: Filling,
     predict: Predict,
     tokens: Tensor,
     schedule: MaskSchedule,

@@ -17,19 +17,25 @@ from muse_studio.sampling.noise import choose
 
 @dataclass
 class Steps:
-    """How many steps there are, and so how many tokens are left open after each.
-
-    early: whether the last place may be fixed before the last step, from which on nothing is asked any more. By default
-        it may where places are known, as in an edit; a whole picture keeps one open to the end, as in MaskGIT's code.
-    """
+    """How many steps there are."""
 
     steps: int = 12
-    early: bool | None = field(default=None, kw_only=True)
     rowwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; give 1 or more")
+
+
+@dataclass
+class Scheduled(Steps):
+    """How many tokens are left open after each step, by the mask schedule.
+
+    early: whether the last place may be fixed before the last step, from which on nothing is asked any more. By default
+        it may where places are known, as in an edit; a whole picture keeps one open to the end, as in MaskGIT's code.
+    """
+
+    early: bool | None = field(default=None, kw_only=True)
 
     def counts(self, schedule: MaskSchedule, tokens: Tensor) -> Tensor:
         """How many places of int64[B, h, w] are masked after each step, if those of now are before it: int64[T, B]."""
@@ -38,7 +44,7 @@ class Steps:
 
 
 @dataclass
-class Order(Steps):
+class Order(Scheduled):
     """How random the order is in which a sampler fixes places, where it goes by confidence."""
 
     temperature: float | list[float] = 4.5
@@ -81,6 +87,11 @@ class Codes(Steps):
         return each_picture(chosen, logits, uniform)
 
 
+@dataclass
+class Filling(Codes, Scheduled):
+    """What `filling.fill` takes: how many places a step fixes, and with what."""
+
+
 def between(ends: list[float], progress: float) -> float:
     """From the first to the second, by progress; step i of T has (i + 1) / T, so the last step has the second.
 
@@ -100,8 +111,8 @@ def masked_counts(schedule: MaskSchedule, steps: int, size: int, early: bool | N
     """How many tokens are masked after each step: int64[steps, size + 1], the column being how many were at first.
 
     max(1, min(masked - 1, floor(N0 m))) as in MaskGIT's code: each step fixes at least one token, but one stays open
-    until the last step, which fixes all; `early` ones (see `Steps`) may fix it before. Counted on the CPU in float64,
-    so that every device gets the same.
+    until the last step, which fixes all; `early` ones (see `Scheduled`) may fix it before. Counted on the CPU in
+    float64, so that every device gets the same.
     """
     progress = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     at_first = torch.arange(size + 1)

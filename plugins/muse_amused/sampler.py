@@ -10,11 +10,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.sampling.filling import Guess, confidence, fill
-from muse_studio.sampling.settings import Codes, Order, each_step_fixes
+from muse_studio.sampling.settings import Filling, Order, each_step_fixes
 
 
 @dataclass
-class Amused(Codes, Order):
+class Amused(Filling, Order):
     """The loop of aMUSEd (diffusers, `AmusedScheduler`), whose weights are known by pictures that it has drawn.
 
     It differs from `confidence` in two things, and with the same random numbers gives the scheduler's tokens:

@@ -13,11 +13,11 @@ from torch import Tensor
 from muse_studio.contracts import MaskSchedule, Predict
 from muse_studio.sampling.filling import fill
 from muse_studio.sampling.noise import uniform
-from muse_studio.sampling.settings import Codes
+from muse_studio.sampling.settings import Filling
 
 
 @dataclass
-class Halton(Codes):
+class Halton(Filling):
     """Places in the order of the Halton sequence with bases 2 and 3 (Besnier et al., ICLR 2025, 2503.17076, section 4).
 
     Point n = 1, 2, ... of the sequence is (phi_2(n), phi_3(n)), phi_b(n) being n's digits in base b mirrored at the

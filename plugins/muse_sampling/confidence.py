@@ -10,11 +10,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MaskSchedule, Predict
 from muse_studio.sampling.filling import Guess, confidence, fill
-from muse_studio.sampling.settings import Codes, Order
+from muse_studio.sampling.settings import Filling, Order
 
 
 @dataclass
-class Confidence(Codes, Order):
+class Confidence(Filling, Order):
     """MaskGIT's loop (section 3.2 and its code, `parallel_decode`), which Muse samples with (section 2.8).
 
     Step i of T has the progress r = (i + 1) / T, given to guidance too. Every masked place draws a code; its

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MaskSchedule, Predict
 from muse_studio.sampling.filling import Guess, fill, gumbel
-from muse_studio.sampling.settings import Codes, Order
+from muse_studio.sampling.settings import Filling, Order
 
 
 @dataclass
-class Gumbel(Codes, Order):
+class Gumbel(Filling, Order):
     """The loop of MUSE-Pytorch (`libs/muse.py`) and, after it, of TiTok (`modeling/maskgit.py`).
 
     Step i of T has the progress r = (i + 1) / T and the temperature t = temperature * (1 - r). A masked place takes the

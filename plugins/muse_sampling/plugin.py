@@ -26,6 +26,7 @@ def muse_samplers():
     """The samplers by name."""
     return {
         "confidence": "muse_sampling.confidence:Confidence",
+        "entropy-bounded": "muse_sampling.entropy_bounded:EntropyBounded",
         "gumbel": "muse_sampling.gumbel:Gumbel",
         "predictor-corrector": "muse_sampling.predictor_corrector:PredictorCorrector",
         "random": "muse_sampling.shuffled:Random",

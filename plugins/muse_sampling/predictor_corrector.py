@@ -11,11 +11,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MaskSchedule, Predict
 from muse_studio.sampling.filling import Guess, fill, gumbel
-from muse_studio.sampling.settings import Codes, Order
+from muse_studio.sampling.settings import Filling, Order
 
 
 @dataclass
-class PredictorCorrector(Codes, Order):
+class PredictorCorrector(Filling, Order):
     """P2 with self-planning (Peng et al., 2025, 2502.03540, and its code, `p2_sampling`).
 
     Each step predicts a code for every masked place and scores all places but those known at first: a code just drawn

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, MaskSchedule, Predict
 from muse_studio.sampling.filling import ask, at, least, log_likelihood, spread, uniforms, widths
-from muse_studio.sampling.settings import Codes, Steps
+from muse_studio.sampling.settings import Filling, Scheduled
 
 
 @dataclass
-class ReMDM(Codes):
+class ReMDM(Filling):
     """ReMDM (Wang et al., 2025, 2503.00307): `random` in which a step may take back what earlier steps fixed.
 
     Of N0 places masked at first, n_t are masked before a step and n_s after it: the mask schedule's numbers. In the
@@ -97,7 +97,7 @@ class ReMDM(Codes):
         moving = self.steps - pause
         masked = schedule(torch.arange(1, moving + 1, dtype=torch.float64, device="cpu") / moving)
         begin = int((masked[:-1] > 1 - self.loop_known + 1e-6).sum().clamp(max=max(0, moving - 2)))
-        counts = Steps(moving, early=self.early).counts(schedule, tokens)
+        counts = Scheduled(moving, early=self.early).counts(schedule, tokens)
         row = [*range(begin + 1), *[begin] * pause, *range(begin + 1, moving)]
         return counts[row], [begin < step <= begin + pause for step in range(self.steps)]
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from muse_studio.contracts import MaskSchedule, Predict
 from muse_studio.sampling.filling import fill
-from muse_studio.sampling.settings import Codes
+from muse_studio.sampling.settings import Filling
 
 
 @dataclass
-class Random(Codes):
+class Random(Filling):
     """Places in random order, codes from the model: the unbiased baseline.
 
     Each step fixes as many places as the mask schedule says, any of the masked ones with equal chance, each with a code

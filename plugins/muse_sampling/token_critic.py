@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from muse_studio.contracts import MaskSchedule, Predict, Transformer
 from muse_studio.sampling.abilities import is_critic
 from muse_studio.sampling.filling import Guess, fill, gumbel
-from muse_studio.sampling.settings import Codes, Order
+from muse_studio.sampling.settings import Filling, Order
 
 
 @dataclass
-class TokenCritic(Codes, Order):
+class TokenCritic(Filling, Order):
     """Token-Critic (Lezama et al., 2022, algorithm 2): a second network chooses what is masked again.
 
     Step i of T has the progress r = (i + 1) / T. Every masked place draws a code; the critic looks at the filled grid,
