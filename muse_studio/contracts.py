@@ -112,8 +112,24 @@ class MaskSchedule(Protocol):
         """float[...] in 0..1 to float[...] in 0..1."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """What guidance may ask beside a text: of another model, or of other tokens.
+
+    text: the prompt's or the negative one's, None for "no prompt". model: a transformer of the same codes and grid,
+    None for the stage's own. tokens: int64[B, h, w], None for those of the step.
+    """
+
+    text: TextEmbedding | None
+    model: Transformer | None = None
+    tokens: Tensor | None = None
+
+
 class Guidance(Protocol):
-    """How the prompted and the unprompted logits become one (Muse, section 2.7). It may be `Placewise`."""
+    """How the prompted and the unprompted logits become one (Muse, section 2.7).
+
+    It may be `Placewise`, and may ask another model (`AskingModel`).
+    """
 
     def __call__(
         self,
@@ -124,7 +140,8 @@ class Guidance(Protocol):
     ) -> Tensor:
         """`ask(*texts)` gives logits float[B, h, w, K] for each text, in one batched forward.
 
-        None among the texts asks for "no prompt", which costs nothing where `negative` is just that.
+        None among the texts asks for "no prompt", which costs nothing where `negative` is just that. A `Question` in
+        the place of a text costs a forward of its own.
         """
 
 
@@ -406,6 +423,12 @@ class AskingCritic(Protocol):
     """A sampler that asks a `Critic`."""
 
     critic: Transformer
+
+
+class AskingModel(Protocol):
+    """A guidance that asks another transformer than the stage's."""
+
+    model: Transformer
 
 
 class Rowwise(Protocol):

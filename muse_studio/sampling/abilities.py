@@ -103,6 +103,11 @@ def check_low(what: str, low: LowTokens | None, before: Any) -> None:
         )
 
 
+def model_of(guidance: Guidance) -> Transformer | None:
+    """The transformer that it asks beside the stage's, None where it asks none (`contracts.AskingModel`)."""
+    return getattr(guidance, "model", None)
+
+
 def needs_pixels(objective: Objective) -> bool:
     """Whether it needs the pictures themselves (`contracts.Needing`)."""
     return bool(getattr(objective, "pixels", False))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import Conditioning, Guidance, TextEmbedding, Tokenizer, Transformer
+from muse_studio.contracts import Conditioning, Guidance, Question, TextEmbedding, Tokenizer, Transformer
 from muse_studio.registry.guards import short
 from muse_studio.sampling import abilities
 from muse_studio.sampling.feature_cache import Cache, Memory
@@ -26,8 +26,14 @@ class Predicting(Protocol):
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
         """What the transformer makes of B texts."""
 
-    def logits(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
-        """int64[B, h, w] to float32[B, h, w, K], or float32[B, n, K] at places int64[B, n]."""
+    def logits(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        places: Tensor | None = None,
+        model: Transformer | None = None,
+    ) -> Tensor:
+        """int64[B, h, w] to float32[B, h, w, K], or float32[B, n, K] at places int64[B, n]; by a `model`, if given."""
 
     def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
         """The context that the transformer computes in, by the stage's precision."""
@@ -48,6 +54,8 @@ class Predictor:
         self.placewise = abilities.is_placewise(stage.guidance) and not fixed
         self._conditioned: dict[int, tuple[TextEmbedding, Conditioning]] = {}
         self._batched: dict[tuple[int, ...], Conditioning] = {}
+        self._null = text.null()  # of as many positions, as another model may not take it without any
+        self._others: dict[tuple[int, int], tuple[Transformer, TextEmbedding, Conditioning]] = {}
         self._memory = None if stage.cache is None else Memory(stage.cache, stage.transformer, stage.arithmetic)
 
     @torch.no_grad()
@@ -60,9 +68,18 @@ class Predictor:
         if (wrong := self._wrong_question(tokens, progress, places)) is not None:
             raise ValueError(wrong)
 
-        def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
-            if not all(text is None or isinstance(text, TextEmbedding) for text in texts):
-                raise ValueError(f"ask takes texts, each a TextEmbedding or None; got {', '.join(map(short, texts))}")
+        def ask(*questions: TextEmbedding | Question | None) -> tuple[Tensor, ...]:
+            if not all(each is None or isinstance(each, TextEmbedding | Question) for each in questions):
+                got = ", ".join(map(short, questions))
+                raise ValueError(f"ask takes texts, each a TextEmbedding or None, and Questions; got {got}")
+            texts = [each for each in questions if not isinstance(each, Question)]
+            answers = iter(ask_texts(texts) if texts else ())
+            return tuple(
+                self._elsewhere(each, tokens, places) if isinstance(each, Question) else next(answers)
+                for each in questions
+            )
+
+        def ask_texts(texts: list[TextEmbedding | None]) -> tuple[Tensor, ...]:
             asked = [self.nothing if text is None else text for text in texts]
             distinct = {id(text): text for text in asked}  # no negative prompt is no prompt, and is computed once
             if id(self.nothing) in distinct:
@@ -77,6 +94,19 @@ class Predictor:
             return tuple(answers[id(text)] for text in asked)
 
         return self.stage.guidance(ask, self.text, self.negative, progress)
+
+    def _elsewhere(self, question: Question, tokens: Tensor, places: Tensor | None) -> Tensor:
+        """What another model says, or this one of other tokens: its conditioning too is computed once a text."""
+        model = self.stage.transformer if question.model is None else question.model
+        text = self._null if question.text is None else question.text
+        key = id(model), id(text)
+        if key not in self._others:
+            with torch.no_grad(), self.stage.arithmetic(tokens.device):
+                self._others[key] = (model, text, model.condition(text, self.low))
+        grid = tokens if question.tokens is None else question.tokens
+        if (wrong := self._wrong_question(grid, 0.0, places)) is not None:
+            raise ValueError(wrong)
+        return self.stage.logits(grid, self._others[key][2], places, model)
 
     def _wrong_question(self, tokens: Tensor, progress: float, places: Tensor | None) -> str | None:
         """What a sampler asks for that no transformer could answer; not by values, which would wait for the device."""

@@ -113,9 +113,9 @@ class Stage:
         return abilities.critic_of(self.sampler)
 
     def models(self) -> dict[str, Transformer]:
-        """The networks over the stage's tokens, by what errors call them: the transformer, and a critic."""
-        critic = {} if self.critic is None else {"critic": self.critic}
-        return {"transformer": self.transformer} | critic
+        """The networks over the stage's tokens, by what errors call them: the transformer, and others asked."""
+        asked = {"critic": self.critic, "guidance's model": abilities.model_of(self.guidance)}
+        return {"transformer": self.transformer} | {name: each for name, each in asked.items() if each is not None}
 
     def check_low(self, before: Stage | None) -> None:
         """ValueError where the transformer or a critic wants other low-resolution tokens than those of `before`.
@@ -164,18 +164,26 @@ class Stage:
             return self.transformer.condition(text, low)
 
     @torch.no_grad()
-    def logits(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
-        """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision.
+    def logits(
+        self,
+        tokens: Tensor,
+        conditioning: Conditioning,
+        places: Tensor | None = None,
+        model: Transformer | None = None,
+    ) -> Tensor:
+        """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision; by another model, if one is given.
 
         places: int64[B, n] of each grid in reading order; the logits are then theirs alone, float32[B, n, K]. A
         transformer that is `placewise` computes no others, unless it is compiled for one shape.
         """
         arguments.check_tokens(tokens)
         arguments.check_conditioning(conditioning)
+        asked = self.transformer if model is None else model
+        network: Callable[..., Tensor] = self._network(tokens.device) if asked is self.transformer else asked
         with self.arithmetic(tokens.device):
-            if places is not None and not self.compile and abilities.is_placewise(self.transformer):
-                return self._network(tokens.device)(tokens, conditioning, places).float()
-            logits = self._network(tokens.device)(tokens, conditioning)
+            if places is not None and not self.compile and abilities.is_placewise(asked):
+                return network(tokens, conditioning, places).float()
+            logits = network(tokens, conditioning)
         if places is not None:
             logits = gather_places(logits.flatten(1, 2), places)
         return logits.to(torch.float32, copy=self.compile)  # a CUDA graph writes its next result where this one is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import Guidance, MaskSchedule, TextEmbedding
+from muse_studio.contracts import Guidance, MaskSchedule, Question, TextEmbedding
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import embedding
 from muse_studio.testing.promise import SHAPES, UNCHANGED, promise
@@ -57,13 +57,19 @@ class GuidanceContract(Contract):
         """The guidance."""
         return super().make()
 
-    def guide(self, progress: float, prompted: Tensor, unprompted: Tensor) -> tuple[Tensor, list[TextEmbedding | None]]:
-        """The guided logits where the prompt and its absence give these, and the texts that were asked for."""
+    def guide(
+        self, progress: float, prompted: Tensor, unprompted: Tensor
+    ) -> tuple[Tensor, list[TextEmbedding | Question | None]]:
+        """The guided logits where the prompt and its absence give these, and what was asked for.
+
+        Another model, of a guidance that asks one, says of the prompt what this one says of its absence.
+        """
         text = embedding(len(prompted))
         negative = text.null()
-        asked: list[TextEmbedding | None] = []
+        asked: list[TextEmbedding | Question | None] = []
 
-        def ask(*texts: TextEmbedding | None) -> tuple[Tensor, ...]:
+        def ask(*questions: TextEmbedding | Question | None) -> tuple[Tensor, ...]:
+            texts = [each.text if isinstance(each, Question) else each for each in questions]
             assert texts, "guidance asked for no text at all"
             assert not asked, "guidance asked twice; ask(text, negative) gives both in one batched forward"
             for each in texts:
@@ -71,8 +77,8 @@ class GuidanceContract(Contract):
                     "guidance asked for a text of its own making; what is known of a text is kept for the very "
                     "objects `text` and `negative`, and None asks for no prompt"
                 )
-            asked.extend(texts)
-            return tuple((prompted if each is text else unprompted).clone() for each in texts)
+            asked.extend(questions)
+            return tuple((prompted if each is text else unprompted).clone() for each in questions)
 
         return self.make()(ask, text, negative, progress), asked
 

@@ -38,4 +38,8 @@ def muse_samplers():
 @hookimpl
 def muse_guidances():
     """The guidance rules by name."""
-    return {"cfg": "muse_sampling.guidance:CFG", "none": "muse_sampling.guidance:NoGuidance"}
+    return {
+        "autoguidance": "muse_sampling.guidance:AutoGuidance",
+        "cfg": "muse_sampling.guidance:CFG",
+        "none": "muse_sampling.guidance:NoGuidance",
+    }

@@ -283,6 +283,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "editor inpaint": nothing,
     "editor mask-free": lambda folder: {"iterations": 3},
     "editor variations": nothing,
+    "guidance autoguidance": lambda folder: {"model": testing.FakeTransformer()},
     "guidance cfg": nothing,
     "guidance none": nothing,
     "metric clip-score": whole_clip,
