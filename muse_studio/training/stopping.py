@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from muse_studio.errors import Terminated
@@ -117,11 +118,18 @@ def ignore_signals(worker: int) -> None:
     does with a worker that hangs. Where the system does not tell who sends, as macOS, SIGTERM is left as it was.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _told
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a handler would not hear who sent it
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     elif hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which `signals_later` held back
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As Python tells of an exception, but for a parent that no longer listens: that is no fault of the worker's."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with(parent: int) -> None:

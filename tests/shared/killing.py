@@ -189,7 +189,7 @@ class Trial:
         message = self._message()
         if strike.processes == 1 and code not in CODES[strike.number]:
             self.found.append("the exit code is another one")
-        ours = message if strike.processes == 1 else re.sub(r"(?s)Traceback.*?SignalException.*?\n", "", message + "\n")
+        ours = _less_others(message + "\n", strike.processes > 1)
         if "Traceback" in ours or re.search(r"(?m)^(error|warning)", ours):
             self.found.append(f"it says {message!r}")
         steps = re.findall(r"(?m)^tokenizer (\d+)/\d+  loss ", (self.folder / "stderr").read_text(errors="replace"))
@@ -223,6 +223,16 @@ class Trial:
         if rows[0] != rows[1]:
             self.found.append("log.csv differs")
         shutil.rmtree(self.run)
+
+
+def _less_others(message: str, launched: bool) -> str:
+    """A message less what torchrun says of signals, and Python of a Ctrl-C before it has come to any code of ours."""
+    if launched:
+        message = re.sub(r"(?s)Traceback.*?SignalException.*?\n", "", message)
+    for trace in re.findall(r"(?s)Traceback.*?\nKeyboardInterrupt\n", message):
+        if "muse_studio/" not in trace:
+            message = message.replace(trace, "")
+    return message
 
 
 def trial(folder: Path, seed: int, count: int) -> list[str]:

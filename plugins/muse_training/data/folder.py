@@ -13,7 +13,7 @@ from pathlib import Path
 
 from muse_studio.errors import UserError
 from muse_studio.runtime.files import path_of
-from muse_training.data.captions import Account, Choice, caption_in, caption_of, class_names, told
+from muse_training.data.captions import Account, Choice, caption_in, caption_of, told
 from muse_training.data.listing import Listing, Unused, list_files, picture_endings
 from muse_training.data.pictures import SHOWN, Pictures
 from muse_training.data.tables import READ, Entry, is_table, read_table
@@ -45,9 +45,9 @@ class Folder(Pictures):
         captions: Choice = "first",
         classes: str | list[str] | None = None,
     ) -> None:
-        super().__init__(size, smallest)
+        super().__init__(size, smallest, captions, classes)
         self.path = path_of(path)
-        self.where, self.captions, self.classes = str(self.path), captions, classes
+        self.where = str(self.path)
 
     @cached_property
     def _listing(self) -> Listing:
@@ -112,10 +112,6 @@ class Folder(Pictures):
                 account.by_name.append(name)
         account.unused = [*self._captions.unused, *self._listing.passed]
         return account
-
-    @cached_property
-    def _classes(self) -> list[str] | None:
-        return class_names(self.classes)
 
     @cached_property
     def _captions(self) -> _Captions:

@@ -55,8 +55,7 @@ class HuggingFace(Pictures):
         captions: Choice = "first",
         classes: str | list[str] | None = None,
     ) -> None:
-        super().__init__(size, smallest)
-        self.captions, self.classes = captions, classes
+        super().__init__(size, smallest, captions, classes)
         self.where, self.split, self.image, self.caption_column = path, split, image, caption
 
     @property

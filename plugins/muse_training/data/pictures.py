@@ -19,7 +19,7 @@ from muse_studio.images import reading
 from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
-from muse_training.data.captions import Account
+from muse_training.data.captions import Account, Choice, class_names
 from muse_training.data.listing import printable
 
 LARGEST = 8192
@@ -109,12 +109,23 @@ class Pictures(Dataset, ABC):
     where: str
     """What errors call the source."""
 
-    def __init__(self, size: int, smallest: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        smallest: int,
+        captions: Choice = "first",
+        classes: str | list[str] | None = None,
+    ) -> None:
         if not 1 <= size <= LARGEST:
             raise ValueError(f"size is {size}; give the pixels of a side, from 1 to {LARGEST}")
         if smallest < 1:
             raise ValueError(f"smallest is {smallest}; give the pixels of a side, 1 for any picture")
-        self.size, self.smallest = size, smallest
+        self.size, self.smallest, self.captions, self.classes = size, smallest, captions, classes
+
+    @cached_property
+    def _classes(self) -> list[str] | None:
+        """The names of the classes that numbers stand for, where they were given."""
+        return class_names(self.classes)
 
     @abstractmethod
     def candidates(self) -> int:

@@ -18,7 +18,7 @@ from muse_studio.errors import UserError, words_of
 from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
-from muse_training.data.captions import Account, Choice, caption_in, class_names, told
+from muse_training.data.captions import Account, Choice, caption_in, told
 from muse_training.data.listing import Unused, passed_over, picture_endings
 from muse_training.data.pictures import Pictures
 from muse_training.data.storage import file_system
@@ -69,9 +69,8 @@ class WebDataset(Pictures):
         captions: Choice = "first",
         classes: str | list[str] | None = None,
     ) -> None:
-        super().__init__(size, smallest)
+        super().__init__(size, smallest, captions, classes)
         self.where, self.tars = path, expand(path)
-        self.captions, self.classes = captions, classes
 
     @property
     def _samples(self) -> list[Sample]:
@@ -89,10 +88,6 @@ class WebDataset(Pictures):
         if not samples:
             raise self.nothing()
         return samples, unused
-
-    @cached_property
-    def _classes(self) -> list[str] | None:
-        return class_names(self.classes)
 
     def nothing(self) -> UserError:
         """There is no picture, or none that can be read."""

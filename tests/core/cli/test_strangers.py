@@ -80,7 +80,7 @@ def test_trust_lets_a_picture_have_its_way(muse):
 @pytest.mark.slow
 def test_a_picture_draws_itself_again(muse):
     assert muse("generate", "a red apple", "seed=3", "out=one.png", *QUICK)[0] == 0
-    assert muse("run", "one.png", "out=two.png") == (0, 'two.png  seed 3  "a red apple"\n', "")
+    assert muse("run", "one.png", "out=two.png") == (0, "two.png  seed 3  a red apple\n", "")
     assert Image.open("one.png").tobytes() == Image.open("two.png").tobytes()
 
 

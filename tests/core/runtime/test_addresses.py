@@ -85,7 +85,7 @@ def test_weights_are_fetched_by_none_of_them(tmp_path, monkeypatch):
     [
         ("import-weights", {"source": "github://a:b@main/x", "format": "amused", "out": "o"}),
         ("prepare-tokens", {"dataset": {"use": "webdataset", "path": "reference://x.tar"}, "out": "o"}),
-        ("average", {"checkpoints": "zip://x::file://y", "out": "o.safetensors"}),
+        ("average", {"checkpoints": ["zip://x::file://y"], "out": "o.safetensors"}),
     ],
 )
 @pytest.mark.slow
