@@ -18,7 +18,10 @@ from muse_studio.sampling.settings import masked_counts
 
 
 def plain_decode(model, tokens, fraction, steps, temperature, sampling_temperature, top_k, generator):
-    """The loop of MaskGIT's appendix, one picture and one place at a time, in Python floats."""
+    """The loop of MaskGIT's appendix, one picture and one place at a time, in Python floats.
+
+    One place of a whole picture stays open to the last step; of a part of one it need not.
+    """
     grids = tokens.numpy().copy()
     pictures, height, width = grids.shape
     at_first = [sum(code == MASK for code in grid.flatten()) for grid in grids]
@@ -45,7 +48,7 @@ def plain_decode(model, tokens, fraction, steps, temperature, sampling_temperatu
                     guesses.append((likelihood[code] + temperature * (1 - step / steps) * noise, y, x, code))
             if not guesses:
                 continue
-            stay = max(1, min(len(guesses) - 1, math.floor(at_first[b] * fraction(step / steps) + 1e-6)))
+            stay = max(at_first[b] == grids[b].size, min(len(guesses) - 1, math.floor(at_first[b] * fraction(step / steps) + 1e-6)))
             stay = 0 if step == steps else stay
             guesses.sort(key=lambda guess: -guess[0])
             for _, y, x, code in guesses[: len(guesses) - stay]:

@@ -34,8 +34,8 @@ def plain_decode(tokens, steps, eta):
             score = np.where(masked, score, eta * score if eta else math.inf)
             score[fixed[b]] = math.inf
             scheduled = math.floor(at_first[b] * math.cos(math.pi / 2 * step / steps) + 1e-6)
-            stay = max(1, min(int(masked.sum()) - 1, scheduled))
-            stay = 0 if step == steps or not at_first[b] else stay
+            stay = max(int(at_first[b] == grid.size), min(int(masked.sum()) - 1, scheduled), 0)
+            stay = 0 if step == steps else stay
             lowest = np.argsort(score.flatten(), kind="stable")[:stay]
             grid[:] = filled
             grid.reshape(-1)[lowest] = MASK

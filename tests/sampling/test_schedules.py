@@ -89,7 +89,7 @@ def test_tokens_fixed_per_step_as_in_muse(tokens, steps):
 @every_schedule
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_each_step_fixes_one_at_least_and_the_last_fixes_all(schedule, steps):
-    counts = masked_counts(schedule, steps, 30)
+    counts = masked_counts(schedule, steps, 30, early=False)
     assert counts.shape == (steps, 31)
     assert not counts[-1].any() and not counts[:, 0].any()
     masked = torch.arange(31)
@@ -97,6 +97,17 @@ def test_each_step_fixes_one_at_least_and_the_last_fixes_all(schedule, steps):
         fixed = masked - after
         assert (fixed[masked > 1] >= 1).all() and (after[masked > 0] >= 1).all()
         masked = after
+
+
+@every_schedule
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_where_a_part_is_masked_no_step_is_spent_when_nothing_is(schedule, steps):
+    counts = masked_counts(schedule, steps, 30)
+    to_the_end = masked_counts(schedule, steps, 30, early=False)
+    assert torch.equal(counts[:, 30], to_the_end[:, 30])  # a whole picture as in MaskGIT
+    assert torch.equal(counts, torch.where(to_the_end > 1, to_the_end, counts))
+    forwards = 1 + (counts[:, 1:30] > 0).sum(0)
+    assert (forwards <= torch.arange(1, 30)).all()  # 1, 2, 3 masked tokens: at most so many forwards
 
 
 def test_rounding_costs_no_token():

@@ -110,7 +110,8 @@ def plain_sampling(predict, critic, tokens, steps, temperature, generator):
         scores = critic(torch.from_numpy(grids), ())[..., 0].double().numpy()
         for b, grid in enumerate(grids):
             scheduled = math.floor(len(wanted[b]) * (1 - step / steps) + 1e-6)
-            left[b] = 0 if step == steps else min(max(1, min(left[b] - 1, scheduled)), len(wanted[b]))
+            open_ = len(wanted[b]) == len(places)  # one to the last step, in a whole picture alone
+            left[b] = 0 if step == steps else max(open_, min(left[b] - 1, scheduled), 0)
             real = {
                 place: -math.log1p(math.exp(-scores[b][place]))
                 - temperature * (1 - step / steps) * math.log(-math.log(max(noise[b][place], 1e-20)))

@@ -222,7 +222,7 @@ class Seeing:
         return self
 
     def __call__(self, pixels, output_hidden_states):
-        return type("Told", (), {"hidden_states": (pixels, nn.functional.avg_pool2d(pixels, 2))})
+        return type("Told", (), {"hidden_states": (pixels, nn.functional.avg_pool2d(pixels, 4))})
 
 
 class Noise:
