@@ -32,20 +32,41 @@ fsspec has others, which run code, fill in templates, open one address within an
 for addresses that are trusted.
 """
 
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""Which extra of this package brings the file system of a protocol."""
+
 
 def file_system(address: str) -> tuple[Any, str]:
     """fsspec's file system of an address, and the path within. Every address is opened by this function, or `fetch`.
 
     UserError where its protocol is none of those above, or it has one address within another (a::b), and strangers are
-    not trusted. Else what fsspec raises: ValueError for a protocol that it does not know, ImportError where the library
-    of one is missing.
+    not trusted, or where the library of its protocol is missing. Else what fsspec raises, such as ValueError for a
+    protocol that it does not know.
     """
     _check(address)
     return fsspec.core.url_to_fs(address if _protocol(address) else str(path_of(address)))
 
 
+def exists(address: str) -> bool:
+    """Whether something is at an address; else as of `file_system`, and what keeps a server from answering is raised.
+
+    fsspec's own `exists` takes that for "no" over http, as where the network is down. A status of 4xx is one: servers
+    say 404 of what they don't have, and object stores 403.
+    """
+    system, path = file_system(address)
+    found = bool(system.exists(path))
+    if not found and _protocol(address) in ("http", "https"):
+        try:
+            system.info(path)
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            if cause is not None and not 400 <= getattr(cause, "status", 0) < 500:
+                raise cause from None
+    return found
+
+
 def _check(address: str) -> None:
-    """UserError where an address may not be opened, NotFetched where nothing may be fetched now."""
+    """UserError where an address may not be opened, or can't be here; NotFetched where nothing may be fetched now."""
     protocol = _protocol(address)
     if not trusted():
         if protocol not in ("", *HERE, *REMOTE) and protocol in fsspec.available_protocols():
@@ -60,6 +81,13 @@ def _check(address: str) -> None:
             )
     if protocol not in ("", *HERE):
         ask_to_fetch(address)
+        try:
+            if protocol in fsspec.available_protocols():
+                fsspec.get_filesystem_class(protocol)
+        except ImportError as error:
+            extra = EXTRAS.get(protocol)
+            cure = f"pip install -c constraints.txt -e '.[{extra}]'" if extra else words_of(error)
+            raise UserError(f"{address} needs a library that is not installed; {cure}") from error
 
 
 def _protocol(address: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import weights
 from muse_studio.runtime.dialects import Piece
-from muse_studio.runtime.fetching import file_system
+from muse_studio.runtime.fetching import exists, file_system
 from muse_studio.runtime.files import path_of
 from muse_studio.runtime.matching import Tensors
 from muse_studio.runtime.pickled import TorchFile
@@ -56,14 +56,12 @@ class Source:
         where = self._where(name)
         if "://" not in where:
             return path_of(where).is_file()
-        return self._ask(name, "exists")
+        return self._ask(where, exists)
 
-    def _ask(self, name: str, what: str) -> bool:
-        """What a file system answers of a name; UserError where it can't be asked."""
-        where = self._where(name)
+    def _ask(self, where: str, question: Callable[[str], bool]) -> bool:
+        """What `question` says of an address; UserError where nobody can tell."""
         try:
-            system, path = file_system(where)
-            return bool(getattr(system, what)(path))
+            return question(where)
         except UserError:
             raise
         except Exception as error:  # each file system of fsspec raises what its own library has
@@ -154,7 +152,7 @@ class Source:
             return path_of(self.address).is_dir()
         if self.address.startswith(("http://", "https://")):
             return False
-        return self._ask("", "isdir")
+        return self._ask(self.address, _is_folder)
 
     def check_sums(self) -> None:
         """UserError where `sha256` speaks of a file that was not read: a misspelt name would pass unchecked."""
@@ -166,6 +164,11 @@ class Source:
 
     def _where(self, name: str) -> str:
         return f"{self.address}/{name}" if name else self.address
+
+
+def _is_folder(address: str) -> bool:
+    system, path = file_system(address)
+    return bool(system.isdir(path))
 
 
 def opened(files: Files, piece: Piece, key: str | None = None) -> Tensors:

@@ -11,11 +11,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import fetching, weights
-from muse_studio.runtime.fetching import cache_folder, fetch
+from muse_studio.runtime.fetching import cache_folder, exists, fetch
 from muse_studio.runtime.files import file_name, open_folder, replacing
-
-EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-"""Which extra of this package brings the file system of a protocol."""
 
 
 def file_system(address: str) -> tuple[Any, str]:
@@ -23,13 +20,8 @@ def file_system(address: str) -> tuple[Any, str]:
 
     Asked for at each use: fsspec keeps one a process and thread, as a forked process can't use its parent's.
     """
-    protocol = address.partition("://")[0]
     try:
         return fetching.file_system(address)
-    except ImportError as error:
-        extra = EXTRAS.get(protocol)
-        cure = f"pip install -c constraints.txt -e '.[{extra}]'" if extra else str(error)
-        raise UserError(f"{address} needs a library that is not installed; {cure}") from error
     except ValueError as error:
         raise UserError(
             f"{address} is no address: {error}; give a path, or s3://, gs://, hf:// or memory://"
@@ -72,8 +64,7 @@ class StorageFolder:
     def has(self, name: str) -> bool:
         """Whether a file is there; asks for that one alone, as a web server lists no folder."""
         with self._errors("read"):
-            files, path = file_system(self.join(name))
-            return files.exists(path)
+            return exists(self.join(name))
 
     def read(self, name: str) -> bytes:
         """A file's content."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import fsspec
 import pytest
+from muse_weights.source import Source
 
 import muse_studio
 from muse_studio.errors import NotFetched, UserError
@@ -62,6 +68,7 @@ def test_what_is_here_is_opened(address):
 
 def test_a_trusted_address_is_opened_by_any(monkeypatch):
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda address: ("opened", address))
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda protocol: None)  # the libraries of some are missing
     with launch.trusting():
         assert [fetching.file_system(each)[0] for each in STRANGE] == ["opened"] * len(STRANGE)
     assert not launch.trusted()
@@ -99,3 +106,41 @@ def test_nor_is_anything_else_that_a_recipe_names(recipe, changes, tmp_path, mon
 def test_a_check_opens_none_that_is_remote(address):
     with launch.fetching_nothing(), pytest.raises(NotFetched, match="would be fetched"):
         fetching.file_system(address)
+
+
+@pytest.mark.parametrize("opened", [fetching.file_system, lambda address: fetching.fetch(address, Path("x"))])
+def test_a_library_that_is_missing_is_named_with_the_cure(opened, monkeypatch):
+    monkeypatch.setitem(sys.modules, "adlfs", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"abfs://box/x needs a library that is not installed; .*adlfs"):
+        opened("abfs://box/x")
+
+
+class Served(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response({"/there": 200, "/broken": 500, "/hidden": 403}.get(self.path, 404))
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        """Nothing is printed."""
+
+
+def test_a_server_that_does_not_answer_is_no_missing_file(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Served)
+    at = f"http://127.0.0.1:{server.server_port}"
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    assert fetching.exists(f"{at}/there") and not fetching.exists(f"{at}/elsewhere")
+    assert not fetching.exists(f"{at}/hidden")
+    with pytest.raises(Exception, match="500"):
+        fetching.exists(f"{at}/broken")
+    server.shutdown()
+    server.server_close()
+    serving.join()
+    with pytest.raises(OSError, match="Cannot connect"):
+        fetching.exists(f"{at}/there")
+    with pytest.raises(UserError, match=r"can't be asked for: Cannot connect.*check the address and the network"):
+        Source(f"{at}/model", None, {}).has("weights.ckpt")
+    (tmp_path / "here").touch()
+    assert fetching.exists(str(tmp_path / "here")) and not fetching.exists(str(tmp_path / "gone"))
