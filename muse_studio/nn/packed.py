@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, nn
 
+from muse_studio.nn.casting import in_float32
 from muse_studio.runtime.device import has_fast_bfloat16
 
 
@@ -36,8 +35,9 @@ def can_pack(on: torch.device) -> bool:
     return on.type == "cpu" and torch.backends.mkldnn.is_available() and has_fast_bfloat16(on)
 
 
-def pack(model: nn.Module, exact: Collection[nn.Module] = ()) -> None:
-    """Put a packed layer in the place of every linear one but `exact` ones; layers that are shared stay shared."""
+def pack(model: nn.Module) -> None:
+    """Put a packed layer in the place of every linear one, but of those of a `Head`; shared layers stay shared."""
+    exact = in_float32(model)
     packed: dict[nn.Module, PackedLinear] = {}
     for place, module in list(model.named_modules(remove_duplicate=False)):
         if type(module) is nn.Linear and module not in exact:

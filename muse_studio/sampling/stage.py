@@ -27,15 +27,11 @@ from muse_studio.contracts import (
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompts
 from muse_studio.images.pixels import scaled, to_bytes
-from muse_studio.nn.layers import Head
 from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
 from muse_studio.sampling import abilities, arguments
 from muse_studio.sampling.feature_cache import Cache, gather_places
 from muse_studio.sampling.noise import Rows
 from muse_studio.sampling.predicting import Predictor
-
-MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
-"""Layers that autocast computes in bfloat16, whose weights it casts at every call."""
 
 PIXELS = 2**18
 """What a CPU decodes at once: four pictures of 256x256. Eight at once take aMUSEd's decoder 8% longer, 0.5 GiB more."""
@@ -277,9 +273,8 @@ class Stage:
         return self._before.encode(images)
 
     def settle(self, on: torch.device) -> None:
-        """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16.
-
-        A `Head` computes in float32, and keeps its weights.
+        """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16,
+        which those of a `Head` don't.
 
         The results are the same to the bit, but for a cached transformer's on a CPU, whose weights are packed besides:
         most of its steps compute few places. The transformer is then one for drawing alone.
@@ -287,16 +282,14 @@ class Stage:
         if not self._halves(on) or not isinstance(self.transformer, nn.Module):
             return
         self.cast = True
-        heads = [module for module in self.transformer.modules() if isinstance(module, Head)]
-        exact = {module for head in heads for module in head.modules()}
-        for module in self.transformer.modules():
-            if isinstance(module, MULTIPLIERS) and module not in exact:
-                module.to(torch.bfloat16)
+        from muse_studio.nn.casting import cast_layers
+
+        cast_layers(self.transformer)
         if self.cache is not None:
             from muse_studio.nn.packed import can_pack, pack
 
             if can_pack(on):
-                pack(self.transformer, exact)
+                pack(self.transformer)
 
     def _network(self, on: torch.device) -> Callable[..., Tensor]:
         if not self.compile:
@@ -338,25 +331,9 @@ class Stage:
         for name, given in (("negative", unwanted), ("low", low), ("tokens", tokens)):
             if name != "negative" and given is not None:
                 arguments.check_tokens(given, name)
-            if given is not None and given.shape[0] != count:
+            if given is not None and len(given) != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
         predict = Predictor(self, text, negative, low)
         sampler: Callable[..., Iterator[Tensor]] = self.sampler  # one that is `rowwise` takes Rows too
         return iter(sampler(predict, tokens, self.schedule, generator))
-
-
-def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
-    """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
-    if not stages:
-        raise SettingError(
-            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
-        )
-    before = None
-    for name, stage in stages.items():
-        try:
-            stage.check_text(text_encoder)
-            stage.check_low(before)
-        except ValueError as error:
-            raise ValueError(f"stages.{name}: {error}") from error
-        before = stage

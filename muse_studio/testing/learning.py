@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import Batch, Lots, Objective
+from muse_studio.contracts import Batch, Lots, Objective, TextEmbedding
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import FakeSchedule, FakeTransformer, embedding
 from muse_studio.testing.promise import SEED_DECIDES, SHAPES, UNCHANGED, promise
@@ -48,8 +48,8 @@ class ObjectiveContract(Contract):
         tokens = torch.randint(0, 64, (COUNT, *GRID), generator=generator)[rows]
         weight = COUNT if lots.weight is None else lots.weight.sum()
         scale = torch.as_tensor(COUNT / len(tokens) / weight)
-        text = embedding(COUNT)
-        text = type(text)(*(None if each is None else each[rows] for each in text))
+        whole = embedding(COUNT)
+        text = TextEmbedding(whole.states[rows], whole.mask[rows])
         pixels = torch.rand(COUNT, 3, 16, 16, generator=generator)[rows]
         noise = {name: each[rows] for name, each in lots.noise.items()}
         return Batch(tokens, text, None, lots.hidden[rows], noise, scale, COUNT, pixels)

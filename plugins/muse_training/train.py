@@ -211,7 +211,7 @@ def _objective(given: Objective | None, smoothing: float, critic: bool) -> Objec
 def _without_smoothing(objective: Objective) -> Objective:
     """The objective with no label smoothing, where it is one that has a setting of it."""
     if dataclasses.is_dataclass(objective) and hasattr(objective, "smoothing"):
-        return dataclasses.replace(objective, smoothing=0.0)  # type: ignore[type-var,call-arg]  # any such dataclass
+        return dataclasses.replace(objective, smoothing=0.0)
     return objective
 
 

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 
 from muse_studio import testing
-from muse_studio.contracts import MASK, TextEmbedding
+from muse_studio.contracts import MASK, Lots, TextEmbedding
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.kinds import kinds
 from muse_studio.runtime.dialects import Piece, Rule
 from muse_studio.runtime.former import FormerNames
+from muse_studio.sampling.masking import hidden_loss, hide, mask_tokens
 from muse_studio.testing import (
     BrokenPromise,
     FakeDataset,
@@ -45,6 +46,28 @@ class Optimizer:
 
     def __call__(self, model):
         return torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], self.lr)
+
+
+class Objective:
+    """The mean cross-entropy of what is hidden."""
+
+    def draw(self, count, grid, schedule, chance):
+        return Lots(mask_tokens(count, grid, schedule, chance("mask")))
+
+    def __call__(self, batch, model):
+        summed, right = hidden_loss(model(hide(batch.tokens, batch.hidden)), batch.tokens, batch.hidden)
+        hidden = batch.hidden.flatten(1).sum(1)
+        return (summed / hidden).sum() * batch.scale, {"accuracy": (right / hidden).sum() * batch.scale}
+
+
+def pays(change):
+    """An objective whose loss and figures are changed by `change`, which is given them, the batch and the model."""
+    return but(Objective, __call__=lambda self, *given: change(*Objective.__call__(self, *given), *given))
+
+
+def draws(change):
+    """An objective whose lots are changed by `change`."""
+    return but(Objective, draw=lambda self, *given: change(Objective.draw(self, *given)))
 
 
 class Metric:
@@ -127,6 +150,7 @@ GOOD = {
     testing.EditorContract: FakeEditor,
     testing.DatasetContract: FakeDataset,
     testing.OptimizerContract: Optimizer,
+    testing.ObjectiveContract: Objective,
     testing.MetricContract: Metric,
     testing.DialectContract: Dialect,
     testing.TaskContract: Task,
@@ -176,6 +200,13 @@ def spoil(tensor, result=None):
     """`result`, after `tensor` was changed in place."""
     tensor.add_(1)
     return result
+
+
+LITTLE = {"more": torch.zeros(1)}
+
+
+def by_chance(hidden):
+    return torch.rand(hidden.shape) < 0.5
 
 
 def writes(self):
@@ -309,10 +340,11 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
-EDITOR, DATASET, OPTIMIZER, METRIC, DIALECT, TASK, OBSERVER = (
+EDITOR, DATASET, OPTIMIZER, OBJECTIVE, METRIC, DIALECT, TASK, OBSERVER = (
     testing.EditorContract,
     testing.DatasetContract,
     testing.OptimizerContract,
+    testing.ObjectiveContract,
     testing.MetricContract,
     testing.DialectContract,
     testing.TaskContract,
@@ -442,7 +474,7 @@ BROKEN = [
     (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
     (MODEL, "low_tokens", "two different", but(FakeTransformer, condition=lambda self, t, low: condition(self, t))),
     (MODEL, "low_tokens", "not finite", but(FakeTransformer, condition=only_known)),
-    (MODEL, "inputs", "changed the tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
+    (MODEL, "inputs", "it changed tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
     (MODEL, "no_shape", "weigh by a mask", but(FakeTransformer, forward=by_index)),
     (MODEL, "every_weight", "idle received no gradient", Idle),
     (
@@ -554,6 +586,22 @@ BROKEN = [
         call(Optimizer, lambda self, model: torch.optim.SGD(model.parameters(), 0.0)),
     ),
     (OPTIMIZER, "a_restored", "not in state_dict", call(Optimizer, lambda self, model: Forgetful(model.parameters()))),
+    (OBJECTIVE, "lots_are", "give contracts.Lots", draws(lambda lots: lots.hidden)),
+    (OBJECTIVE, "lots_are", r"hidden is torch.uint8\[8, 3, 4\]", draws(lambda lots: Lots(lots.hidden.byte()))),
+    (OBJECTIVE, "lots_are", "noise 'more' is of 1 pictures", draws(lambda lots: Lots(lots.hidden, None, LITTLE))),
+    (OBJECTIVE, "the_generators", "the same generators hide other", draws(lambda lots: Lots(by_chance(lots.hidden)))),
+    (OBJECTIVE, "the_generators", "hide the very same", draws(lambda lots: Lots(torch.ones_like(lots.hidden)))),
+    (OBJECTIVE, "the_loss", r"the loss is float\[1\]", pays(lambda loss, figures, *_: (loss[None], figures))),
+    (OBJECTIVE, "the_loss", "the loss is nan", pays(lambda loss, figures, *_: (loss * torch.nan, figures))),
+    (OBJECTIVE, "the_loss", "has no gradient", pays(lambda loss, figures, *_: (loss.detach(), figures))),
+    (OBJECTIVE, "the_loss", "'loss' has a gradient", pays(lambda loss, figures, *_: (loss, {"loss": loss}))),
+    (OBJECTIVE, "a_step_in", "multiply sums by batch.scale", pays(lambda loss, *rest: (loss / rest[1].scale, {}))),
+    (
+        OBJECTIVE,
+        "inputs",
+        "changed the tokens",
+        pays(lambda loss, figures, batch, model: spoil(batch.tokens, (loss, figures))),
+    ),
     (METRIC, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),
     (METRIC, "every_number", "a number for each of one, two", but(Metric, meanings={"one": "1", "two": "2"})),
     (METRIC, "computing", "second time", but(Metric, compute=lambda self: torch.rand(1))),

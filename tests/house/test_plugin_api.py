@@ -26,6 +26,7 @@ HOOKS = {
     "muse_editors": [],
     "muse_datasets": [],
     "muse_optimizers": [],
+    "muse_objectives": [],
     "muse_metrics": [],
     "muse_dialects": [],
     "muse_observers": [],
@@ -50,6 +51,8 @@ METHODS = {
     "Editor": {"__call__": ["tokens", "region", "resample", "generator"]},
     "Dataset": {"__len__": [], "__getitem__": ["index"]},
     "Optimizer": {"__call__": ["model"]},
+    "Learning": {"__call__": ["tokens"]},
+    "Objective": {"draw": ["count", "grid", "schedule", "chance"], "__call__": ["batch", "model"]},
     "Metric": {"reset": [], "update": ["real", "generated", "prompts"], "compute": []},
     "Dialect": {"recipes": ["imported"]},
     "Observer": {},
@@ -96,7 +99,7 @@ def taken(function):
 
 
 def test_the_version_is_the_documented_one():
-    assert muse_studio.API == "1.2"
+    assert muse_studio.API == "1.3"
     assert f"now **{muse_studio.API}**" in DOCUMENT
 
 

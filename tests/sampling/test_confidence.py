@@ -48,7 +48,10 @@ def plain_decode(model, tokens, fraction, steps, temperature, sampling_temperatu
                     guesses.append((likelihood[code] + temperature * (1 - step / steps) * noise, y, x, code))
             if not guesses:
                 continue
-            stay = max(at_first[b] == grids[b].size, min(len(guesses) - 1, math.floor(at_first[b] * fraction(step / steps) + 1e-6)))
+            stay = max(
+                at_first[b] == grids[b].size,
+                min(len(guesses) - 1, math.floor(at_first[b] * fraction(step / steps) + 1e-6)),
+            )
             stay = 0 if step == steps else stay
             guesses.sort(key=lambda guess: -guess[0])
             for _, y, x, code in guesses[: len(guesses) - stay]:

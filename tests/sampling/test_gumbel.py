@@ -40,7 +40,10 @@ def plain_decode(tokens, steps, temperature, generator):
                     code = next(k for k, reached in enumerate(sums) if reached > uniform[0, b, y, x])
                 noise = -math.log(-math.log(max(uniform[1, b, y, x], 1e-20)))
                 guesses.append((scores[code] + falling * noise, y, x, code))
-            stay = max(at_first[b] == grid.size, min(len(guesses) - 1, math.floor(at_first[b] * math.cos(math.pi / 2 * ratio) + 1e-6)))
+            stay = max(
+                at_first[b] == grid.size,
+                min(len(guesses) - 1, math.floor(at_first[b] * math.cos(math.pi / 2 * ratio) + 1e-6)),
+            )
             guesses.sort(key=lambda guess: -guess[0])
             for _, y, x, code in guesses[: len(guesses) - (0 if step == steps else stay)]:
                 grid[y, x] = code

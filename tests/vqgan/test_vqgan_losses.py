@@ -142,7 +142,7 @@ def test_lecam_by_hand():
 def test_r1_by_hand():
     weight = torch.arange(12.0).view(1, 3, 2, 2)
     images = torch.rand(2, 3, 2, 2).requires_grad_()
-    logits = (weight * images).sum((1, 2, 3)) + 0.5 * (images**2).sum((1, 2, 3))
+    logits = ((weight * images).sum((1, 2, 3)) + 0.5 * (images**2).sum((1, 2, 3)))[:, None]
     expected = (weight + images).square().sum((1, 2, 3)).mean() / 2
     penalty = r1(logits, images)
     torch.testing.assert_close(penalty, expected)

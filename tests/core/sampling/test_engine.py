@@ -15,10 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from muse_studio.contracts import MASK
+from muse_studio.nn.casting import MULTIPLIERS, in_float32
 from muse_studio.sampling.cascade import decode
 from muse_studio.sampling.filling import ask, widths
 from muse_studio.sampling.noise import Rows, uniform
-from muse_studio.sampling.stage import MULTIPLIERS, Predictor
+from muse_studio.sampling.stage import Predictor
 
 SAMPLERS = {
     "confidence": Confidence(5),
@@ -175,10 +176,11 @@ def test_settled_weights_give_the_same_bits(case):
     before = case.sample(stage)
     logits = stage.logits(case.tokens, stage.condition(case.text, case.low))
     stage.settle(torch.device("cpu"))
+    exact = in_float32(case.model)
     kinds = {
-        weight.dtype for module in case.model.modules() if isinstance(module, MULTIPLIERS) for weight in [module.weight]
+        (module in exact, module.weight.dtype) for module in case.model.modules() if isinstance(module, MULTIPLIERS)
     }
-    assert kinds == {torch.bfloat16}
+    assert kinds == {(False, torch.bfloat16), (True, torch.float32)}
     assert torch.equal(stage.logits(case.tokens, stage.condition(case.text, case.low)), logits)
     assert all(torch.equal(one, other) for one, other in zip(before, case.sample(stage), strict=True))
 

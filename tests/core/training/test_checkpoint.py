@@ -149,9 +149,9 @@ def test_a_part_more_is_told(tmp_path):
     path = checkpoint.save(tmp_path, 1, *parts(), keep=1)
     modules, optimizers = parts()
     with pytest.raises(UserError) as caught:
-        checkpoint.load(path, modules | {"average": nn.Linear(2, 2)}, optimizers)
+        checkpoint.load(path, modules | {"critic": nn.Linear(2, 2)}, optimizers)
     assert str(caught.value) == (
-        f"{path} holds net.optimizer.safetensors, net.safetensors, this run needs average.safetensors, "
+        f"{path} holds net.optimizer.safetensors, net.safetensors, this run needs critic.safetensors, "
         f"net.optimizer.safetensors, net.safetensors; {checkpoint.CURE}"
     )
 
