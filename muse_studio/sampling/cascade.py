@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from muse_studio.contracts import TextEmbedding, TextEncoder
-from muse_studio.errors import SettingError
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import attributed, construct
 from muse_studio.recipe.running import installed
@@ -24,7 +23,7 @@ from muse_studio.runtime import memory
 from muse_studio.runtime.device import choose_device, keep_freed_memory, move_to_device
 from muse_studio.runtime.launch import trusting
 from muse_studio.sampling.noise import Rows
-from muse_studio.sampling.stage import Stage
+from muse_studio.sampling.stage import Stage, check_fit
 
 Watch = Callable[[str, int, int, Tensor], None]
 """Called after each step: the stage's name, the step from 1, of how many, and the tokens int64[B, h, w]."""
@@ -202,19 +201,3 @@ def report_step(hook: Any, stage: str, step: int, steps: int, tokens: Tensor) ->
     """One step to the observers; a task that is called from Python may have none (`hook` is None)."""
     if hook is not None:
         hook.muse_step(stage=stage, step=step, steps=steps, tokens=tokens, loss=None, image=None, numbers=None)
-
-
-def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
-    """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
-    if not stages:
-        raise SettingError(
-            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
-        )
-    before = None
-    for name, stage in stages.items():
-        try:
-            stage.check_text(text_encoder)
-            stage.check_low(before)
-        except ValueError as error:
-            raise ValueError(f"stages.{name}: {error}") from error
-        before = stage

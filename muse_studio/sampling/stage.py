@@ -129,8 +129,7 @@ class Stage:
         """
         if images.shape[-2:] == (self.height, self.width):
             return images
-        batch = images.flatten(0, -4) if images.ndim > 3 else images[None]
-        resized = scaled(batch.float(), (self.height, self.width))
+        resized = scaled(images.reshape(-1, *images.shape[-3:]).float(), (self.height, self.width))
         return resized.round().clamp(0, 255).byte().view(*images.shape[:-2], self.height, self.width)
 
     def check_text(self, encoder: TextEncoder) -> None:
@@ -161,11 +160,7 @@ class Stage:
 
     @torch.no_grad()
     def logits(
-        self,
-        tokens: Tensor,
-        conditioning: Conditioning,
-        places: Tensor | None = None,
-        model: Transformer | None = None,
+        self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None, model: Transformer | None = None
     ) -> Tensor:
         """int64[B, h, w] to float32[B, h, w, K], computed in the stage's precision; by another model, if one is given.
 
@@ -274,10 +269,10 @@ class Stage:
 
     def settle(self, on: torch.device) -> None:
         """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16,
-        which those of a `Head` don't.
+        which a `Head` does not. The transformer is then one for drawing alone.
 
         The results are the same to the bit, but for a cached transformer's on a CPU, whose weights are packed besides:
-        most of its steps compute few places. The transformer is then one for drawing alone.
+        most of its steps compute few places.
         """
         if not self._halves(on) or not isinstance(self.transformer, nn.Module):
             return
@@ -331,9 +326,25 @@ class Stage:
         for name, given in (("negative", unwanted), ("low", low), ("tokens", tokens)):
             if name != "negative" and given is not None:
                 arguments.check_tokens(given, name)
-            if given is not None and len(given) != count:
+            if given is not None and given.shape[0] != count:
                 raise ValueError(f"text is for {count} pictures, {name} for {given.shape[0]}; repeat one of them")
         tokens = self.blank(count, device) if tokens is None else tokens
         predict = Predictor(self, text, negative, low)
         sampler: Callable[..., Iterator[Tensor]] = self.sampler  # one that is `rowwise` takes Rows too
         return iter(sampler(predict, tokens, self.schedule, generator))
+
+
+def check_fit(stages: dict[str, Stage], text_encoder: TextEncoder) -> None:
+    """ValueError, naming the stage, where there is none, or where one doesn't fit the text or the stage before it."""
+    if not stages:
+        raise SettingError(
+            "stages", "stages is empty; name at least one, such as base: {tokenizer: ..., transformer: ...}"
+        )
+    before = None
+    for name, stage in stages.items():
+        try:
+            stage.check_text(text_encoder)
+            stage.check_low(before)
+        except ValueError as error:
+            raise ValueError(f"stages.{name}: {error}") from error
+        before = stage

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from muse_studio.contracts import MASK, TextEmbedding
-from muse_studio.sampling.cascade import check_fit
+from muse_studio.sampling.stage import check_fit
 from muse_studio.testing import (
     FakeSampler,
     FakeTextEncoder,
