@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from muse_studio.errors import SettingError
+from muse_studio.runtime.device import has_fast_bfloat16
 from muse_studio.runtime.files import claim_folder, file_name, path_of
 from muse_studio.training.order import key_of
 from muse_studio.training.parallel import Parallel
@@ -42,7 +43,8 @@ class Fit:
     warmup, decay, floor: steps of linear warm-up; then the rate follows a cosine to `floor` times its peak, or stays,
     or falls as sqrt(warmup / step) (Vaswani et al., 2017), though not below `floor` times its peak.
     clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
-    precision: bfloat16 computes under autocast; weights stay float32.
+    precision: bfloat16 computes under autocast; weights stay float32. auto is bfloat16 where the device is fast at it:
+    a CPU without instructions for it emulates it, some thirty times slower than float32.
     compile: fuses a masked transformer's small operations (torch.compile): faster steps, after a first one of a minute
     or two. blocks compiles one layer at a time: the layers share what is compiled, so the first step comes sooner, and
     fsdp can gather them. A tokenizer's steps stay as they are.
@@ -66,7 +68,7 @@ class Fit:
     floor: float = 0.0
     clip: float | None = 1.0
     ema: float | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     compile: bool | Literal["blocks"] = False
     checkpoint_every: int = 500
     keep: int = 2
@@ -128,4 +130,5 @@ class Fit:
 
     def autocast(self, on: torch.device) -> torch.autocast:
         """The context that a forward pass runs in."""
-        return torch.autocast(on.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        halves = self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
+        return torch.autocast(on.type, torch.bfloat16, enabled=halves)

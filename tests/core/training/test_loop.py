@@ -375,6 +375,18 @@ def test_observers_hear_of_each_logged_step(tmp_path):
     assert last["numbers"].items() >= {name: value for name, value in row.items() if name != "step"}.items()
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_a_run_computes_in_is_the_device_s_where_it_is_left_to_it(fast, monkeypatch):
+    monkeypatch.setattr("muse_studio.training.fit.has_fast_bfloat16", lambda device: fast)
+    product = torch.nn.Linear(2, 2)
+    made = {}
+    for precision in ("auto", "float32", "bfloat16"):
+        with Fit(out="x", steps=1, batch=1, precision=precision).autocast(torch.device("cpu")):
+            made[precision] = product(torch.ones(1, 2)).dtype
+    halves = torch.bfloat16 if fast else torch.float32
+    assert made == {"auto": halves, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
 def test_rates_by_hand():
     fit = Fit(out="x", steps=12, batch=1, warmup=4, floor=0.1)
     assert [fit.rate(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
