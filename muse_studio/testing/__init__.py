@@ -29,11 +29,16 @@ from muse_studio.testing.fakes import (
 from muse_studio.testing.filling import EditorContract, SamplerContract
 from muse_studio.testing.learning import ObjectiveContract
 from muse_studio.testing.light import HEAVY, check_light
-from muse_studio.testing.observing import ObserverContract
 from muse_studio.testing.plugin import PluginContract
 from muse_studio.testing.promise import BrokenPromise, promise, promises, refuses
 from muse_studio.testing.recording import Heard, RecordingObserver
-from muse_studio.testing.running import DatasetContract, MetricContract, OptimizerContract, TaskContract
+from muse_studio.testing.running import (
+    DatasetContract,
+    MetricContract,
+    ObserverContract,
+    OptimizerContract,
+    TaskContract,
+)
 from muse_studio.testing.steering import GuidanceContract, MaskScheduleContract
 from muse_studio.testing.tiny import TinyModel, tiny_stage
 from muse_studio.testing.transformer import TransformerContract

@@ -6,10 +6,9 @@ import dataclasses
 import warnings
 from typing import Any
 
-import torch
 from torch import nn
 
-from muse_studio.contracts import MASK, NO_RUN, Dataset, Objective, Optimizer, RunContext, TextEncoder
+from muse_studio.contracts import NO_RUN, Dataset, Objective, Optimizer, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
@@ -167,9 +166,6 @@ class Train:
     def _try_out(self, seen: TrainingBatch) -> None:
         """UserError where the stage's parts don't fit each other."""
         try:
-            with torch.no_grad():
-                transformer = self.stage.transformer
-                transformer(torch.full_like(seen.tokens, MASK), transformer.condition(seen.text, seen.low))
             try_out(self.setup, seen)
         except ValueError as error:
             raise UserError(f"the stage {self.name!r} can't be trained: {error}") from error

@@ -474,7 +474,7 @@ BROKEN = [
     (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
     (MODEL, "low_tokens", "two different", but(FakeTransformer, condition=lambda self, t, low: condition(self, t))),
     (MODEL, "low_tokens", "not finite", but(FakeTransformer, condition=only_known)),
-    (MODEL, "inputs", "it changed tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
+    (MODEL, "inputs", "changed the tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
     (MODEL, "no_shape", "weigh by a mask", but(FakeTransformer, forward=by_index)),
     (MODEL, "every_weight", "idle received no gradient", Idle),
     (
@@ -599,7 +599,7 @@ BROKEN = [
     (
         OBJECTIVE,
         "inputs",
-        "changed the tokens",
+        "it changed tokens",
         pays(lambda loss, figures, batch, model: spoil(batch.tokens, (loss, figures))),
     ),
     (METRIC, "it_computes", "finite numbers", but(Metric, compute=lambda self: 0.5)),

@@ -184,7 +184,7 @@ def test_a_second_stage_s_critic_is_given_the_smaller_tokens(tmp_path):
     base = Stage(testing.FakeTokenizer(), testing.FakeTransformer(), Cosine(), *FAKES, 8)
     made = task(tmp_path, {"base": base, "large": parts(critic)}, stage="large", corruption=0.5, fit={"steps": 2})
     assert made(testing.RecordingObserver()).weights.name == "critic.safetensors"
-    assert [low.shape for low in given] == [(8, 2, 2)] * 2
+    assert [low.shape for low in given] == [(1, 2, 2), (8, 2, 2), (8, 2, 2)]  # the first one tries the parts out
 
 
 def test_sheets_show_what_is_drawn_with_it(tmp_path):
@@ -193,14 +193,17 @@ def test_sheets_show_what_is_drawn_with_it(tmp_path):
     stage.critic.forward = lambda *given: asked.append(stage.critic.training) or forward(*given)
     task(tmp_path, {"base": stage}, samples=Samples(2, ["squares"]), fit={"steps": 2})(testing.RecordingObserver())
     assert (tmp_path / "samples" / "step-0000002.png").is_file()
-    assert asked == [True, True, False, False, False]
+    assert asked == [True, True, True, False, False, False]  # the first one tries the parts out
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"adapter": LoRA()}, "adapter and smoothing are for training the transformer; leave them out, or critic"),
-        ({"smoothing": 0.1}, "adapter and smoothing are for training the transformer"),
+        (
+            {"adapter": LoRA()},
+            "adapter is for training the transformer, and the objective trains a critic",
+        ),
+        ({"smoothing": 0.1}, "smoothing: 0.1 can't be beside each other or an objective; give objective alone"),
     ],
 )
 def test_settings_that_can_not_be(tmp_path, more, message):
@@ -211,7 +214,6 @@ def test_settings_that_can_not_be(tmp_path, more, message):
 def test_a_stage_without_a_critic_is_told_how_to_get_one(tmp_path):
     stage = parts()
     stage.sampler = testing.FakeSampler()
-    with pytest.raises(
-        ValueError, match=r"critic is true, but the sampler of 'base' asks none; .*stages\.base\.sampler="
-    ):
+    wanted = r"the objective trains a critic, but the sampler of 'base' asks none; .*stages\.base\.sampler="
+    with pytest.raises(ValueError, match=wanted):
         task(tmp_path, {"base": stage})

@@ -21,9 +21,9 @@ from muse_studio.errors import UserError
 from muse_studio.training import checkpoint
 
 
-def muse():
+def muse(codebook_size=12, **more):
     torch.manual_seed(0)
-    return MuseTransformer(12, [2, 3], text_width=6, width=16, layers=2, heads=2)
+    return MuseTransformer(codebook_size, [2, 3], text_width=6, width=16, layers=2, heads=2, **more)
 
 
 def names_of(model, parameters):

@@ -133,19 +133,19 @@ FAILING = {
     ),
     "needs a newer API": (
         f'requires_api = ">=2.3"\n{ODD}',
-        "it needs plugin API >=2.3, and this muse_studio has 1.2; upgrade muse-studio",
+        "it needs plugin API >=2.3, and this muse_studio has 1.3; upgrade muse-studio",
     ),
     "needs an older API": (
         f'requires_api = ">=0.2,<1"\n{ODD}',
-        "it needs plugin API >=0.2,<1, and this muse_studio has 1.2; upgrade the plugin",
+        "it needs plugin API >=0.2,<1, and this muse_studio has 1.3; upgrade the plugin",
     ),
     "imports what a newer API has": (
         f'requires_api = "~=1.4"\nfrom muse_studio import upscaler\n{ODD}',
-        "it needs plugin API ~=1.4, and this muse_studio has 1.2; upgrade muse-studio",
+        "it needs plugin API ~=1.4, and this muse_studio has 1.3; upgrade muse-studio",
     ),
     "fills a hook of a newer API": (
-        'requires_api = ">=1.3"\n' + ODD.replace("muse_samplers", "muse_upscalers"),
-        "it needs plugin API >=1.3, and this muse_studio has 1.2; upgrade muse-studio",
+        'requires_api = ">=1.4"\n' + ODD.replace("muse_samplers", "muse_upscalers"),
+        "it needs plugin API >=1.4, and this muse_studio has 1.3; upgrade muse-studio",
     ),
     "asks for no known API": (f"requires_api = 2\n{ODD}", "its requires_api is 2; write it like '>=1,<2'"),
     "gives a list": (
@@ -341,7 +341,7 @@ def test_plugins_are_left_out_by_name(installed, muse):
 
 def test_a_plugin_file_is_held_to_the_same(here, installed, muse):
     (here / "mine.py").write_text(f'requires_api = ">=3"\n{ODD}', encoding="utf-8")
-    needs = "it needs plugin API >=3, and this muse_studio has 1.2; upgrade muse-studio\n"
+    needs = "it needs plugin API >=3, and this muse_studio has 1.3; upgrade muse-studio\n"
     assert muse("run", "needs.yaml", "--plugin", "mine.py") == (2, "", f"error: --plugin mine.py: {needs}")
     (here / "mine.py").write_text('requires_api = ">=3"\n1 / 0\n', encoding="utf-8")
     assert muse("run", "needs.yaml", "--plugin", "mine.py") == (2, "", f"error: --plugin mine.py: {needs}")

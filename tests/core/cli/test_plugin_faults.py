@@ -173,7 +173,7 @@ OTHERS = {
     ),
     "guidance: asks for a text": (
         fake("FakeGuidance", "def __call__(self, ask, text, *more):\n    return ask('a cat')[0]  # here"),
-        "ValueError: ask takes texts, each a TextEmbedding or None; got 'a cat'; promised: Guidance.__call__",
+        "ValueError: ask takes texts, each a TextEmbedding or None, and Questions; got 'a cat'; promised: Guidance",
     ),
     "transformer: NaN": (
         fake("FakeTransformer", "def forward(self, tokens, c):  # here\n    return super().forward(tokens, c) / 0 * 0"),
