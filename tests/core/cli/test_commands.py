@@ -88,7 +88,8 @@ def test_parts(muse):
         2,
         "",
         "error: no kind of part is called 'smpler'; did you mean 'sampler'? kinds: tokenizer, text-encoder, "
-        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, objective, metric, dialect, observer, task\n",
+        "transformer, schedule, guidance, sampler, editor, dataset, optimizer, objective, metric, dialect, observer, "
+        "task\n",
     )
 
 
