@@ -38,7 +38,7 @@ class Perceptual:
     """Distance in the features of a pretrained vision network, layer by layer, each place normalised (LPIPS's form).
 
     network: any vision model that transformers' AutoModel loads, by hub name or local folder, such as
-    microsoft/resnet-50 (MaskBit's choice) or a ConvNeXt.
+    microsoft/resnet-50 (of which MaskBit compares the logits) or a ConvNeXt.
     weight: the loss's weight; Muse has 0.05 (table 5), 0.005 in fine-tuning the decoder.
     mean, std: how the network takes its pixels; ImageNet's by default.
     The hub is asked only for what is neither a folder here nor in its cache.
