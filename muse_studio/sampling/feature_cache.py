@@ -101,7 +101,7 @@ class Cache:
 
     def check(self, transformer: Transformer) -> None:
         """ValueError where a transformer can't be cached."""
-        if not isinstance(transformer, Revisiting):
+        if getattr(transformer, "revisit", None) is None:
             raise SettingError(
                 "cache",
                 f"cache: the transformer {type(transformer).__name__} can't be computed at some places alone, as it "

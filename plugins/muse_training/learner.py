@@ -22,6 +22,7 @@ from muse_studio.sampling.stage import Stage
 from muse_studio.training.distributed import World
 from muse_studio.training.fit import Fit
 from muse_studio.training.learner import Learner
+from muse_studio.training.order import key_of
 from muse_studio.training.parallel import distribute, layers_of, optimizer_step
 from muse_training.adapters import LoRA
 from muse_training.data.encoder import Encoder, TrainingBatch, collate
@@ -64,7 +65,8 @@ class Asked:
             return self._network(tokens, self._network.condition(text, low))
         with _heard(self._network, self._layer) as states:
             logits = self._network(tokens, self._network.condition(text, low))
-        self.states = states[0][:, -tokens[0].numel() :].unflatten(1, tokens.shape[1:])
+        cells = getattr(self._network, "cells", tuple(tokens.shape[1:]))
+        self.states = states[0][:, -math.prod(cells) :].unflatten(1, cells)
         return logits
 
 
@@ -147,6 +149,7 @@ class TransformerLearner(Learner):
         self.shared = distribute(step, world, self.fit.parallel)
         trained = nn.ModuleList([self.model, *beside]) if beside else self.model
         self.optimizers = {"transformer": setup.optimizer(trained)}
+        self.drops = any(isinstance(each, nn.Dropout) and each.p > 0 for each in step.modules())
         self.score = torch.compile(self.shared, **settings) if self.fit.compile is True else self.shared
 
     def _prepare(self) -> tuple[dict[str, nn.Module], Step]:
@@ -177,6 +180,8 @@ class TransformerLearner(Learner):
         scale = torch.as_tensor(size * parts / weight, device=on)
         pixels = self._pixels(batch)
         told: list[Mapping[str, Tensor]] = []
+        if self.drops:  # by what decides all other noise, so that a resumed run drops the same
+            torch.manual_seed(key_of(self.fit.seed, step, f"dropout {self.world.rank}") >> 1)
 
         def loss_of(part: tuple[Any, ...]) -> Tensor:
             tokens, low, hidden, pictures, noise, *text = part

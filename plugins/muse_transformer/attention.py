@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.nn.layers import merge_heads, rms_norm, split_heads
+from muse_transformer.options import Rotation
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -36,11 +37,11 @@ class HeadNorm(nn.RMSNorm):
 
 
 class SelfAttention(nn.Module):
-    """The grid's tokens look at each other."""
+    """The grid's tokens look at each other. rotation: turns queries and keys by their places; None leaves them."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, rotation: Rotation | None = None) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.rotation = heads, rotation
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.norm_query, self.norm_key = HeadNorm(width // heads), HeadNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
@@ -49,10 +50,13 @@ class SelfAttention(nn.Module):
         """float[B, N, width] to float[B, N, width]."""
         return self.out(merge_heads(self.mix(*self.divide(x))))
 
-    def divide(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """float[B, N, width] to queries, keys and values float[B, heads, N, d]."""
+    def divide(self, x: Tensor, places: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """float[B, N, width] to queries, keys and values float[B, heads, N, d]; places: int64[B, N], where not all."""
         query, key, value = (split_heads(part, self.heads) for part in self.project(x).chunk(3, -1))
-        return self.norm_query(query), self.norm_key(key), value
+        query, key = self.norm_query(query), self.norm_key(key)
+        if self.rotation is not None:
+            query, key = self.rotation(query, places), self.rotation(key, places)
+        return query, key, value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """float[B, heads, N, d] three times to float[B, heads, N, d]: every place looks at every place."""
@@ -71,8 +75,10 @@ class MultiAxisAttention(SelfAttention):
     square grid's places and a block holds their square root. Muse's super-resolution trunk has it (section 2.4).
     """
 
-    def __init__(self, width: int, heads: int, grid: tuple[int, int], block: int) -> None:
-        super().__init__(width, heads)
+    def __init__(
+        self, width: int, heads: int, grid: tuple[int, int], block: int, rotation: Rotation | None = None
+    ) -> None:
+        super().__init__(width, heads, rotation)
         self.grid, self.block = grid, block
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

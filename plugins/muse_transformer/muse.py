@@ -8,6 +8,7 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.layers import refuse_low
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import SelfAttention
+from muse_transformer.options import Options
 from muse_transformer.trunk import Trunk, check_sizes
 
 
@@ -20,6 +21,7 @@ class MuseTransformer(Trunk):
     codebook_size: K, the tokenizer's. grid: [h, w], the tokens of a picture. text_width: D of the text encoder.
     mlp: width of the hidden layer, 4 x width by default.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
+    options: what is no part of Muse's: rotary positions, gated MLPs, dropout and more, all off by default.
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
@@ -37,17 +39,23 @@ class MuseTransformer(Trunk):
         checkpointing: bool = False,
         weights: str | None = None,
         adapters: list[Adapter] | None = None,
+        options: Options | None = None,
     ) -> None:
-        grid = grid or [16, 16]
+        grid, options = grid or [16, 16], options or Options()
         hidden = 4 * width if mlp is None else mlp
         check_sizes(
             width, heads, {"grid": grid}, codebook_size=codebook_size, text_width=text_width, layers=layers, mlp=hidden
         )
 
-        def self_attention() -> SelfAttention:
-            return SelfAttention(width, heads)
+        options.check(width, heads, (grid[0], grid[1]))
+        rotation = options.rotation((grid[0], grid[1]), width // heads)
 
-        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention)
+        def self_attention() -> SelfAttention:
+            return SelfAttention(width, heads, rotation)
+
+        super().__init__(
+            codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention, options
+        )
         load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:

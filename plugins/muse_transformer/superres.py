@@ -11,21 +11,22 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.layers import layer_list
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import MultiAxisAttention, SelfAttention
-from muse_transformer.trunk import Trunk, check_sizes, look_up, mlp
+from muse_transformer.options import Options, Rotation
+from muse_transformer.trunk import Trunk, check_sizes, look_up
 
 
 class LowBlock(nn.Module):
     """Self-attention and MLP, each normalised before and added: a layer over the finished smaller grid."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, options: Options, rotation: Rotation | None) -> None:
         super().__init__()
-        self.norm1, self.self_attention = nn.LayerNorm(width), SelfAttention(width, heads)
-        self.norm2, self.mlp = nn.LayerNorm(width), mlp(width, hidden)
+        self.norm1, self.self_attention = nn.LayerNorm(width), SelfAttention(width, heads, rotation)
+        self.norm2, self.mlp, self.drop = nn.LayerNorm(width), options.mlp(width, hidden), options.drop()
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, N, width] to the same."""
-        x = x + self.self_attention(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.drop(self.self_attention(self.norm1(x)))
+        return x + self.drop(self.mlp(self.norm2(x)))
 
 
 class SuperResolution(Trunk):
@@ -44,6 +45,7 @@ class SuperResolution(Trunk):
     text_width: D of the text encoder. mlp: width of the hidden layers, 4 x width by default.
     heads: an even number, half of which look within blocks. block: tokens a side, which must divide both of grid's.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
+    options: as of `muse`, but for registers; the smaller grid is never folded.
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
@@ -65,8 +67,9 @@ class SuperResolution(Trunk):
         checkpointing: bool = False,
         weights: str | None = None,
         adapters: list[Adapter] | None = None,
+        options: Options | None = None,
     ) -> None:
-        grid, low_grid = grid or [64, 64], low_grid or [16, 16]
+        grid, low_grid, options = grid or [64, 64], low_grid or [16, 16], options or Options()
         hidden = 4 * width if mlp is None else mlp
         check_sizes(
             width,
@@ -82,21 +85,31 @@ class SuperResolution(Trunk):
         )
         if heads % 2:
             raise ValueError(f"heads is {heads}; it must be even: half of them look within blocks, half across")
-        if any(side % block for side in grid):
-            fit = [size for size in range(1, min(grid) + 1) if not any(side % size for side in grid)]
+        whole = (grid[0], grid[1])
+        options.check(width, heads, whole)
+        if options.registers:
+            raise ValueError(f"options.registers is {options.registers}; they have no place in blocks: give 0")
+        cells = options.cells(whole)
+        if any(side % block for side in cells):
+            fit = [size for size in range(1, min(cells) + 1) if not any(side % size for side in cells)]
+            what = "tokens" if options.fold == 1 else "positions"
             raise ValueError(
-                f"block is {block}, which does not divide the grid of {grid[0]}x{grid[1]} tokens; "
+                f"block is {block}, which does not divide the grid of {cells[0]}x{cells[1]} {what}; "
                 f"these do: {', '.join(map(str, fit))}"
             )
+        rotation = options.rotation(whole, width // heads)
 
         def self_attention() -> SelfAttention:
-            return MultiAxisAttention(width, heads, (grid[0], grid[1]), block)
+            return MultiAxisAttention(width, heads, cells, block, rotation)
 
-        super().__init__(codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention)
-        self.low_codebook_size, self.low_grid = low_codebook_size, tuple(low_grid)
+        super().__init__(
+            codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention, options
+        )
+        self.low_codebook_size, self.low_grid = low_codebook_size, (low_grid[0], low_grid[1])
         self.embed_low = nn.Embedding(low_codebook_size + 1, width)  # the last row stands for MASK
         self.low_positions = nn.Parameter(torch.empty(*self.low_grid, width))
-        self.low_blocks = layer_list(LowBlock(width, heads, hidden) for _ in range(low_layers))
+        low_rotation = Rotation(self.low_grid, width // heads) if options.rope else None
+        self.low_blocks = layer_list(LowBlock(width, heads, hidden, options, low_rotation) for _ in range(low_layers))
         self.norm_low = nn.LayerNorm(width)
         load_or_start(self, weights, adapters, self.start)
 
@@ -104,7 +117,7 @@ class SuperResolution(Trunk):
         """As any trunk; the encoder's writers scaled by its own depth, both grids' positions as the same waves."""
         super().start()
         for block in self.low_blocks:
-            for writer in (block.self_attention.out, block.mlp[2]):
+            for writer in (block.self_attention.out, block.mlp[-1]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (2 * len(self.low_blocks)) ** 0.5)
         with torch.no_grad():
             for positions in (self.positions, self.low_positions):

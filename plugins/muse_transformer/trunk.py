@@ -13,14 +13,10 @@ from muse_studio.contracts import Conditioning
 from muse_studio.nn.layers import Head, check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
+from muse_transformer.options import MaskRatio, Options, fold_cells, unfold_cells
 
 Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
 """Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
-
-
-def mlp(width: int, hidden: int) -> nn.Sequential:
-    """float[..., width] to float[..., width] through a wider layer."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class Block(nn.Module):
@@ -28,12 +24,12 @@ class Block(nn.Module):
 
     entrances = ("remember",)
 
-    def __init__(self, width: int, heads: int, hidden: int, self_attention: SelfAttention) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, self_attention: SelfAttention, options: Options) -> None:
         super().__init__()
         self.norm1, self.self_attention = nn.LayerNorm(width), self_attention
         self.norm2, self.cross_attention = nn.LayerNorm(width), CrossAttention(width, heads)
         self.norm3 = nn.LayerNorm(width)
-        self.mlp = mlp(width, hidden)
+        self.mlp, self.drop = options.mlp(width, hidden), options.drop()
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, M, width] to what the cross-attention looks at: keys and values float[B, heads, M, d]."""
@@ -48,20 +44,22 @@ class Block(nn.Module):
 
     def after(self, x: Tensor, seen: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """float[B, n, width], and what its places saw of the grid, to what the block makes of them; memory as above."""
-        x = x + seen
+        x = x + self.drop(seen)
         rows = len(key) if key.shape[2] else 0
         if rows == len(x):
-            x = x + self.cross_attention(self.norm2(x), key, value, mask)
+            x = x + self.drop(self.cross_attention(self.norm2(x), key, value, mask))
         elif rows:
             first, rest = x[:rows], x[rows:]
-            x = torch.cat([first + self.cross_attention(self.norm2(first), key, value, mask), rest])
-        return x + self.mlp(self.norm3(x))
+            first = first + self.drop(self.cross_attention(self.norm2(first), key, value, mask))
+            x = torch.cat([first, rest])
+        return x + self.drop(self.mlp(self.norm3(x)))
 
 
 class Trunk(nn.Module):
     """A masked transformer less its memory, which `condition` of a subclass makes: learned 2-D positions, an MLP head.
 
-    self_attention: makes the self-attention of one block. outputs: logits a place, one for each code where it is None.
+    self_attention: makes the self-attention of one block. cells: how many positions the grid has along both sides,
+    which its tokens share where they are folded. outputs: logits a place, one for each code where it is None.
     """
 
     entrances = ("condition",)
@@ -80,18 +78,25 @@ class Trunk(nn.Module):
         hidden: int,
         checkpointing: bool,
         self_attention: Callable[[], SelfAttention],
+        options: Options,
     ) -> None:
         super().__init__()
         self.codebook_size, self.text_width, self.checkpointing = codebook_size, text_width, checkpointing
-        self.grid = tuple(grid)
-        self.embed = nn.Embedding(codebook_size + 1, width)  # the last row stands for MASK
-        self.positions = nn.Parameter(torch.empty(*self.grid, width))
+        self.grid, self.options = (grid[0], grid[1]), options
+        self.cells = options.cells(self.grid)
+        self.embed = nn.Embedding(codebook_size + 1, width // options.fold**2)  # the last row stands for MASK
+        self.positions = nn.Parameter(torch.empty(*self.cells, width))
         self.text_projection = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
-        self.blocks = layer_list(Block(width, heads, hidden, self_attention()) for _ in range(layers))
+        self.blocks = layer_list(Block(width, heads, hidden, self_attention(), options) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = Head(
             nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.outputs or codebook_size)
         )
+        self.mask_ratio = MaskRatio(width) if options.mask_ratio else None
+        self.registers = nn.Parameter(torch.empty(options.registers, width)) if options.registers else None
+        self.unfold = nn.Linear(width, options.fold**2 * width) if options.fold > 1 else None
+        if options.registers or options.fold > 1:  # a position is then no token: see feature_cache.Revisiting
+            self.revisit = None  # type: ignore[assignment,method-assign]
 
     def start(self) -> None:
         """Normal weights of 0.02 (MaskGIT), and what writes into the residual stream scaled down by depth (GPT-2)."""
@@ -100,9 +105,11 @@ class Trunk(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.positions, std=0.02)
+        for learned in (self.positions, self.registers):
+            if learned is not None:
+                nn.init.normal_(learned, std=0.02)
         for block in self.blocks:
-            for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[2]):
+            for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[-1]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
 
     def remember(self, memory: Tensor, mask: Tensor) -> Conditioning:
@@ -129,12 +136,27 @@ class Trunk(nn.Module):
         """
         check_grid(tokens, self.grid)
         mask, *memories = conditioning
-        x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
+        x = self._enter(tokens)
+        if self.registers is not None:
+            x = torch.cat([self.registers.expand(len(x), -1, -1).to(x.dtype), x], 1)
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
             x = self.run(block, x, key, value, mask)
+        x = x[:, self.options.registers :]
+        if self.unfold is not None:
+            each = self.unfold(self.norm(x)).unflatten(1, self.cells)
+            x = unfold_cells(each, self.options.fold).flatten(1, 2)
         if places is not None:
-            return self.head(self.norm(gather_places(x, places)))
-        return self.head(self.norm(x)).unflatten(1, self.grid)
+            x = gather_places(x, places)
+        logits: Tensor = self.head(x if self.unfold is not None else self.norm(x))
+        return logits if places is not None else logits.unflatten(1, self.grid)
+
+    def _enter(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] to a vector for each position, float[B, N, width]."""
+        x = look_up(self.embed, tokens)
+        if self.options.fold > 1:
+            x = fold_cells(x, self.options.fold)
+        x = (x + self.positions).flatten(1, 2)
+        return x if self.mask_ratio is None else x + self.mask_ratio(tokens)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, computed in part, and what to keep (see `feature_cache.Revisiting`).
@@ -143,7 +165,7 @@ class Trunk(nn.Module):
         its self-attention float[B, heads, N, d], and the logits float[B, N, K].
         """
         mask, *memories = conditioning
-        x = (look_up(self.embed, tokens) + self.positions).flatten(1, 2)
+        x = self._enter(tokens)
         blocks = list(zip(self.blocks, memories[::2], memories[1::2], strict=True))
         for block, key, value in blocks[: visit.everywhere]:
             x = block(x, key, value, mask)
@@ -178,7 +200,7 @@ class Trunk(nn.Module):
         scatter_places(first, places, x)
         for (block, key, value), keys, values in zip(blocks, seen[::2], seen[1::2], strict=True):
             attention = block.self_attention
-            query, *new = attention.divide(block.norm1(x))
+            query, *new = attention.divide(block.norm1(x), places)
             for old, part in zip((keys, values), new, strict=True):
                 scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
             mixed = attention.mix_at(query, keys, values, places)

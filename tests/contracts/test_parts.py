@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from dialect_sources import SOURCES
+from muse_transformer.options import Options
 
 from muse_studio import testing
 from muse_studio.registry.kinds import kinds
@@ -389,6 +390,11 @@ OTHER_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "schedule steps": [{"ratios": [0.9, 0.9, 0.2, 0.0]}],
     "text-encoder clip": [{"dtype": "bfloat16", "layer": -2, "padded": True}],
     "text-encoder t5": [{"dtype": "bfloat16"}],
+    "transformer muse": [
+        {"options": Options(rope=True, swiglu=True, mask_ratio=True, dropout=0.1)},
+        {"options": Options(registers=3, fold=2)},
+    ],
+    "transformer superres": [{"options": Options(rope=True, swiglu=True, mask_ratio=True, fold=2), "block": 1}],
 }
 """Settings over those above, with which a part that computes something else by them keeps its contract too."""
 

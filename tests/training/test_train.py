@@ -11,6 +11,7 @@ from muse_training.objectives.masked import Masked
 from muse_training.optimizers import AdamW, Muon
 from muse_training.train import Train
 from muse_transformer.muse import MuseTransformer
+from muse_transformer.options import Options
 from muse_transformer.superres import SuperResolution
 from runs import check_same_files, rows
 from torch import nn
@@ -81,14 +82,17 @@ def task(folder, dataset=None, stages=None, **more):
     [
         {"fit": {"ema": 0.9, "warmup": 2}},
         {"optimizer": Muon(1e-3), "objective": Masked(0.1)},
+        {"dropout": 0.2},
         {"cache": True},
         {"stage": "large", "corruption": 0.5, "dataset": Colours(16), "cache": True, "optimizer": Muon(1e-3)},
     ],
-    ids=["average", "muon", "cache", "superres"],
+    ids=["average", "muon", "dropout", "cache", "superres"],
 )
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, more):
     def again(folder, hook):
         given = more | ({"stages": cascade()} if "stage" in more else {})
+        if "dropout" in more:
+            given["stages"] = {"base": stage(options=Options(dropout=given.pop("dropout")))}
         given |= {"cache": str(folder / "cache")} if "cache" in more else {}
         return task(folder, **given)(hook)
 

@@ -58,12 +58,13 @@ class Repa(nn.Module):
         """The loss, and of its parts the mean cosine."""
         loss, figures = self.masked(batch, model)
         said = self.project(model.states)
-        alike = F.cosine_similarity(said.float(), self._seen(batch), dim=-1).mean()
+        seen = self._seen(batch, (said.shape[1], said.shape[2]))
+        alike = F.cosine_similarity(said.float(), seen, dim=-1).mean()
         return loss - self.weight * alike, {**figures, "alignment": alike.detach()}
 
     @torch.no_grad()
-    def _seen(self, batch: Batch) -> Tensor:
-        """The network's last layer of the pictures, scaled to the grid: float32[B, h, w, channels]."""
+    def _seen(self, batch: Batch, grid: tuple[int, int]) -> Tensor:
+        """The network's last layer of the pictures, scaled to a grid: float32[B, h, w, channels]."""
         assert batch.pixels is not None  # as it is needed
         on = batch.pixels.device
         if not self._seeing:
@@ -74,7 +75,7 @@ class Repa(nn.Module):
         if last.shape[1] != self.channels:
             raise UserError(f"objective.channels is {self.channels}, and {self.network} has {last.shape[1]}")
         plane = plane_of(last).float()
-        return F.interpolate(plane, batch.tokens.shape[1:], mode="bilinear", antialias=True).movedim(1, -1)
+        return F.interpolate(plane, grid, mode="bilinear", antialias=True).movedim(1, -1)
 
 
 def plane_of(features: Tensor) -> Tensor:

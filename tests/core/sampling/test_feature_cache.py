@@ -10,6 +10,7 @@ from muse_sampling.guidance import CFG
 from muse_sampling.remdm import ReMDM
 from muse_sampling.schedules import Cosine
 from muse_transformer.muse import MuseTransformer
+from muse_transformer.options import Options
 from muse_transformer.superres import SuperResolution
 
 from muse_studio.contracts import MASK
@@ -19,13 +20,14 @@ from muse_studio.sampling.stage import Predictor, Stage
 from muse_studio.testing import FakeTokenizer, FakeTransformer, embedding
 
 CODES = 64
-KINDS = ["muse", "superres", "amused", "amused, halved"]
+KINDS = ["muse", "muse, turned", "superres", "amused", "amused, halved"]
 
 
 def transformer(kind):
     torch.manual_seed(0)
-    if kind == "muse":
-        made = MuseTransformer(CODES, [4, 4], 8, 32, 3, 4)
+    if kind.startswith("muse"):
+        turned = Options(rope=True, swiglu=True, mask_ratio=True) if kind.endswith("turned") else None
+        made = MuseTransformer(CODES, [4, 4], 8, 32, 3, 4, options=turned)
     elif kind == "superres":
         made = SuperResolution(CODES, [4, 4], CODES, [2, 2], 8, 32, 3, 1, 4, block=2)
     else:
