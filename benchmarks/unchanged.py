@@ -281,11 +281,11 @@ def tokenizers() -> list[Case]:
     plain = ["fit.precision=float32", "fit.dtype=float32", "entropy=0.1"]
     r1 = fakes | {"loss": "hinge", "regulariser": "r1", "strength": 1.0}
     sizes = {"use": "vqgan", "codebook_size": 64, "code_width": 8, "channels": 16, "multipliers": [1, 2], "blocks": 1}
-    sizes |= {"decoder_blocks": 2, "patch": 2, "revive_after": 2, "weights": None}
+    sizes |= {"decoder_blocks": 2, "patch": 2, "quantizer": {"use": "vq", "revive_after": 2}, "weights": None}
     kinds: dict[str, dict[str, Any]] = {
-        "gradient": {"ema": 0.0, "cosine": False},
+        "gradient": {"quantizer": {"use": "vq", "revive_after": 2, "ema": 0.0, "cosine": False}},
         "lfq": {"quantizer": "lfq"},
-        "fsq": {"quantizer": "fsq", "levels": [8, 8]},
+        "fsq": {"quantizer": {"use": "fsq", "levels": [8, 8]}},
         "projected": {"quantizer": "projected"},
         "attention": {"attention": True, "latent_width": 24, "patch": 1},
         "maskgit": {"maskgit": True, "signed": False, "code_width": 16, "patch": 1},

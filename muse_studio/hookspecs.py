@@ -24,6 +24,7 @@ from muse_studio.contracts import (
     Objective,
     Observer,
     Optimizer,
+    Quantizer,
     RunContext,
     Sampler,
     Task,
@@ -50,6 +51,11 @@ Parts: TypeAlias = Mapping[str, Callable[..., Contract] | str]
 @hookspec
 def muse_tokenizers() -> Parts[Tokenizer]:
     """Tokenizers: pictures to token grids and back (`contracts.Tokenizer`)."""
+
+
+@hookspec
+def muse_quantizers() -> Parts[Quantizer]:
+    """Quantizers: settings to a codebook, latents to codes (`contracts.Quantizer`)."""
 
 
 @hookspec

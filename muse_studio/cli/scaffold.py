@@ -24,7 +24,7 @@ LONGEST = 30
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 FUNCTIONS = {"dialect"}
 """Kinds whose part is a function; it has the package's name."""
-SINCE = {"dialect": "1.2", "objective": "1.3"}
+SINCE = {"dialect": "1.2", "objective": "1.3", "quantizer": "1.3"}
 """The plugin API that a kind came with, where that is later than 1.0."""
 TAKEN = {"tests", "muse_studio"}
 """Names that the package's own folders have."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -63,6 +63,57 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """int64[B, h, w] to float32[B, 3, H, W]; ValueError where a token is MASK."""
+
+
+class Quantized(NamedTuple):
+    """What a codebook makes of latents float[B, D, h, w].
+
+    latents: float[B, D, h, w], each place at its code; gradients pass to the latents that it was made of.
+    tokens: int64[B, h, w]. losses: scalars by name, still to be weighted: "commitment", "codebook", "entropy".
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    losses: Mapping[str, Tensor]
+
+
+class Codebook(Protocol):
+    """A `torch.nn.Module` between a tokenizer's encoder and its decoder. width: D, of the latents that it takes.
+
+    One that has a step of its own, such as a moving average, has a method `update_codebook()`, called after each step
+    of training.
+    """
+
+    width: int
+
+    def lookup(self, tokens: Tensor) -> Tensor:
+        """int64[B, h, w] to float[B, D, h, w], what the decoder is given."""
+
+    def tokens(self, latents: Tensor) -> Tensor:
+        """float[B, D, h, w] to int64[B, h, w], in 0..K-1."""
+
+    def __call__(self, latents: Tensor, entropy: bool = False) -> Quantized:
+        """As training has it; entropy: whether the loss of that name is wanted, which may be costly."""
+
+
+class Quantizer(Protocol):
+    """Settings that make a codebook: `quantizer` of a tokenizer that takes any."""
+
+    def __call__(self, size: int, width: int) -> Codebook:
+        """One of `size` codes; width: what the tokenizer is set to, which one of fixed widths may pass over.
+
+        ValueError where there is none of that size.
+        """
+
+
+class Reconstructing(Protocol):
+    """A tokenizer that `train-tokenizer` can train: a `torch.nn.Module` with this method.
+
+    One whose codebook has a step of its own has a method `update_codebook()` too.
+    """
+
+    def reconstruct(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
+        """float[B, 3, H, W] in 0..1 to the pictures again, about 0..1, and what was quantized on the way."""
 
 
 class TextEncoder(Protocol):

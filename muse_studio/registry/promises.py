@@ -257,8 +257,20 @@ def objective(door: Door, call: Callable[..., Any], batch: Any, model: Any) -> A
     return _kept(door, call, answer, wrong)
 
 
+def quantizer(door: Door, call: Callable[..., Any], size: int, width: int) -> Any:
+    """A codebook: a width, and the methods that the contract has."""
+    made = call(size, width)
+    lacking = [name for name in ("lookup", "tokens", "__call__") if not callable(getattr(made, name, None))]
+    wrong = f"it gives {short(made)}, which has no {lacking[0]}" if lacking else None
+    found = getattr(made, "width", None)
+    if wrong is None and (not isinstance(found, int) or found < 1):
+        wrong = f"its codebook's width is {short(found)}; give the latents' width D, a whole number from 1"
+    return _kept(door, call, made, wrong)
+
+
 PROMISES: dict[str, dict[str, Promise]] = {
     "Tokenizer": {"grid_shape": grid_shape, "encode": encode, "decode": decode},
+    "Quantizer": {"__call__": quantizer},
     "TextEncoder": {"__call__": text},
     "Transformer": {"condition": condition, "__call__": predict},
     "MaskSchedule": {"__call__": schedule},

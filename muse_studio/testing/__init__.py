@@ -13,7 +13,7 @@ pytest.
 
 from muse_studio.testing.contract import Contract, check_settings
 from muse_studio.testing.dialect import DialectContract
-from muse_studio.testing.encoding import TextEncoderContract, TokenizerContract
+from muse_studio.testing.encoding import QuantizerContract, TextEncoderContract, TokenizerContract
 from muse_studio.testing.fakes import (
     FakeDataset,
     FakeEditor,
@@ -67,6 +67,7 @@ __all__ = [
     "ObserverContract",
     "OptimizerContract",
     "PluginContract",
+    "QuantizerContract",
     "RecordingObserver",
     "SamplerContract",
     "TaskContract",

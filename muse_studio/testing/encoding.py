@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from muse_studio.contracts import MASK, TextEmbedding, TextEncoder, Tokenizer
+from muse_studio.contracts import MASK, Codebook, Quantizer, TextEmbedding, TextEncoder, Tokenizer
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.promise import ALONE, REFUSED, SHAPES, UNCHANGED, promise, refuses
 from muse_studio.testing.watching import unchanged
@@ -104,6 +104,76 @@ class TokenizerContract(Contract):
         else:
             tokens = tokenizer.encode(torch.zeros(1, 3, self.size + 1, self.size))
             assert tuple(tokens.shape[1:]) == grid, f"grid_shape said {grid}, encode gave {tuple(tokens.shape[1:])}"
+
+
+class QuantizerContract(Contract):
+    """Promises of a `contracts.Quantizer`, by a codebook that it makes of `size` codes and `width`."""
+
+    size, width = 64, 8
+
+    def make(self) -> Quantizer:
+        """The quantizer; it can make a codebook of `size` codes."""
+        return super().make()
+
+    def codebook(self) -> Codebook:
+        """The codebook as it begins."""
+        torch.manual_seed(0)
+        return self.make()(self.size, self.width)
+
+    def latents(self, codebook: Codebook) -> Tensor:
+        """float32[2, D, 3, 4], not square, so that exchanged sides are seen."""
+        return torch.randn(2, codebook.width, 3, 4, generator=torch.Generator().manual_seed(1))
+
+    @promise(SHAPES)
+    @torch.no_grad()
+    def test_latents_become_codes_and_codes_latents(self) -> None:
+        codebook = self.codebook()
+        assert isinstance(codebook, torch.nn.Module), f"{type(codebook).__name__} is no torch module"
+        tokens = codebook.tokens(self.latents(codebook))
+        assert tokens.dtype == torch.int64, f"tokens are int64, got {tokens.dtype}"
+        assert tuple(tokens.shape) == (2, 3, 4), f"tokens of (2, D, 3, 4) are (2, 3, 4), got {tuple(tokens.shape)}"
+        low, high = int(tokens.min()), int(tokens.max())
+        assert low >= 0 and high < self.size, f"tokens are in 0..{self.size - 1}, got {low}..{high}"
+        found = codebook.lookup(tokens)
+        assert tuple(found.shape) == (2, codebook.width, 3, 4), f"lookup gives {tuple(found.shape)}"
+        every = codebook.lookup(torch.arange(self.size).view(1, 1, -1))[0, :, 0].t()
+        assert len(every.unique(dim=0)) == self.size, "several codes look alike"
+
+    @promise("training sees what drawing does")
+    @torch.no_grad()
+    def test_training_sees_what_drawing_does(self) -> None:
+        codebook = self.codebook()
+        latents = self.latents(codebook)
+        tokens = codebook.tokens(latents)
+        made = codebook(latents)
+        assert torch.equal(made.tokens, tokens), "training chooses other codes than `tokens`"
+        apart = float((made.latents - codebook.lookup(tokens)).abs().max())
+        assert apart < 1e-4, f"training decodes what is {apart:.2g} from the codes that `lookup` gives"
+
+    @promise("gradients pass")
+    def test_gradients_pass(self) -> None:
+        codebook = self.codebook()
+        latents = self.latents(codebook).requires_grad_()
+        made = codebook(latents, True)
+        weight = torch.randn(made.latents.shape, generator=torch.Generator().manual_seed(2))
+        (made.latents * weight).sum().backward()
+        assert latents.grad is not None and bool(latents.grad.any()), "the decoder's gradient never reaches the encoder"
+        assert bool(latents.grad.isfinite().all()), "the gradient has NaN or infinity"
+
+    @promise("losses are finite scalars")
+    def test_losses_are_finite_scalars(self) -> None:
+        codebook = self.codebook()
+        for entropy in (False, True):
+            for name, loss in codebook(self.latents(codebook), entropy).losses.items():
+                assert tuple(loss.shape) == (), f"the loss {name!r} is float{list(loss.shape)}; give a scalar"
+                assert bool(loss.isfinite()), f"the loss {name!r} is {loss.item()}"
+
+    @promise(UNCHANGED)
+    def test_inputs_are_not_changed(self) -> None:
+        codebook = self.codebook()
+        latents = self.latents(codebook)
+        with unchanged({"latents": latents}):
+            codebook(latents)
 
 
 class TextEncoderContract(Contract):

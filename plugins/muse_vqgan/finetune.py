@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +22,8 @@ from muse_vqgan.vqgan import VQGAN
 FROZEN = ("encoder.", "pre.", "quantizer.")
 """What makes tokens of pictures, by the beginnings of its tensors' names."""
 
-SHAPELESS = ("quantizer", "levels", "cosine")
-"""Settings that tokens depend on, but no tensor's shape does."""
+SHAPELESS = {"quantizer": "vq", "levels": None, "cosine": True}
+"""Settings that tokens depend on, but no tensor's shape does, and what they are by default."""
 
 
 class FinetuneDecoder:
@@ -96,14 +95,20 @@ class FinetuneDecoder:
         theirs, ours = weights.settings(self.source).get("tokenizer"), recipe.get("tokenizer")
         if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
             return
-        parameters = inspect.signature(VQGAN).parameters
-        for key in SHAPELESS:
-            its, mine = (table.get(key, parameters[key].default) for table in (theirs, ours))
+        for key, default in SHAPELESS.items():
+            its, mine = (_quantizer_of(table).get(key, default) for table in (theirs, ours))
             if its != mine:
                 raise UserError(
                     f"source: {self.source} was written for {key} {its}, tokenizer has {key} {mine}, which makes other "
                     f"tokens of the same codes; set tokenizer.{key} to the source's"
                 )
+
+
+def _quantizer_of(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe's tokenizer says of its quantizer, by a table of its own or beside its name, as it was before."""
+    given = tokenizer.get("quantizer", SHAPELESS["quantizer"])
+    own = dict(given) if isinstance(given, Mapping) else {"use": given}
+    return {key: tokenizer[key] for key in SHAPELESS if key in tokenizer} | own | {"quantizer": own.get("use")}
 
 
 class DecodeTokens(nn.Module):

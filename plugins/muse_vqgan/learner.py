@@ -19,8 +19,6 @@ from muse_studio.training.loop import Fit, Learner
 from muse_studio.training.parallel import distribute, optimizer_step
 from muse_vqgan.adversarial import Adversarial, Discriminator, r1
 from muse_vqgan.losses import Perceptual, PerceptualLoss, Reconstruction
-from muse_vqgan.quantizers import VQ
-from muse_vqgan.vqgan import VQGAN
 
 
 class Reconstructed(NamedTuple):
@@ -57,7 +55,7 @@ class TokenizerLearner(Learner):
     def __init__(
         self,
         fit: Fit,
-        tokenizer: VQGAN,
+        tokenizer: Any,
         model: nn.Module,
         optimizer: Optimizer,
         losses: Losses,
@@ -131,8 +129,9 @@ class TokenizerLearner(Learner):
             return loss / len(parts)
 
         loss, norm = optimizer_step(self.optimizers["tokenizer"], parts, loss_of, self.reconstruct, self.fit.clip)
-        if isinstance(self.tokenizer.quantizer, VQ):
-            self.tokenizer.quantizer.update_codebook()
+        update = getattr(self.tokenizer, "update_codebook", None)
+        if update is not None:
+            update()
         made, tokens = torch.cat([each.images for each in outputs]), torch.cat([each.tokens for each in outputs])
         numbers = {
             "loss": loss,

@@ -10,6 +10,19 @@ def muse_tokenizers():
 
 
 @hookimpl
+def muse_quantizers():
+    """How its latents become codes."""
+    return {
+        "fsq": "muse_vqgan.quantizers.finite:Finite",
+        "ibq": "muse_vqgan.quantizers.index:IndexBackpropagation",
+        "lfq": "muse_vqgan.quantizers.lookup_free:LookupFree",
+        "projected": "muse_vqgan.quantizers.projected:Projecting",
+        "simvq": "muse_vqgan.quantizers.vector:SimpleVector",
+        "vq": "muse_vqgan.quantizers.vector:VectorQuantizer",
+    }
+
+
+@hookimpl
 def muse_tasks():
     """How it is trained, and its decoder once more."""
     return {

@@ -12,14 +12,14 @@ from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.learner import Losses, Reconstructed, TokenizerLearner
 from muse_vqgan.losses import Perceptual, Reconstruction
-from muse_vqgan.vqgan import VQGAN
 
 
 class TrainTokenizer:
-    """Trains a `vqgan` on a data set's pictures, and writes `tokenizer.safetensors` into fit.out.
+    """Trains a tokenizer, such as `vqgan`, on a data set's pictures, and writes `tokenizer.safetensors` into fit.out.
 
     commitment: how strongly latents are drawn to their codes (0.25 in VQ-VAE). codebook: weight of the codebook's own
-    loss, where the quantizer has one (`ema: 0`). entropy: weight of MaskGIT's entropy loss (0.1 there).
+    loss, where the quantizer has one. entropy: weight of MaskGIT's entropy loss (0.1 there). A loss by another name, of
+    a quantizer of your own, counts as it is.
     The log has the share of codes that a batch of pictures uses, and their perplexity.
     """
 
@@ -36,8 +36,11 @@ class TrainTokenizer:
         perceptual: Perceptual | None = None,
         adversarial: Adversarial | None = None,
     ) -> None:
-        if not isinstance(tokenizer, VQGAN):
-            raise ValueError(f"train-tokenizer trains the part 'vqgan', not {type(tokenizer).__name__}")
+        if not isinstance(tokenizer, nn.Module) or not callable(getattr(tokenizer, "reconstruct", None)):
+            raise ValueError(
+                f"the tokenizer {type(tokenizer).__name__} does not say how it is trained: it has no method "
+                "`reconstruct` of contracts.Reconstructing, or is no torch module; 'vqgan' is one that does"
+            )
         if min(commitment, codebook, entropy) < 0:
             raise ValueError("commitment, codebook and entropy are weights: 0 or more")
         self.tokenizer, self.dataset, self.fit, self.optimizer = tokenizer, dataset, fit, optimizer
@@ -63,12 +66,12 @@ class TrainTokenizer:
 class EncodeDecode(nn.Module):
     """A tokenizer's whole path, and what its quantizer pays, by the weights of each loss."""
 
-    def __init__(self, tokenizer: VQGAN, weighted: dict[str, float]) -> None:
+    def __init__(self, tokenizer: Any, weighted: dict[str, float]) -> None:
         super().__init__()
         self.tokenizer, self.weighted = tokenizer, weighted
 
     def forward(self, real: Tensor) -> Reconstructed:
         """float[B, 3, H, W] in 0..1."""
-        made, quantized = self.tokenizer(real, entropy=self.weighted["entropy"] > 0)
-        cost = sum(self.weighted[name] * value for name, value in quantized.losses.items())
+        made, quantized = self.tokenizer.reconstruct(real, entropy=self.weighted["entropy"] > 0)
+        cost = sum(self.weighted.get(name, 1.0) * value for name, value in quantized.losses.items())
         return Reconstructed(made, quantized.tokens, cost)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import warnings
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from muse_studio.contracts import Quantized, Quantizer
 from muse_studio.images.pixels import divided
 from muse_studio.nn.layers import check_codes
 from muse_studio.runtime import weights as files
 from muse_studio.sampling.arguments import check_images, check_tokens
 from muse_vqgan.network import Decoder, Encoder, Layout, from_range, to_range
-from muse_vqgan.quantizers import FSQ, LFQ, VQ, Projected, Quantized
-
-QuantizerName = Literal["vq", "lfq", "fsq", "projected"]
-Quantizer: TypeAlias = VQ | LFQ | FSQ | Projected
+from muse_vqgan.quantizers.finite import Finite
+from muse_vqgan.quantizers.index import IndexBackpropagation
+from muse_vqgan.quantizers.lookup_free import LookupFree
+from muse_vqgan.quantizers.projected import Projecting
+from muse_vqgan.quantizers.vector import SimpleVector, VectorQuantizer
 
 
 class VQGAN(nn.Module):
@@ -30,15 +34,14 @@ class VQGAN(nn.Module):
     channels, multipliers, blocks: width at full resolution, its factor at each level, residual blocks a level.
     decoder_channels, decoder_blocks: the decoder's own; by default the encoder's channels and one block more.
     patch: folds patch x patch pixels into channels first, which makes a small tokenizer fast.
-    quantizer: vq (a learned codebook), lfq (signs; width follows), fsq (`levels`, whose product is codebook_size),
-        projected (the greatest of a linear layer's logits).
+    quantizer: what makes codes of latents, `vq` by default; a part of its kind: see muse parts quantizer.
     signed: the network's pixels are -1..1, as in most VQGANs; false leaves them in 0..1, as MaskGIT's and aMUSEd's have
         them.
     attention: self-attention of the places behind each block at the smallest resolution, and in the middle, as in the
         VQGANs of taming-transformers and LlamaGen. Time and memory then grow with the square of the tokens.
     maskgit: MaskGIT's own network: residual convolutions without bias, means in place of strided convolutions, no 1x1
         convolutions around the codes, and the slip that `muse_vqgan.network.EchoResidual` describes.
-    cosine, ema, revive_after: of vq; see muse_vqgan.quantizers.VQ. `ema: 0` learns the codebook by gradient.
+    levels, cosine, ema, revive_after: deprecated; they are settings of quantizer fsq, and of vq.
     weights: an address of safetensors to start from.
     """
 
@@ -56,11 +59,11 @@ class VQGAN(nn.Module):
         decoder_channels: int | None = None,
         decoder_blocks: int | None = None,
         patch: int = 1,
-        quantizer: QuantizerName = "vq",
+        quantizer: Quantizer | None = None,
         levels: list[int] | None = None,
-        cosine: bool = True,
-        ema: float = 0.99,
-        revive_after: int = 100,
+        cosine: bool | None = None,
+        ema: float | None = None,
+        revive_after: int | None = None,
         signed: bool = True,
         attention: bool = False,
         maskgit: bool = False,
@@ -74,15 +77,14 @@ class VQGAN(nn.Module):
             raise ValueError(
                 "codebook_size, code_width, channels, decoder_channels, patch and multipliers must be 1 or more"
             )
-        if min(blocks, decoder_blocks, revive_after) < 0 or not 0 <= ema < 1:
-            raise ValueError("blocks, decoder_blocks and revive_after must be 0 or more, ema in 0..1 without 1")
+        if min(blocks, decoder_blocks) < 0:
+            raise ValueError("blocks and decoder_blocks must be 0 or more")
         if latent_width is not None and (latent_width < 1 or maskgit):
             raise ValueError(f"latent_width is {latent_width}; give 1 or more, or null, as with maskgit")
-        if (quantizer == "fsq") != (levels is not None):
-            raise ValueError("levels belong to quantizer fsq, which needs them: give both or neither")
         self.signed = signed
         self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
-        self.quantizer = _make_quantizer(quantizer, codebook_size, code_width, levels or [], cosine, ema, revive_after)
+        former = {"levels": levels, "cosine": cosine, "ema": ema, "revive_after": revive_after}
+        self.quantizer: Any = _with_former(_made(quantizer), former)(codebook_size, code_width)
         width = self.quantizer.width
         layout = Layout(attention, maskgit)
         latents = latent_width or width
@@ -120,22 +122,52 @@ class VQGAN(nn.Module):
         images = self.decoder(self.post(latents))
         return from_range(images) if self.signed else images
 
-    def forward(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
+    def reconstruct(self, images: Tensor, entropy: bool = False) -> tuple[Tensor, Quantized]:
         """What training calls: float[B, 3, H, W] in 0..1 to its reconstruction and what the quantizer made."""
         quantized = self.quantizer(self.latents(images), entropy)
         return self.pixels(quantized.latents), quantized
 
+    def update_codebook(self) -> None:
+        """After a step of training: the codebook's own, where it has one."""
+        update = getattr(self.quantizer, "update_codebook", None)
+        if update is not None:
+            update()
 
-def _make_quantizer(
-    name: QuantizerName, size: int, width: int, levels: list[int], cosine: bool, ema: float, revive_after: int
-) -> Quantizer:
-    """The quantizer of `size` codes; `width`, cosine, ema and revive_after are of those that learn a codebook."""
-    match name:
-        case "lfq":
-            return LFQ(size)
-        case "fsq":
-            return FSQ(size, levels)
-        case "projected":
-            return Projected(size, width)
-        case _:
-            return VQ(size, width, cosine, ema, revive_after)
+
+OWN: dict[str, type] = {
+    "fsq": Finite,
+    "ibq": IndexBackpropagation,
+    "lfq": LookupFree,
+    "projected": Projecting,
+    "simvq": SimpleVector,
+    "vq": VectorQuantizer,
+}
+"""This plugin's quantizers, by the names that `plugin` offers them by."""
+
+
+def _made(quantizer: Any) -> Quantizer:
+    """The quantizer: `vq` for None; one of our own by its name or table, as the settings of dialects have it."""
+    if quantizer is None:
+        return VectorQuantizer()
+    if isinstance(quantizer, str | dict):
+        table = {"use": quantizer} if isinstance(quantizer, str) else dict(quantizer)
+        made: Quantizer = OWN[table.pop("use")](**table)
+        return made
+    return quantizer
+
+
+def _with_former(quantizer: Quantizer, former: dict[str, Any]) -> Quantizer:
+    """The quantizer, with those settings that the VQGAN had for it before it was a part of its own."""
+    given = {name: value for name, value in former.items() if value is not None}
+    if not given:
+        return quantizer
+    offered = {field.name for field in fields(quantizer)} if is_dataclass(quantizer) else set()
+    taken = {name: value for name, value in given.items() if name in offered}
+    told = [f"write quantizer: {{use: ..., {', '.join(f'{each}: {value}' for each, value in taken.items())}}}"] * bool(
+        taken
+    )
+    told += [
+        f"leave out {each}, which the quantizer {type(quantizer).__name__} has not" for each in given.keys() - taken
+    ]
+    warnings.warn(f"{', '.join(given)} of vqgan are deprecated; {', and '.join(told)}", DeprecationWarning, 4)
+    return replace(quantizer, **taken) if taken else quantizer  # type: ignore[type-var]  # it is a dataclass

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "plugin-api.md").read_text(encoding="utf-8")
 HOOKS = {
     "muse_tokenizers": [],
+    "muse_quantizers": [],
     "muse_text_encoders": [],
     "muse_transformers": [],
     "muse_schedules": [],
@@ -41,6 +42,9 @@ HOOKS = {
 }
 METHODS = {
     "Tokenizer": {"grid_shape": ["height", "width"], "encode": ["images"], "decode": ["tokens"]},
+    "Codebook": {"lookup": ["tokens"], "tokens": ["latents"], "__call__": ["latents", "entropy"]},
+    "Quantizer": {"__call__": ["size", "width"]},
+    "Reconstructing": {"reconstruct": ["images", "entropy"]},
     "TextEncoder": {"__call__": ["prompts"]},
     "Transformer": {"condition": ["text", "low"], "__call__": ["tokens", "conditioning"]},
     "MaskSchedule": {"__call__": ["progress"]},

@@ -20,6 +20,7 @@ from muse_transformer.critic import Critic
 from muse_transformer.muse import MuseTransformer
 from muse_transformer.superres import SuperResolution
 from muse_vqgan.adversarial import Adversarial
+from muse_vqgan.quantizers.vector import VectorQuantizer
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 
@@ -73,7 +74,7 @@ def task(case):
     if case["of"] in ("tokenizer", "adversaries"):
         torch.manual_seed(0)
         sizes = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1, 1], "blocks": 1}
-        tokenizer = VQGAN(**sizes, ema=0.8, revive_after=2)
+        tokenizer = VQGAN(**sizes, quantizer=VectorQuantizer(ema=0.8, revive_after=2))
         adversarial = Adversarial(start=3, channels=4, levels=2, strength=0.5) if case["of"] == "adversaries" else None
         return TrainTokenizer(tokenizer, Noise(8), Fit(**fit), optimizer, adversarial=adversarial)
     refines, judged = case["of"] == "superres", case["of"] == "critic"

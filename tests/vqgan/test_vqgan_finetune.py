@@ -13,6 +13,7 @@ from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.finetune import FinetuneDecoder
 from muse_vqgan.losses import Reconstruction
 from muse_vqgan.network import Decoder
+from muse_vqgan.quantizers.vector import VectorQuantizer
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from PIL import Image
@@ -55,7 +56,8 @@ class Crops:
 
 def vqgan(seed=0, **more):
     torch.manual_seed(seed)
-    return VQGAN(**SIZES | {"revive_after": 3} | more)
+    own = {key: more.pop(key) for key in ("cosine", "ema", "revive_after") if key in more}
+    return VQGAN(**SIZES | {"quantizer": VectorQuantizer(**{"revive_after": 3} | own)} | more)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def frozen(tensors):
         ({"ema": 0.0}, "float32"),
         ({"cosine": False}, "bfloat16"),
         ({"quantizer": "lfq"}, "float32"),
-        ({"quantizer": "fsq", "levels": [8, 4]}, "float16"),
+        ({"quantizer": {"use": "fsq", "levels": [8, 4]}}, "float16"),
     ],
     ids=["vq", "vq-halves", "vq-gradient", "vq-far", "lfq", "fsq"],
 )
@@ -397,15 +399,15 @@ def test_a_check_places_the_problem_at_the_source(table):
 @pytest.mark.parametrize(
     ("theirs", "ours", "message"),
     [
-        ({}, ["tokenizer.cosine=false"], "cosine True, tokenizer has cosine False"),
+        ({}, ["tokenizer.quantizer.cosine=false"], "cosine True, tokenizer has cosine False"),
         (
-            {"quantizer": "fsq", "levels": [8, 4]},
-            ["tokenizer.quantizer=fsq", "tokenizer.levels=[4, 8]"],
+            {"quantizer": {"use": "fsq", "levels": [8, 4]}},
+            ["tokenizer.quantizer={use: fsq, levels: [4, 8]}"],
             r"levels \[8, 4\], tokenizer has levels \[4, 8\]",
         ),
         (
             {"quantizer": "lfq"},
-            ["tokenizer.quantizer=fsq", "tokenizer.levels=[2, 2, 2, 2, 2]"],
+            ["tokenizer.quantizer={use: fsq, levels: [2, 2, 2, 2, 2]}"],
             "quantizer lfq, tokenizer has quantizer fsq",
         ),
     ],

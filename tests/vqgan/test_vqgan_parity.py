@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from muse_vqgan.network import Down, Residual, Up
+from muse_vqgan.quantizers.vector import VectorQuantizer
 from muse_vqgan.vqgan import VQGAN
 from torch import nn
 
@@ -44,7 +45,9 @@ def copy(ours: nn.Module, theirs: nn.Module) -> None:
 def both(multipliers: list[int], blocks: int):
     diffusers = pytest.importorskip("diffusers")
     torch.manual_seed(0)
-    ours = VQGAN(40, 6, channels=32, multipliers=multipliers, blocks=blocks, cosine=False, revive_after=0).eval()
+    ours = VQGAN(
+        40, 6, channels=32, multipliers=multipliers, blocks=blocks, quantizer=VectorQuantizer(cosine=False)
+    ).eval()
     with torch.no_grad():  # norms and biases away from their start, where they would not show
         for parameter in ours.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from muse_vqgan import quantizers
-from muse_vqgan.quantizers import ENTROPY_TEMPERATURE, FSQ, LFQ, VQ, entropy_loss
+from muse_vqgan.quantizers import vector
+from muse_vqgan.quantizers.entropy import ENTROPY_TEMPERATURE, entropy_loss
+from muse_vqgan.quantizers.finite import FSQ
+from muse_vqgan.quantizers.index import IBQ
+from muse_vqgan.quantizers.lookup_free import LFQ, LookupFree
+from muse_vqgan.quantizers.vector import VQ, SimVQ, VectorQuantizer, rotated
+from muse_vqgan.vqgan import VQGAN
 
 
 def latents(batch=2, width=3, seed=0):
@@ -92,10 +97,9 @@ def test_a_code_that_nothing_chose_stays_where_it_is(cosine):
 def test_nearest_codes_are_the_same_in_pieces(cosine, monkeypatch):
     quantizer, z = vq(cosine=cosine, ema=0.9, revive_after=1), latents(batch=5)
     whole = quantizer.tokens(z)
-    monkeypatch.setattr(quantizers, "SCORES", 16 * 3)
-    seen = []
-    scores = quantizer._scores
-    monkeypatch.setattr(quantizer, "_scores", lambda flat: seen.append(len(flat)) or scores(flat))
+    monkeypatch.setattr(vector, "SCORES", 16 * 3)
+    seen, scores = [], vector.minus_distances
+    monkeypatch.setattr(vector, "minus_distances", lambda flat, codes: seen.append(len(flat)) or scores(flat, codes))
     assert torch.equal(quantizer.tokens(z), whole) and torch.equal(quantizer(z).tokens, whole)
     quantizer.update_codebook()
     assert max(seen) == 3
@@ -246,3 +250,127 @@ def test_fsq_s_gradient_is_that_of_its_bound():
     shift = torch.atanh(torch.tensor([0, 0.5]).view(1, 2, 1, 1) / reach)
     expected = (1 - torch.tanh(z.detach() + shift) ** 2) * reach / 2
     torch.testing.assert_close(z.grad, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_rotation_trick_by_hand():
+    """The latent turned by the angle to its code, in the plane of both, and stretched: a matrix that is constant."""
+    torch.manual_seed(0)
+    z, code = torch.randn(6, 5, dtype=torch.float64).requires_grad_(), torch.randn(6, 5, dtype=torch.float64)
+    turned = rotated(z, code)
+    torch.testing.assert_close(turned, code)
+    weight = torch.randn(6, 5, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((turned * weight).sum(), z)
+    for row in range(6):
+        first = (z[row] / z[row].norm()).detach()
+        second = code[row] - (code[row] @ first) * first
+        second = second / second.norm()
+        angle = math.atan2(code[row] @ second, code[row] @ first)
+        plane = torch.stack([first, second], 1)
+        turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
+        matrix = torch.eye(5).double() + plane @ (turn - torch.eye(2).double()) @ plane.T
+        matrix = matrix * code[row].norm() / z[row].detach().norm()
+        torch.testing.assert_close(matrix @ z[row].detach(), code[row])
+        torch.testing.assert_close(gradient[row], matrix.T @ weight[row])
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_the_gradient_s_way_changes_no_code_and_no_latent(cosine):
+    z = latents(width=4)
+    made = {}
+    for gradient in ("straight", "rotation"):
+        torch.manual_seed(1)
+        made[gradient] = VQ(16, 4, cosine, 0.9, 0, gradient)(z)
+    torch.testing.assert_close(made["straight"].latents, made["rotation"].latents, atol=1e-6, rtol=1e-6)
+    assert torch.equal(made["straight"].tokens, made["rotation"].tokens)
+
+
+def test_simvq_s_codes_are_one_matrix_of_a_frozen_table():
+    torch.manual_seed(0)
+    quantizer, z = SimVQ(16, 3), latents()
+    codes = (quantizer.basis @ quantizer.project.weight.T + quantizer.project.bias).detach()
+    distances = torch.cdist(z.movedim(1, -1).reshape(-1, 3), codes)
+    out = quantizer(z)
+    assert torch.equal(out.tokens.flatten(), distances.argmin(-1)) and torch.equal(out.tokens, quantizer.tokens(z))
+    torch.testing.assert_close(quantizer.lookup(out.tokens), codes[out.tokens].movedim(-1, 1))
+    torch.testing.assert_close(out.losses["commitment"], distances.amin(-1).square().mean() / 3)
+    sum(out.losses.values()).backward()
+    assert quantizer.project.weight.grad.any() and not quantizer.basis.requires_grad
+    before = quantizer.lookup(torch.arange(16).view(1, 4, 4)).detach()
+    with torch.no_grad():
+        quantizer.project.weight.sub_(0.1 * quantizer.project.weight.grad)
+    moved = (quantizer.lookup(torch.arange(16).view(1, 4, 4)) - before).abs().amax(1)
+    assert (moved > 0).all(), "a step moves every code, chosen or not"
+
+
+def test_ibq_by_hand():
+    torch.manual_seed(0)
+    quantizer, z = IBQ(7, 3), latents()
+    flat = z.movedim(1, -1).reshape(-1, 3)
+    logits = flat @ quantizer.codes.detach().T
+    out = quantizer(z)
+    assert torch.equal(out.tokens.flatten(), logits.argmax(-1))
+    weight = torch.randn(out.latents.shape)
+    (gradient,) = torch.autograd.grad((out.latents * weight).sum(), quantizer.codes)
+    codes = quantizer.codes.detach().clone().requires_grad_()
+    soft = (flat @ codes.T).softmax(-1)
+    hard = torch.nn.functional.one_hot(logits.argmax(-1), 7).float()
+    chosen = (hard - soft.detach() + soft) @ codes
+    (expected,) = torch.autograd.grad((chosen * weight.movedim(1, -1).reshape(-1, 3)).sum(), codes)
+    torch.testing.assert_close(out.latents.movedim(1, -1).reshape(-1, 3), hard @ codes.detach(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(gradient, expected)
+    assert (gradient.abs().sum(-1) > 0).all(), "every code learns"
+
+
+@pytest.mark.parametrize(("temperature", "group"), [(1.0, 1), (0.5, 2), (2.0, 4)])
+def test_lfq_s_entropy_over_groups_by_brute_force(temperature, group):
+    z = latents(width=4)
+    got = LFQ(16, temperature, group)(z, entropy=True).losses["entropy"].item()
+    signs = torch.tensor([[1.0 if code >> bit & 1 else -1.0 for bit in range(4)] for code in range(16)])
+    flat = z.movedim(1, -1).reshape(-1, 4)
+    share = (-torch.cdist(flat, signs).square() / temperature).softmax(-1).double()
+    each = -(share * share.log()).sum(-1).mean()
+    together = 0.0
+    for first in range(0, 4, group):
+        members = torch.tensor([code >> first & (1 << group) - 1 for code in range(16)])
+        mean = torch.zeros(1 << group).double().index_add_(0, members, share.mean(0))
+        together += -(mean * mean.log()).sum()
+    assert got == pytest.approx(float(each - together), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"temperature": 0.0}, r"temperature is 0\.0; give a number above 0"),
+        ({"group": 0}, "group is 0; give 1 bit to 16"),
+    ],
+)
+def test_what_lfq_refuses(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        LookupFree(**wrong)
+    with pytest.raises(ValueError, match="group is 3, which does not divide the 4 bits of 16 codes"):
+        LookupFree(group=3)(16, 0)
+
+
+def test_settings_that_were_the_vqgan_s_still_work_and_say_where_they_are_now():
+    sizes = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1], "blocks": 1}
+    with pytest.warns(
+        DeprecationWarning, match=r"cosine of vqgan are deprecated; write quantizer: \{use: \.\.\., cosine: F"
+    ):
+        former = VQGAN(**sizes, cosine=False)
+    assert not former.quantizer.cosine
+    with pytest.warns(DeprecationWarning, match="levels: "):
+        assert VQGAN(**sizes, quantizer="fsq", levels=[4, 4]).quantizer.width == 2
+    with pytest.warns(DeprecationWarning, match="leave out ema, which the quantizer LookupFree has not"):
+        VQGAN(**sizes, quantizer="lfq", ema=0.5)
+    assert VQGAN(**sizes, quantizer=VectorQuantizer(ema=0.0)).quantizer.ema == 0
+
+
+def test_a_quantizer_of_one_s_own():
+    class Own:
+        def __call__(self, size, width):
+            return SimVQ(size, width)
+
+    model = VQGAN(codebook_size=16, code_width=4, channels=8, multipliers=[1], blocks=1, quantizer=Own())
+    images, quantized = model.train().reconstruct(torch.rand(1, 3, 4, 4))
+    assert images.shape == (1, 3, 4, 4) and quantized.tokens.shape == (1, 4, 4)
+    model.update_codebook()

@@ -7,6 +7,7 @@ import torch
 from muse_training.optimizers import AdamW, Muon
 from muse_vqgan.adversarial import Adversarial
 from muse_vqgan.losses import Reconstruction
+from muse_vqgan.quantizers.vector import VectorQuantizer
 from muse_vqgan.train import TrainTokenizer
 from muse_vqgan.vqgan import VQGAN
 from runs import check_same_files, rows, same_tensors
@@ -36,7 +37,8 @@ class Pictures:
 def vqgan(**more):
     torch.manual_seed(0)
     small = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1, 1], "blocks": 1, "patch": 2}
-    return VQGAN(**small | {"revive_after": 3} | more)
+    own = {key: more.pop(key) for key in ("cosine", "ema", "revive_after") if key in more}
+    return VQGAN(**small | {"quantizer": VectorQuantizer(**{"revive_after": 3} | own)} | more)
 
 
 def task(folder, model=None, dataset=None, optimizer=None, **more):
@@ -57,7 +59,7 @@ FAKES = Adversarial(start=2, channels=8, levels=2, rate=1e-3)
         ({}, {"adversarial": FAKES, "entropy": 0.1, "fit": {"ema": 0.9}}),
         ({"ema": 0.0}, {"entropy": 0.1, "fit": {"warmup": 3}}),
         ({"quantizer": "lfq"}, {"entropy": 0.1}),
-        ({"quantizer": "fsq", "levels": [4, 4]}, {"fit": {"precision": "bfloat16"}}),
+        ({"quantizer": {"use": "fsq", "levels": [4, 4]}}, {"fit": {"precision": "bfloat16"}}),
     ],
     ids=["vq-average-adversarial", "vq-gradient", "lfq", "fsq"],
 )
@@ -154,7 +156,7 @@ def test_the_generator_s_loss_is_weighed_sum():
     made = learner(commitment=0.5, codebook=2.0, entropy=0.3, reconstruction=Reconstruction(1, 2, 0))
     real = batch()["image"].float() / 255
     with torch.no_grad():
-        out, quantized = vqgan(ema=0.0, revive_after=0).train()(real, entropy=True)
+        out, quantized = vqgan(ema=0.0, revive_after=0).train().reconstruct(real, entropy=True)
         pixels = (out - real).abs().mean() + 2 * (out - real).square().mean()
         weighed = (
             0.5 * quantized.losses["commitment"] + 2 * quantized.losses["codebook"] + 0.3 * quantized.losses["entropy"]

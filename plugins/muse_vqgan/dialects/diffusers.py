@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, single_part
-from muse_vqgan.dialects.layout import MODULE, STARTS, places
+from muse_vqgan.dialects.layout import BY_GRADIENT, MODULE, STARTS, places
 
 RULES = (
     Rule(rf"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.{MODULE}", r"encoder.\1.\2.\3.\4"),
@@ -39,9 +39,7 @@ def settings(found: Found) -> dict[str, Any]:
         "channels": least,
         "multipliers": [each // least for each in channels],
         "blocks": config["layers_per_block"],
-        "cosine": False,
-        "ema": 0.0,
-        "revive_after": 0,
+        "quantizer": BY_GRADIENT,
         "signed": False,
     }
 

@@ -79,6 +79,9 @@ def attention(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
+BY_GRADIENT = {"use": "vq", "cosine": False, "ema": 0.0, "revive_after": 0}
+"""The quantizer of most published VQGANs: a codebook that was learned by gradient, compared as it is."""
+
 STARTS = {"quantizer.idle": 0.0}
 """How long each code has been idle, which training alone counts."""
 
@@ -107,9 +110,7 @@ def settings(
         "blocks": count_blocks(encoder.format(0, "{}"), shapes),
         "decoder_blocks": count_blocks(decoder, shapes),
         "attention": any(".q." in name for name in shapes),
-        "cosine": False,
-        "ema": 0.0,
-        "revive_after": 0,
+        "quantizer": BY_GRADIENT,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, single_part
-from muse_vqgan.dialects.layout import MODULE, STARTS, attention, places, settings
+from muse_vqgan.dialects.layout import BY_GRADIENT, MODULE, STARTS, attention, places, settings
 from muse_vqgan.dialects.taming import AROUND, ENDS
 
 BLOCK = r"(encoder|decoder)\.conv_blocks\.(\d+)"
@@ -24,7 +24,9 @@ LLAMAGEN = (
 
 def llamagen(found: Found) -> dict[str, Any]:
     """By the shapes; codes are compared, and drawn with, as unit vectors."""
-    return settings(found, "encoder.conv_blocks.{}.res.{}", "decoder.conv_blocks.0.res.{}") | {"cosine": True}
+    return settings(found, "encoder.conv_blocks.{}.res.{}", "decoder.conv_blocks.0.res.{}") | {
+        "quantizer": BY_GRADIENT | {"cosine": True}
+    }
 
 
 def llamagen_vq() -> Dialect:

@@ -10,7 +10,7 @@ from typing import Any
 
 from muse_studio.runtime.dialects import Dialect, Found, Piece, Rule, Settings, single_part
 from muse_studio.runtime.sizes import how_many, multipliers
-from muse_vqgan.dialects.layout import STARTS, decoder_layers, encoder_layers
+from muse_vqgan.dialects.layout import BY_GRADIENT, STARTS, decoder_layers, encoder_layers
 
 SCALED = (("scale", "weight"), ("bias", "bias"))
 """What flax calls a norm's gain and bias."""
@@ -95,9 +95,7 @@ def _settings(channels: int, wide: list[int], blocks: int, codes: list[int]) -> 
         "decoder_blocks": blocks,
         "maskgit": True,
         "signed": False,
-        "cosine": False,
-        "ema": 0.0,
-        "revive_after": 0,
+        "quantizer": BY_GRADIENT,
     }
 
 

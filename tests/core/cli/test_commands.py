@@ -87,7 +87,7 @@ def test_parts(muse):
     assert muse("parts", "smpler") == (
         2,
         "",
-        "error: no kind of part is called 'smpler'; did you mean 'sampler'? kinds: tokenizer, text-encoder, "
+        "error: no kind of part is called 'smpler'; did you mean 'sampler'? kinds: tokenizer, quantizer, text-encoder, "
         "transformer, schedule, guidance, sampler, editor, dataset, optimizer, objective, metric, dialect, observer, "
         "task\n",
     )
