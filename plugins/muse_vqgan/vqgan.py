@@ -161,7 +161,7 @@ def _with_former(quantizer: Quantizer, former: dict[str, Any]) -> Quantizer:
     given = {name: value for name, value in former.items() if value is not None}
     if not given:
         return quantizer
-    offered = {field.name for field in fields(quantizer)} if is_dataclass(quantizer) else set()
+    offered: set[str] = {field.name for field in fields(quantizer)} if is_dataclass(quantizer) else set()
     taken = {name: value for name, value in given.items() if name in offered}
     told = [f"write quantizer: {{use: ..., {', '.join(f'{each}: {value}' for each, value in taken.items())}}}"] * bool(
         taken

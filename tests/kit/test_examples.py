@@ -33,8 +33,8 @@ def path(installed) -> list[str]:
 @pytest.mark.slow
 def test_each_example_passes_its_own_tests(path, passed, tmp_path):
     counts = passed(path, EXAMPLES, tmp_path)
-    assert list(counts) == ["muse-entropy-bounded", "muse-pixel-art"]
-    assert min(counts.values()) > 20
+    assert list(counts) == ["muse-entropy-bounded", "muse-pixel-art", "muse-research"]
+    assert min(counts.values()) > 10
 
 
 def test_each_example_says_its_licence():

@@ -1,0 +1,1 @@
+"""Three parts that papers swap, for muse_studio."""
