@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from muse_studio import testing
-from muse_studio.contracts import MASK, Lots, TextEmbedding
+from muse_studio.contracts import MASK, Lots, Quantized, TextEmbedding
 from muse_studio.hookspecs import hookimpl
 from muse_studio.registry.kinds import kinds
 from muse_studio.runtime.dialects import Piece, Rule
@@ -46,6 +46,40 @@ class Optimizer:
 
     def __call__(self, model):
         return torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], self.lr)
+
+
+class Signs(nn.Module):
+    """Each latent becomes its sign."""
+
+    width = 6
+
+    def lookup(self, tokens):
+        bits = tokens.unsqueeze(1) >> torch.arange(6).view(-1, 1, 1) & 1
+        return bits * 2.0 - 1
+
+    def tokens(self, latents):
+        return ((latents > 0) << torch.arange(6).view(-1, 1, 1)).sum(1)
+
+    def forward(self, latents, entropy=False):
+        found = self.lookup(self.tokens(latents))
+        return Quantized(latents + (found - latents).detach(), self.tokens(latents), {"commitment": latents.var()})
+
+
+class Quantizer:
+    """Signs, of 64 codes."""
+
+    def __call__(self, size, width):
+        return Signs()
+
+
+def books(**changes):
+    """A quantizer whose codebook has these attributes changed."""
+    return but(Quantizer, __call__=lambda self, size, width: but(Signs, **changes)())
+
+
+def makes(change):
+    """A quantizer whose codebook gives what `change` makes of what is due, the latents being its second argument."""
+    return books(forward=lambda self, latents, entropy=False: change(Signs.forward(self, latents), latents))
 
 
 class Objective:
@@ -142,6 +176,7 @@ class Observer:
 
 GOOD = {
     testing.TokenizerContract: FakeTokenizer,
+    testing.QuantizerContract: Quantizer,
     testing.TextEncoderContract: FakeTextEncoder,
     testing.TransformerContract: FakeTransformer,
     testing.MaskScheduleContract: FakeSchedule,
@@ -340,6 +375,7 @@ class Forgetful(torch.optim.SGD):
 
 TOKENIZER, TEXT, MODEL = testing.TokenizerContract, testing.TextEncoderContract, testing.TransformerContract
 SCHEDULE, GUIDANCE, SAMPLER = testing.MaskScheduleContract, testing.GuidanceContract, testing.SamplerContract
+QUANTIZER = testing.QuantizerContract
 EDITOR, DATASET, OPTIMIZER, OBJECTIVE, METRIC, DIALECT, TASK, OBSERVER = (
     testing.EditorContract,
     testing.DatasetContract,
@@ -586,6 +622,32 @@ BROKEN = [
         call(Optimizer, lambda self, model: torch.optim.SGD(model.parameters(), 0.0)),
     ),
     (OPTIMIZER, "a_restored", "not in state_dict", call(Optimizer, lambda self, model: Forgetful(model.parameters()))),
+    (
+        QUANTIZER,
+        "latents_become",
+        "is no torch module",
+        call(Quantizer, lambda self, size, width: type("Plain", (), {"width": 6})()),
+    ),
+    (QUANTIZER, "latents_become", "tokens are int64", books(tokens=lambda self, z: Signs.tokens(self, z).float())),
+    (
+        QUANTIZER,
+        "latents_become",
+        "in 0..63, got .*..127",
+        books(tokens=lambda self, z: Signs.tokens(self, z) * 0 + 127),
+    ),
+    (QUANTIZER, "latents_become", "lookup gives", books(lookup=lambda self, tokens: Signs.lookup(self, tokens)[:, 1:])),
+    (QUANTIZER, "latents_become", "look alike", books(lookup=lambda self, tokens: Signs.lookup(self, tokens // 2))),
+    (QUANTIZER, "training_sees", "chooses other codes", makes(lambda made, z: made._replace(tokens=made.tokens ^ 1))),
+    (QUANTIZER, "training_sees", "from the codes", makes(lambda made, z: made._replace(latents=z))),
+    (
+        QUANTIZER,
+        "gradients",
+        "never reaches",
+        makes(lambda made, z: made._replace(latents=made.latents.detach() + 0 * z)),
+    ),
+    (QUANTIZER, "losses", r"'commitment' is float\[2", makes(lambda made, z: made._replace(losses={"commitment": z}))),
+    (QUANTIZER, "losses", "'x' is nan", makes(lambda made, z: made._replace(losses={"x": z.sum() * torch.nan}))),
+    (QUANTIZER, "inputs", "it changed latents", makes(lambda made, z: spoil(z, made))),
     (OBJECTIVE, "lots_are", "give contracts.Lots", draws(lambda lots: lots.hidden)),
     (OBJECTIVE, "lots_are", r"hidden is torch.uint8\[8, 3, 4\]", draws(lambda lots: Lots(lots.hidden.byte()))),
     (OBJECTIVE, "lots_are", "noise 'more' is of 1 pictures", draws(lambda lots: Lots(lots.hidden, None, LITTLE))),
