@@ -90,13 +90,7 @@ class SuperResolution(Trunk):
         if options.registers:
             raise ValueError(f"options.registers is {options.registers}; they have no place in blocks: give 0")
         cells = options.cells(whole)
-        if any(side % block for side in cells):
-            fit = [size for size in range(1, min(cells) + 1) if not any(side % size for side in cells)]
-            what = "tokens" if options.fold == 1 else "positions"
-            raise ValueError(
-                f"block is {block}, which does not divide the grid of {cells[0]}x{cells[1]} {what}; "
-                f"these do: {', '.join(map(str, fit))}"
-            )
+        check_block(block, cells, "tokens" if options.fold == 1 else "positions")
         rotation = options.rotation(whole, width // heads)
 
         def self_attention() -> SelfAttention:
@@ -145,6 +139,16 @@ class SuperResolution(Trunk):
         words = self.text_projection(text.states.to(self.positions.dtype))
         memory = torch.cat([words, self.norm_low(x).to(words.dtype)], 1)
         return self.remember(memory, torch.cat([text.mask, (low >= 0).flatten(1)], 1))
+
+
+def check_block(block: int, cells: tuple[int, int], what: str) -> None:
+    """ValueError where blocks of that side don't divide a grid of positions, which are `what` to the user."""
+    if any(side % block for side in cells):
+        fit = [size for size in range(1, min(cells) + 1) if not any(side % size for side in cells)]
+        raise ValueError(
+            f"block is {block}, which does not divide the grid of {cells[0]}x{cells[1]} {what}; "
+            f"these do: {', '.join(map(str, fit))}"
+        )
 
 
 def waves(height: int, width: int, channels: int) -> Tensor:
