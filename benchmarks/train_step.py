@@ -1,34 +1,44 @@
 """A training step of a base transformer: its share of the machine's arithmetic, and against diffusers', in one run.
 
 python benchmarks/train_step.py [--recipe models/emoji-base] [--batch 128] [--precision bfloat16] [--compile]
+python benchmarks/train_step.py --objectives
 
 The rival is diffusers' UVit2DModel, the transformer of aMUSEd, with the same width, layers, heads, hidden width, codes,
 tokens and text, without its convolutional blocks, which ours has not. Both steps are forward, loss, backward, clipping
 and fused AdamW, under the same autocast, on the same tokens; they are timed in turn, so that a machine which slows down
 slows both, and the ratio is of medians. The machine's rate is that of a large matrix product in the same run.
+
+With --objectives it times a step by each objective instead, in turn, beside the plain cross-entropy written down here.
+REPA's network is a ResNet-50 of random weights; the critic is of the transformer's own sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import torch
 import torch.nn.functional as F
 from diffusers import UVit2DModel
 from muse_sampling.schedules import Cosine
+from muse_training.learner import Step
 from muse_training.optimizers import AdamW
 from timing import MATRIX, flops, machine, medians, product
 from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetModel
 
-from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.contracts import Objective, TextEmbedding, Transformer
 from muse_studio.recipe.build import build
 from muse_studio.recipe.merging import load
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import keep_freed_memory
+from muse_studio.sampling.abilities import needs_pixels
 from muse_studio.sampling.masking import mask_tokens, predicted_loss
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def ours(model: Transformer, text: TextEmbedding) -> Callable[[Tensor, Tensor], Tensor]:
@@ -92,6 +102,55 @@ def step(model: nn.Module, loss: Callable[[], Tensor], halves: bool, device: tor
     return run
 
 
+def by_objective(part: Objective, model: Any, other: Any, text: TextEmbedding, grid: tuple[int, int]) -> Loss:
+    """The loss of one of training's objectives, as training calls it; what it leaves to chance is drawn once."""
+    count, device = text.mask.shape[0], text.mask.device
+    lots = part.draw(count, grid, Cosine(), lambda name: torch.Generator().manual_seed(0))
+    noise = {name: each.to(device) for name, each in lots.noise.items()}
+    scale = torch.tensor(1 / float(count if lots.weight is None else lots.weight.sum()), device=device)
+    pixels = torch.rand(count, 3, 8 * grid[0], 8 * grid[1], device=device) if needs_pixels(part) else None
+    whole = Step(model, part, other).to(device)
+
+    def loss(tokens: Tensor, hidden: Tensor) -> Tensor:
+        return whole(tokens, text, None, lots.hidden.to(device), noise, scale, count, pixels)[0]
+
+    return loss
+
+
+def every_objective(settings: dict[str, Any], text: TextEmbedding, folder: str) -> Iterator[tuple[str, Any, Loss]]:
+    """Each objective that needs no teacher, the model that learns by it, and its loss."""
+    ResNetModel(ResNetConfig()).save_pretrained(folder)
+    device, (height, width) = text.mask.device, settings["grid"]
+    needed = {"repa": {"network": folder, "channels": 2048, "width": settings["width"]}}
+    for name in ("masked", "maskgit", "mdlm", "discrete-flow", "repa", "token-critic"):
+        part: Objective = build(load({"use": name} | needed.get(name, {})), Registry(), Objective)
+        other = None
+        model: Any = build(load(settings), Registry(), Transformer)
+        if name == "token-critic":
+            other, model = (
+                model.eval().requires_grad_(False),
+                build(load(settings | {"use": "critic"}), Registry(), Transformer),
+            )
+        yield name, model.to(device).train(), by_objective(part, model, other, text, (height, width))
+
+
+def compare_objectives(
+    settings: dict[str, Any], text: TextEmbedding, tokens: Tensor, hidden: Tensor, halves: bool, repeats: int
+) -> None:
+    """Print how long a step takes by each objective, and beside the plain one."""
+    on = tokens.device
+    plain: Any = build(load(settings), Registry(), Transformer).to(on).train()
+    runs: dict[str, Callable[[], object]] = {
+        "written down here": step(plain, partial(ours(plain, text), tokens, hidden), halves, on)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, model, loss in every_objective(settings, text, folder):
+            runs[name] = step(model, partial(loss, tokens, hidden), halves, on)
+        median = medians(runs, repeats, on)
+    for name, seconds in median.items():
+        print(f"{name}: {seconds:.3f} s, {seconds / median['written down here']:.3f} x")
+
+
 @click.command()
 @click.option("--recipe", default="models/emoji-base", help="a model; its first stage is taken")
 @click.option("--batch", default=128)
@@ -99,7 +158,8 @@ def step(model: nn.Module, loss: Callable[[], Tensor], halves: bool, device: tor
 @click.option("--compile/--no-compile", default=False, help="ours, by torch.compile")
 @click.option("--repeats", default=9)
 @click.option("--device", default="cpu")
-def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, device: str) -> None:
+@click.option("--objectives", is_flag=True, help="steps by each objective, in the place of diffusers'")
+def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, device: str, objectives: bool) -> None:
     """Print both steps' times, their ratio, and what share of the machine's rate ours reaches."""
     on, halves = torch.device(device), precision == "bfloat16"
     settings = next(iter(load(recipe).plain()["stages"].values()))["transformer"] | {"weights": None}
@@ -110,6 +170,10 @@ def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, d
     hidden = mask_tokens(batch, settings["grid"], Cosine(), torch.Generator().manual_seed(0)).to(on)
     states = torch.randn(batch, 32, settings["text_width"], device=on)
     text = TextEmbedding(states, torch.ones(batch, 32, dtype=torch.bool, device=on), None)
+    if objectives:
+        print(f"{recipe}, batch {batch}, {precision}; {machine(on)}")
+        compare_objectives(settings, text, tokens, hidden, halves, repeats)
+        return
     losses = {"ours": ours(mine, text), "diffusers": theirs(other, text)}
     models: dict[str, nn.Module] = {"ours": mine, "diffusers": other}
     work = {name: flops(partial(backward, loss, tokens, hidden)) for name, loss in losses.items()}
