@@ -8,6 +8,7 @@ import torch
 from asked import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from muse_sampling.confidence import Confidence
 from muse_sampling.entropy_bounded import EntropyBounded, entropy, surest
 from muse_sampling.schedules import Cosine
 
@@ -22,18 +23,20 @@ def seeded(seed):
 EIGHTHS = st.integers(0, 48).map(lambda count: count / 8)  # whose sums are exact, in any order
 
 
-@given(st.lists(st.tuples(EIGHTHS, st.booleans()), min_size=1, max_size=8), EIGHTHS)
+@given(st.lists(st.tuples(EIGHTHS, st.booleans(), EIGHTHS), min_size=1, max_size=8), EIGHTHS, st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_a_step_fixes_the_largest_prefix_within_the_bound(places, bound):
-    values, masked = (list(each) for each in zip(*places, strict=True))
+def test_a_step_fixes_the_largest_prefix_within_the_bound(places, bound, shuffled):
+    values, masked, keys = (list(each) for each in zip(*places, strict=True))
     entropies, open_ = torch.tensor(values).view(1, 1, -1), torch.tensor(masked).view(1, 1, -1)
-    order = sorted((i for i in range(len(values)) if masked[i]), key=lambda i: (entropies.flatten()[i].item(), i))
+    keys = keys if shuffled else values
+    order = sorted((i for i in range(len(values)) if masked[i]), key=lambda i: (keys[i], i))
     wanted: list[int] = []
     for count in range(1, len(order) + 1):
         prefix = [float(entropies.flatten()[i]) for i in order[:count]]
         if count == 1 or sum(prefix) - max(prefix) <= bound:
             wanted = order[:count]
-    got = surest(entropies, open_, bound).flatten().nonzero().flatten().tolist()
+    by = torch.tensor(keys).view(1, 1, -1) if shuffled else None
+    got = surest(entropies, open_, bound, by).flatten().nonzero().flatten().tolist()
     assert got == sorted(wanted)
 
 
@@ -83,11 +86,72 @@ def test_a_picture_of_a_batch_is_the_one_drawn_alone():
         assert torch.equal(own[0], both[row])
 
 
+CODES, PLACES, PICTURES = 4, 64, 300
+MOVE = torch.tensor(
+    [[0.9, 0.08, 0.01, 0.01], [0.02, 0.1, 0.78, 0.1], [0.25, 0.25, 0.25, 0.25], [0.47, 0.03, 0.03, 0.47]],
+    dtype=torch.float64,
+)
+"""A chain over 8x8 places in reading order, some of whose moves are nearly certain and others all alike."""
+START = torch.linalg.matrix_power(MOVE, 500)[0]
+
+
+class Chain:
+    """A model that is exact: each place's chances under the chain, given all known tokens, by forward and backward sums.
+
+    asked: how often, a mean over the pictures.
+    """
+
+    asked = 0.0
+
+    def __call__(self, tokens, progress):
+        flat = tokens.flatten(1)
+        self.asked += (flat == MASK).any(1).double().mean().item()
+        said = torch.where(
+            (flat == MASK)[..., None], 1.0, torch.nn.functional.one_hot(flat.clamp(min=0), CODES).double()
+        )
+        before, behind = [START.expand(len(flat), CODES)], [torch.ones(len(flat), CODES, dtype=torch.float64)]
+        for place in range(PLACES - 1):
+            ahead = (before[-1] * said[:, place]) @ MOVE
+            before.append(ahead / ahead.sum(1, keepdim=True))
+            back = (said[:, PLACES - 1 - place] * behind[-1]) @ MOVE.T
+            behind.append(back / back.sum(1, keepdim=True))
+        chances = torch.stack(before, 1) * torch.stack(behind[::-1], 1)
+        return chances.log().float().view(*tokens.shape, CODES)
+
+
+def apart(sampler):
+    """Total variation of runs of four places from the chain's, and how often the model was asked for a picture."""
+    model = Chain()
+    *_, last = sampler(model, torch.full((PICTURES, 8, 8), MASK), Cosine(), seeded(0))
+    runs = last.flatten(1).unfold(1, 4, 1).reshape(-1, 4) @ torch.tensor([64, 16, 4, 1])
+    found = torch.bincount(runs, minlength=256) / len(runs)
+    first, second, third = MOVE[:, :, None, None], MOVE[None, :, :, None], MOVE[None, None]
+    exact = (START[:, None, None, None] * first * second * third).flatten()
+    return (found - exact).abs().sum().item() / 2, model.asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "bound"), [(4, 12.5), (8, 5.4), (16, 2.2), (32, 0.9)])
+def test_it_is_nearer_to_a_known_joint_than_confidence_is_at_as_many_forwards(steps, bound):
+    ours, asked = apart(EntropyBounded(PLACES, bound=bound))
+    assert 0.8 * steps < asked <= steps
+    for temperature in (0.0, 4.5):
+        theirs, forwards = apart(Confidence(steps, temperature))
+        assert ours < theirs and forwards == steps
+
+
+@pytest.mark.slow
+def test_one_a_step_is_as_exact_as_the_sample_is_large():
+    ours, asked = apart(EntropyBounded(PLACES, bound=0.0))
+    assert ours < 0.04 and asked > PLACES - 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"bound": -1.0}, r"bound is -1\.0; give 0 nats \(one token a step\) or more"),
         ({"bound": math.inf}, "bound is inf"),
+        ({"spread": -0.1}, r"spread is -0\.1; give 0 nats"),
         ({"steps": 0}, "steps is 0; give 1 or more"),
         (
             {"sampling_temperature": 0.0},
