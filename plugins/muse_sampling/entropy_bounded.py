@@ -78,7 +78,9 @@ def surest(entropies: Tensor, masked: Tensor, bound: float, order: Tensor | None
     order: float32[B, h, w], by which they are taken, that of the entropies by default. The sum of the first n without
     the largest of them never falls as n grows, so that none fits behind one that does not.
     """
-    queue = (entropies if order is None else order).masked_fill(~masked, math.inf).flatten(1).argsort(1, stable=True)
+    queue = (
+        (entropies if order is None else order).masked_fill(~masked, math.inf).flatten(1).argsort(dim=1, stable=True)
+    )
     ordered = entropies.masked_fill(~masked, 0.0).flatten(1).gather(1, queue).double()
     shared = ordered.cumsum(1) - ordered.cummax(1).values
     return torch.zeros_like(masked).flatten(1).scatter(1, queue, shared <= bound).view_as(masked) & masked

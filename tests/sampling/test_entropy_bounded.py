@@ -96,7 +96,7 @@ START = torch.linalg.matrix_power(MOVE, 500)[0]
 
 
 class Chain:
-    """A model that is exact: each place's chances under the chain, given all known tokens, by forward and backward sums.
+    """A model that is exact: each place's chances given all known tokens, by forward and backward sums over the chain.
 
     asked: how often, a mean over the pictures.
     """
