@@ -162,6 +162,8 @@ def _with_former(quantizer: Quantizer, former: dict[str, Any]) -> Quantizer:
     if not given:
         return quantizer
     offered: set[str] = {field.name for field in fields(quantizer)} if is_dataclass(quantizer) else set()
+    if "levels" in given.keys() - offered:
+        raise ValueError("levels belong to the quantizer fsq; give quantizer: {use: fsq, levels: ...}")
     taken = {name: value for name, value in given.items() if name in offered}
     told = [f"write quantizer: {{use: ..., {', '.join(f'{each}: {value}' for each, value in taken.items())}}}"] * bool(
         taken

@@ -116,7 +116,7 @@ def test_taming_s_gumbel_vqgan_takes_the_greatest_of_a_projection(tmp_path):
     codes = project(theirs.encode(IMAGES * 2 - 1).latents).argmax(1)
     assert torch.equal(ours.encode(IMAGES), codes)
     check_pictures(ours, theirs, codes, table[codes].permute(0, 3, 1, 2))
-    reconstruction, quantized = ours(IMAGES, entropy=True)
+    reconstruction, quantized = ours.reconstruct(IMAGES, entropy=True)
     assert torch.equal(quantized.tokens, codes) and set(quantized.losses) == {"entropy"}
     torch.testing.assert_close(reconstruction.clamp(0, 1), ours.decode(codes), atol=1e-4, rtol=0)
 

@@ -399,7 +399,11 @@ def test_a_check_places_the_problem_at_the_source(table):
 @pytest.mark.parametrize(
     ("theirs", "ours", "message"),
     [
-        ({}, ["tokenizer.quantizer.cosine=false"], "cosine True, tokenizer has cosine False"),
+        (
+            {},
+            ["tokenizer.quantizer={use: vq, cosine: false, revive_after: 3}"],
+            "cosine True, tokenizer has cosine False",
+        ),
         (
             {"quantizer": {"use": "fsq", "levels": [8, 4]}},
             ["tokenizer.quantizer={use: fsq, levels: [4, 8]}"],

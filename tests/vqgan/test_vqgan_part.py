@@ -14,7 +14,7 @@ SMALL = {"codebook_size": 16, "code_width": 4, "channels": 8, "multipliers": [1,
     ("more", "stride"),
     [({}, 2), ({"multipliers": [1, 1, 1]}, 4), ({"patch": 4}, 8), ({"multipliers": [1], "patch": 1}, 1)],
 )
-@pytest.mark.parametrize("quantizer", [{}, {"quantizer": "lfq"}, {"quantizer": "fsq", "levels": [4, 4]}])
+@pytest.mark.parametrize("quantizer", [{}, {"quantizer": "lfq"}, {"quantizer": {"use": "fsq", "levels": [4, 4]}}])
 def test_every_stride_and_quantizer_there_and_back(more, stride, quantizer):
     torch.manual_seed(0)
     model = VQGAN(**SMALL | more | quantizer)
@@ -26,7 +26,7 @@ def test_every_stride_and_quantizer_there_and_back(more, stride, quantizer):
     made = model.decode(tokens)
     assert made.shape == images.shape
     assert made.min() >= 0 and made.max() <= 1
-    assert torch.equal(model.eval()(images)[1].tokens, tokens)
+    assert torch.equal(model.eval().reconstruct(images)[1].tokens, tokens)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_what_is_no_code_is_not_drawn(wrong):
         ({"codebook_size": 0}, "must be 1 or more"),
         ({"multipliers": [1, 0]}, "must be 1 or more"),
         ({"blocks": -1}, "must be 0 or more"),
-        ({"ema": 1.0}, "ema in 0..1 without 1"),
-        ({"levels": [4, 4]}, "levels belong to quantizer fsq, which needs them: give both or neither"),
-        ({"quantizer": "fsq"}, "levels belong to quantizer fsq, which needs them"),
-        ({"quantizer": "fsq", "levels": [4, 3]}, "make 12 codes, codebook_size is 16; fsq needs both equal"),
-        ({"quantizer": "fsq", "levels": [16, 1]}, "levels of 2 or more, such as"),
+        ({"quantizer": {"use": "vq", "ema": 1.0}}, "ema in 0..1 without 1"),
+        ({"levels": [4, 4]}, "levels belong to the quantizer fsq; give quantizer: {use: fsq, levels: ...}"),
+        ({"quantizer": "fsq"}, "fsq needs both equal, levels of 2 or more, such as"),
+        ({"quantizer": {"use": "fsq", "levels": [4, 3]}}, "make 12 codes, codebook_size is 16; fsq needs both equal"),
+        ({"quantizer": {"use": "fsq", "levels": [16, 1]}}, "levels of 2 or more, such as"),
         ({"quantizer": "lfq", "codebook_size": 12}, "codebook_size is 12; lfq takes a power of two, such as 8"),
         ({"quantizer": "lfq", "codebook_size": 1}, "codebook_size is 1; lfq takes a power of two, such as 2"),
     ],

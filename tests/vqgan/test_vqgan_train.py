@@ -201,7 +201,7 @@ def test_a_folder_that_can_not_be_written_is_told_before(tmp_path):
 
 
 def test_settings_that_can_not_be():
-    with pytest.raises(ValueError, match="train-tokenizer trains the part 'vqgan', not FakeTokenizer"):
+    with pytest.raises(ValueError, match="the tokenizer FakeTokenizer does not say how it is trained"):
         task("unused", FakeTokenizer())
     with pytest.raises(ValueError, match="commitment, codebook and entropy are weights: 0 or more"):
         task("unused", commitment=-1)

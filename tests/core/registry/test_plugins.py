@@ -33,7 +33,7 @@ def installed(write, here, monkeypatch):
 
 
 def test_kinds_are_read_off_the_hook_points():
-    assert list(kinds())[:2] == ["tokenizer", "text-encoder"]
+    assert list(kinds())[:3] == ["tokenizer", "quantizer", "text-encoder"]
     assert kinds()["text-encoder"].contract is TextEncoder
     assert (kind_of(Task).name, kind_of(Task).hook) == ("task", "muse_tasks")
     assert kind_of(int) is None

@@ -26,7 +26,7 @@ KINDS = ["muse", "muse, turned", "superres", "amused", "amused, halved"]
 def transformer(kind):
     torch.manual_seed(0)
     if kind.startswith("muse"):
-        turned = Options(rope=True, swiglu=True, mask_ratio=True) if kind.endswith("turned") else None
+        turned = Options(rope=True, swiglu=True) if kind.endswith("turned") else None
         made = MuseTransformer(CODES, [4, 4], 8, 32, 3, 4, options=turned)
     elif kind == "superres":
         made = SuperResolution(CODES, [4, 4], CODES, [2, 2], 8, 32, 3, 1, 4, block=2)
