@@ -102,7 +102,7 @@ def pipeline(
     from muse_studio.recipe.build import build
     from muse_studio.recipe.merging import load
     from muse_studio.registry.plugins import Registry
-    from muse_studio.runtime.device import has_fast_bfloat16
+    from muse_studio.runtime.device import computes_in_bfloat16
     from muse_studio.sampling.cascade import decode, make_ready, sample
 
     device = torch.device("cpu")
@@ -121,7 +121,7 @@ def pipeline(
         finished = sample(task.stages, text, torch.Generator().manual_seed(0), watch=lambda *reported: None)
         return to_images(decode(base, finished["base"]))
 
-    halves = base.precision == "bfloat16" or (base.precision == "auto" and has_fast_bfloat16(device))
+    halves = computes_in_bfloat16(base.precision, device)
     return draw, torch.bfloat16 if halves else torch.float32
 
 

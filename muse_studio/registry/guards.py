@@ -9,7 +9,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 from muse_studio import hookspecs
 from muse_studio.errors import PluginError, UserError, error_message
@@ -25,16 +26,15 @@ _LONGEST = 60
 class Trace:
     """Writes one line a call: seconds since it began, the plugin, the call, and the milliseconds that it took."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._began = stream, time.perf_counter()
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write, self._began = write, time.perf_counter()
         rank, size = launch.processes()
         self._who = f" rank {rank}" if size > 1 else ""
 
     def note(self, plugin: str, call: str, seconds: float) -> None:
         """One call of a plugin's, ended just now."""
         at = time.perf_counter() - self._began
-        self._stream.write(f"trace{self._who} {at:.3f} s  {plugin}  {call}  {seconds * 1e3:.2f} ms\n")
-        self._stream.flush()  # a run that dies shows how far it came
+        self._write(f"trace{self._who} {at:.3f} s  {plugin}  {call}  {seconds * 1e3:.2f} ms\n")
 
 
 def wanted() -> Trace | None:
@@ -43,11 +43,19 @@ def wanted() -> Trace | None:
     if where in ("", "0"):
         return None
     if where == "1":
-        return Trace(sys.stderr)
+        return Trace(sys.stderr.write)
+    add = functools.partial(_add, Path(where).absolute())
     try:
-        return Trace(open(where, "a", encoding="utf-8"))
+        add("")
     except OSError as error:
         raise UserError(f"{TRACE} is {where!r}, which can't be written: {error.strerror}; give 1 or a file") from error
+    return Trace(add)
+
+
+def _add(file: Path, line: str) -> None:
+    """A line to the end of a file, which is closed at once: a run that dies shows how far it came."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(line)
 
 
 def short(value: Any) -> str:

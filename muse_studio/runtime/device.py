@@ -105,6 +105,11 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type in ("tpu", "xla", "xpu")
 
 
+def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a setting "bfloat16", "float32" or "auto" stands for bfloat16 there: "auto" does where that is fast."""
+    return precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+
+
 def move_to_device(part: Any, device: torch.device) -> None:
     """Move every module in `part` to the device, in place.
 

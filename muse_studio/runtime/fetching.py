@@ -48,14 +48,18 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def exists(address: str) -> bool:
-    """Whether something is at an address; else as of `file_system`, and what keeps a server from answering is raised.
+    """Whether something is at an address, as `present` says; else as of `file_system`."""
+    return present(*file_system(address))
+
+
+def present(system: Any, path: str) -> bool:
+    """Whether a file system has something at a path; what keeps a server from answering is raised.
 
     fsspec's own `exists` takes that for "no" over http, as where the network is down. A status of 4xx is one: servers
     say 404 of what they don't have, and object stores 403.
     """
-    system, path = file_system(address)
     found = bool(system.exists(path))
-    if not found and _protocol(address) in ("http", "https"):
+    if not found and _protocol(path) in ("http", "https"):
         try:
             system.info(path)
         except FileNotFoundError as error:

@@ -27,7 +27,7 @@ from muse_studio.contracts import (
 from muse_studio.errors import SettingError
 from muse_studio.images.naming import check_prompts
 from muse_studio.images.pixels import scaled, to_bytes
-from muse_studio.runtime.device import compile_settings, device_of, has_fast_bfloat16
+from muse_studio.runtime.device import compile_settings, computes_in_bfloat16, device_of
 from muse_studio.sampling import abilities, arguments
 from muse_studio.sampling.feature_cache import Cache, gather_places
 from muse_studio.sampling.noise import Rows
@@ -296,7 +296,7 @@ class Stage:
         return self._compiled
 
     def _halves(self, on: torch.device) -> bool:
-        return self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
+        return computes_in_bfloat16(self.precision, on)
 
     def arithmetic(self, on: torch.device) -> AbstractContextManager[Any]:
         """Computes what stands within in the stage's precision, on that device."""

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from muse_studio.errors import SettingError
-from muse_studio.runtime.device import has_fast_bfloat16
+from muse_studio.runtime.device import computes_in_bfloat16
 from muse_studio.runtime.files import claim_folder, file_name, path_of
 from muse_studio.training.order import key_of
 from muse_studio.training.parallel import Parallel
@@ -44,7 +44,7 @@ class Fit:
     or falls as sqrt(warmup / step) (Vaswani et al., 2017), though not below `floor` times its peak.
     clip: the gradient norm is cut to this. ema: decay of the running average of the weights, which is then shipped.
     precision: bfloat16 computes under autocast; weights stay float32. auto is bfloat16 where the device is fast at it:
-    a CPU without instructions for it emulates it, some thirty times slower than float32.
+    a CPU without instructions for it emulates it, ten to thirty times slower than float32.
     compile: fuses a masked transformer's small operations (torch.compile): faster steps, after a first one of a minute
     or two. blocks compiles one layer at a time: the layers share what is compiled, so the first step comes sooner, and
     fsdp can gather them. A tokenizer's steps stay as they are.
@@ -130,5 +130,4 @@ class Fit:
 
     def autocast(self, on: torch.device) -> torch.autocast:
         """The context that a forward pass runs in."""
-        halves = self.precision == "bfloat16" or (self.precision == "auto" and has_fast_bfloat16(on))
-        return torch.autocast(on.type, torch.bfloat16, enabled=halves)
+        return torch.autocast(on.type, torch.bfloat16, enabled=computes_in_bfloat16(self.precision, on))

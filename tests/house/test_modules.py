@@ -26,7 +26,8 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system"}
 LEFT_OVER = re.compile(r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b")
 PLACES = re.compile(r"(?<![\w.])/(root|work|home|Users|opt|mnt)/\w")
-CHECKING = re.compile(r"(raises|warns|fail|assert\w*|check\w*|refuse\w*|keep\w*|expect\w*|getattr\(.*\))$")
+CHECKING = re.compile(r"(raises|warns|fail|assert\w*|check\w*|refuse\w*|keep\w*|expect\w*|warned|getattr\(.*\))$")
+RECORDS = re.compile(r"pytest\.warns\(|catch_warnings\(record=True")
 
 
 def shown(path: Path) -> str:
@@ -137,6 +138,19 @@ def test_a_test_can_fail():
                 yield f":{function.lineno} {function.name} can't fail"
 
     assert not broken(TESTS, idle)
+
+
+def test_a_test_takes_no_warning_of_another_for_its_own():
+    """What pytest and Python record holds also what another test left open and is collected just then."""
+
+    def mixed(path: Path) -> Iterator[str]:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.withitem) and node.optional_vars and RECORDS.search(ast.unparse(node.context_expr)):
+                yield f":{node.context_expr.lineno} records warnings of every kind: use tests/shared/warned.py"
+            if isinstance(node, ast.arg) and node.arg == "recwarn":
+                yield f":{node.lineno} records warnings of every kind: use tests/shared/warned.py"
+
+    assert not broken([path for path in TESTS if path.name != "warned.py"], mixed)
 
 
 def _checks(node: ast.AST) -> bool:

@@ -11,6 +11,7 @@ from muse_observers.preview import Preview
 from muse_tasks.edit.task import Edit
 from muse_tasks.generate.task import Generate
 from PIL import Image
+from warned import warned
 
 from muse_studio.contracts import MASK, NO_RUN, RunContext
 from muse_studio.errors import UserError
@@ -133,9 +134,8 @@ def test_a_disk_that_fills_up_ends_the_previews_and_not_the_run(stages, encoder,
         save(image, path, *arguments, **settings)
 
     monkeypatch.setattr(Image.Image, "save", refuse)
-    with pytest.warns(UserWarning, match=r"no more previews: out.preview.png can't be written: No space left") as told:
+    with warned("no more previews: out.preview.png can't be written: No space left"):
         result = run(Generate(stages, encoder, "a cat"), Preview(seconds=0))
-    assert len(told) == 1
     assert [path.name for path in (here / "out").iterdir()] == ["a-cat.png"] == [path.name for path in result.paths]
 
 

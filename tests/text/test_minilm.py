@@ -10,6 +10,7 @@ import torch
 from muse_text import minilm
 from muse_text.minilm import MiniLM
 from torch import nn
+from warned import warned
 
 from muse_studio.errors import UserError
 
@@ -76,15 +77,15 @@ def test_any_script_is_read(encoder, prompt):
 def test_a_long_prompt_is_cut_with_one_warning_that_says_how_much():
     encoder = MiniLM(length=8)
     prompts = ["a cat", "one two three four five six seven eight nine", "the cat " * 10]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warned("longer than the text length") as told:
         got = encoder(prompts)
-    assert [warning.category for warning in caught] == [UserWarning]
-    message = str(caught[0].message)
+    (message,) = told
     assert "'one two three four five six seven eight…' is 3 tokens longer than the text length 8" in message
     assert "and 1 more of the 3 prompts were cut" in message
-    assert caught[0].filename == __file__
     assert got.mask[1:].all()
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="3 tokens longer"):
+        warnings.filterwarnings("error", module=__name__)  # it names the line that asked
+        encoder(prompts)
     with pytest.warns(UserWarning, match="'zero zero zero zero zero zero zero' is 1 token longer"):
         encoder(["zero " * 6 + "zero"])
 

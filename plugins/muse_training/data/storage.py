@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import fetching, weights
-from muse_studio.runtime.fetching import cache_folder, exists, fetch
+from muse_studio.runtime.fetching import cache_folder, fetch, present
 from muse_studio.runtime.files import file_name, open_folder, replacing
 
 
@@ -64,7 +64,7 @@ class StorageFolder:
     def has(self, name: str) -> bool:
         """Whether a file is there; asks for that one alone, as a web server lists no folder."""
         with self._errors("read"):
-            return exists(self.join(name))
+            return present(*file_system(self.join(name)))
 
     def read(self, name: str) -> bytes:
         """A file's content."""

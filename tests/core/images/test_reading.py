@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from bomb import bomb
 from PIL import Image, ImageCms, features
+from warned import heard
 
 from muse_studio.errors import UserError
 from muse_studio.images.reading import mask_of, on_white, open_mask, open_picture, upright
@@ -54,13 +55,12 @@ PICTURES = {
 def test_every_mode_has_the_colours_that_it_shows(name, here):
     made, expected, transparent = PICTURES[name]
     made.save(name)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with heard() as told:
         read = open_picture(name)
     assert read.mode == "RGB"
     assert np.asarray(read).reshape(-1, 3).tolist() == [list(colour) for colour in expected]
     text = f"picture: {name} is transparent in places, which are taken as white"
-    assert [str(each.message) for each in told] == [text] * transparent
+    assert told == [text] * transparent
 
 
 def test_a_cmyk_jpeg_is_converted(here):
@@ -188,19 +188,18 @@ def test_odd_exif_stops_nothing(here, odd, ending):
             picture.save(f"odd.{ending}", exif=ODD_EXIF[odd], quality=100)
     except Exception:
         pytest.skip(f"pillow writes no such block into a {ending}")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with heard() as told:
         read = open_picture(f"odd.{ending}")
     assert read.size in ((32, 16), (16, 32)) and read.getpixel((4, 4))[0] > 240
-    assert all(str(each.message).startswith(f"picture: odd.{ending}") for each in told)
+    assert all(text.startswith(f"picture: odd.{ending}") for text in told)
 
 
 def test_an_orientation_that_is_none_is_told_once(here):
     Image.new("RGB", (2, 1)).save("odd.jpg", exif=ODD_EXIF["orientation 9"])
-    with pytest.warns(UserWarning) as told:
+    with heard() as told:
         open_picture("odd.jpg")
     text = "picture: odd.jpg has the orientation 9, and EXIF knows 1 to 8; it is not turned"
-    assert [str(each.message) for each in told] == [text]
+    assert told == [text]
 
 
 def swapped_profile() -> bytes:
@@ -350,11 +349,9 @@ def test_an_opaque_mask_with_an_alpha_channel_goes_by_its_colours():
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
 def test_a_mask_of_zeros_and_ones_is_taken_and_that_is_said(here, kind):
     Image.fromarray(np.array([[0, 1, 1, 0]], kind)).save("mask.tif")
-    with pytest.warns(UserWarning) as told:
+    with heard() as told:
         read = open_mask("mask.tif")
-    assert [str(each.message) for each in told] == [
-        "region: mask.tif holds 0 and 1 in place of 0 and 255; 1 is taken as white"
-    ]
+    assert told == ["region: mask.tif holds 0 and 1 in place of 0 and 255; 1 is taken as white"]
     assert np.asarray(read).tolist() == [[0, 255, 255, 0]]
 
 

@@ -129,7 +129,7 @@ class Served(BaseHTTPRequestHandler):
 def test_a_server_that_does_not_answer_is_no_missing_file(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Served)
     at = f"http://127.0.0.1:{server.server_port}"
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
     assert fetching.exists(f"{at}/there") and not fetching.exists(f"{at}/elsewhere")
     assert not fetching.exists(f"{at}/hidden")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from warned import heard
 
 from muse_studio import testing
 from muse_studio.recipe import running
@@ -43,9 +44,9 @@ def test_a_constructor_that_takes_memory_is_named_when_a_recipe_is_built(cuda, t
     takes = "        import torch\n        torch.cuda.take(2 << 20)\n"
     source = toy.read_text(encoding="utf-8").replace("        if weights:\n", f"{takes}        if weights:\n")
     recipe = {"use": "draw", "stages": {}, "tokenizer": "pixels"}
-    with pytest.warns(UserWarning) as told:
+    with heard() as told:
         running.run(recipe, plugins=[write("hungry.py", source)])
-    assert [str(each.message) for each in told] == [
+    assert told == [
         "tokenizer 'pixels' of plugin hungry begins to use cuda and keeps 2.0 MiB there when it is made; it should do "
         "so when it is called"
     ]

@@ -197,7 +197,7 @@ def test_no_gradient_is_kept():
     ],
 )
 def test_the_precision_is_the_transformer_s_alone(monkeypatch, precision, fast, dtype):
-    monkeypatch.setattr("muse_studio.sampling.stage.has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr("muse_studio.runtime.device.has_fast_bfloat16", lambda device: fast)
     seen = []
 
     def sampler(predict, tokens, schedule, generator):

@@ -377,7 +377,7 @@ def test_observers_hear_of_each_logged_step(tmp_path):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_what_a_run_computes_in_is_the_device_s_where_it_is_left_to_it(fast, monkeypatch):
-    monkeypatch.setattr("muse_studio.training.fit.has_fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr("muse_studio.runtime.device.has_fast_bfloat16", lambda device: fast)
     product = torch.nn.Linear(2, 2)
     made = {}
     for precision in ("auto", "float32", "bfloat16"):

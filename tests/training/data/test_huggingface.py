@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from muse_training.data.huggingface import HuggingFace
 from PIL import Image
+from warned import warned
 
 from muse_studio.errors import UserError
 
@@ -51,13 +52,12 @@ def path(rows, request, tmp_path):
 def test_records_are_its_rows(path, monkeypatch, tmp_path_factory):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("hub"))
     data = HuggingFace(path, size=8, smallest=4)
-    with pytest.warns(UserWarning, match="3 of 5 pictures") as caught:
+    with warned("3 of 5 pictures") as told:
         found = {record["caption"]: record["image"][:, 4, 4].tolist() for record in data}
     assert found == {"a red picture": [255, 0, 0], "blue": [0, 0, 255]}
-    told = str(caught[0].message)
-    assert "row 2: no picture that pillow can read" in told
-    assert "row 3 (lime.png): 3x8 pixels, and smallest is 4" in told
-    assert "row 4 (red.png): its caption is empty" in told
+    assert "row 2: no picture that pillow can read" in told[0]
+    assert "row 3 (lime.png): 3x8 pixels, and smallest is 4" in told[0]
+    assert "row 4 (red.png): its caption is empty" in told[0]
 
 
 def test_other_columns(rows, tmp_path):

@@ -310,3 +310,8 @@ def test_a_decoder_that_is_trained_further_leaves_tokens_valid(tmp_path):
 def test_an_index_reads_back_as_it_was_written(tmp_path):
     made = prepare(Noise(), "memory://made")(None)
     assert TokenIndex.read(StorageFolder("memory://made")) == made.index
+
+
+def test_asking_for_a_file_at_such_an_address_says_the_same():
+    with pytest.raises(UserError, match=r"nowhere://x/index\.json is no address: .*; give a path, or s3://"):
+        StorageFolder("nowhere://x").has("index.json")
