@@ -6,6 +6,7 @@ No part changes a tensor that it is given, and no shape depends on data.
 
 from muse_studio.contracts.drawing import (
     MASK,
+    MICRO,
     AskingCritic,
     AskingModel,
     Codebook,
@@ -26,6 +27,7 @@ from muse_studio.contracts.drawing import (
     Refining,
     Rowwise,
     Sampler,
+    TakingMicro,
     TextEmbedding,
     TextEncoder,
     Tokenizer,
@@ -52,6 +54,7 @@ from muse_studio.contracts.training import (
 
 __all__ = [
     "MASK",
+    "MICRO",
     "NO_RUN",
     "AskingCritic",
     "AskingModel",
@@ -85,6 +88,7 @@ __all__ = [
     "Rowwise",
     "RunContext",
     "Sampler",
+    "TakingMicro",
     "Task",
     "TextEmbedding",
     "TextEncoder",

@@ -15,31 +15,44 @@ MASK = -1
 """The token that says "not known yet". It is no code, so that a decoder given one fails instead of drawing it."""
 
 
+MICRO = ("width", "height", "top", "left", "score")
+"""What micro-conditions say of a picture, in their order (SDXL, Podell et al., 2023, section 2.2; aMUSEd, section 3.2).
+
+width, height: pixels of the picture as it was, before it was cut and scaled. top, left: the corner of what was cut out,
+in pixels of the picture scaled to the size that is trained on. score: how beautiful it is, as the data has it.
+"""
+
+
 class TextEmbedding(NamedTuple):
-    """What a text encoder says of B prompts.
+    """What a text encoder says of B prompts, and what beside the text is known of their pictures.
 
     states: float[B, T, D], one vector a text position.
     mask: bool[B, T], True where a position counts. A row without any True means "no prompt": cross-attention then
         contributes nothing, which is the paper's null condition (Muse, section 2.7).
     pooled: float[B, P], one vector a prompt, or None where the encoder has none.
+    micro: float32[B, 5], the numbers that `MICRO` names, NaN where one isn't known, or None where none is. A data set
+        fills it in, in training; it stays where a prompt is dropped or negative.
     """
 
     states: Tensor
     mask: Tensor
     pooled: Tensor | None = None
+    micro: Tensor | None = None
 
     def null(self, positions: int | None = None) -> TextEmbedding:
         """As many rows, of as many positions or of `positions`, each saying "no prompt"."""
         count, given, width = self.states.shape
         given = given if positions is None else positions
         pooled = None if self.pooled is None else self.pooled.new_zeros(self.pooled.shape)
-        return TextEmbedding(self.states.new_zeros(count, given, width), self.mask.new_zeros(count, given), pooled)
+        states, mask = self.states.new_zeros(count, given, width), self.mask.new_zeros(count, given)
+        return TextEmbedding(states, mask, pooled, self.micro)
 
     def to(self, *args: Any, **kwargs: Any) -> TextEmbedding:
-        """states and pooled as `Tensor.to` would give them; the mask follows to the device alone."""
+        """states and pooled as `Tensor.to` would give them; mask and micro follow to the device alone."""
         states = self.states.to(*args, **kwargs)
         pooled = None if self.pooled is None else self.pooled.to(*args, **kwargs)
-        return TextEmbedding(states, self.mask.to(states.device), pooled)
+        micro = None if self.micro is None else self.micro.to(states.device)
+        return TextEmbedding(states, self.mask.to(states.device), pooled, micro)
 
 
 Conditioning: TypeAlias = "tuple[Tensor, ...]"
@@ -267,6 +280,12 @@ class Joining(Protocol):
 
     def join(self, conditionings: Sequence[Conditioning]) -> Conditioning:
         """What `condition` gave for several texts, of B rows each, as one batch."""
+
+
+class TakingMicro(Protocol):
+    """A transformer that takes a text's micro-conditions; one that doesn't say so is given none."""
+
+    takes_micro: bool
 
 
 class AskingCritic(Protocol):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Dataset(Protocol):
     """A map from an index to a record: `{"image": uint8[3, H, W], "caption": str}`.
 
-    One of tokens made beforehand gives tensors in their place: `{"tokens.<stage>": int[h, w], "states": [T, D], "mask":
+    It may have `"micro"` too, float32[5], what is known of the picture beside its caption (`contracts.MICRO`). One of
+    tokens made beforehand gives tensors in their place: `{"tokens.<stage>": int[h, w], "states": [T, D], "mask":
     bool[T], ...}`. One that can give a whole batch at once, each tensor with a leading B, has `__getitems__(indices)`.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from muse_studio.contracts import MASK, Lots, TextEmbedding
+from muse_studio.contracts import MASK, MICRO, Lots, TextEmbedding
 from muse_studio.registry.conforming import definition
 from muse_studio.registry.faults import Door
 from muse_studio.registry.guards import short
@@ -75,6 +75,8 @@ def text(door: Door, call: Callable[..., Any], prompts: list[str]) -> Any:
         wrong = _wrong(answer.mask, "torch.bool", tuple(answer.states.shape[:2]))
     if wrong is None and answer.pooled is not None:
         wrong = _wrong(answer.pooled, "float", (rows, None))
+    if wrong is None and answer.micro is not None:
+        wrong = _wrong(answer.micro, "torch.float32", (rows, len(MICRO)))
     return _kept(door, call, answer, wrong)
 
 
@@ -192,8 +194,9 @@ def _wrong_record(answer: Any, index: int) -> str | None:
         return f"record {index} has no {' and no '.join(missing)}, but {short(answer)}"
     if not isinstance(answer["caption"], str):
         return f"record {index}: the caption is {short(answer['caption'])}; give a str"
-    wrong = _wrong(answer["image"], "torch.uint8", (3, None, None))
-    return None if wrong is None else f"record {index}, image: {wrong}"
+    due = {"image": ("torch.uint8", (3, None, None)), "micro": ("torch.float32", (len(MICRO),))}
+    wrong = {key: _wrong(answer[key], *of) for key, of in due.items() if key in answer}
+    return next((f"record {index}, {key}: {each}" for key, each in wrong.items() if each), None)
 
 
 def length(door: Door, call: Callable[..., Any]) -> Any:

@@ -56,6 +56,11 @@ def joining(model: Transformer) -> Callable[[Sequence[Conditioning]], Conditioni
     return getattr(model, "join", None)
 
 
+def takes_micro(model: Transformer) -> bool:
+    """Whether it takes a text's micro-conditions (`contracts.TakingMicro`)."""
+    return bool(getattr(model, "takes_micro", False))
+
+
 def critic_of(sampler: Sampler) -> Transformer | None:
     """The critic that it asks, None where it asks none (`contracts.AskingCritic`)."""
     return getattr(sampler, "critic", None)

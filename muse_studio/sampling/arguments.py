@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_studio.contracts import TextEmbedding
+from muse_studio.contracts import TextEmbedding, Transformer
+from muse_studio.sampling.abilities import takes_micro
 from muse_studio.sampling.noise import Rows
 
 LARGEST_SEED = 2**63 - 1
@@ -53,12 +55,24 @@ def check_tokens(tokens: Any, name: str = "tokens") -> None:
         raise ValueError(f"{wanted}; make it by {name}.view(B, h, w)")
 
 
-def check_text(text: Any, name: str = "text") -> None:
-    """TypeError where this is no `TextEmbedding`."""
+def check_text(text: Any, name: str = "text", of: Transformer | None = None) -> None:
+    """TypeError where this is no `TextEmbedding`; a warning where it brings what the transformer `of` doesn't take."""
     if not isinstance(text, TextEmbedding):
         shown = repr(text) if isinstance(text, str) else '"a fox"'
         raise TypeError(
             f"{name}: expected a TextEmbedding, got {described(text)}; make it by model.text_encoder([{shown}])"
+        )
+    if of is not None and text.micro is not None:
+        tell_of_micro(of)
+
+
+def tell_of_micro(model: Transformer) -> None:
+    """A warning where micro-conditions come with texts and a transformer takes none."""
+    if not takes_micro(model):
+        warnings.warn(
+            f"{type(model).__name__} takes no micro-conditions, so those that come with the texts change nothing; "
+            "leave them out of the data set, or take a transformer that knows them, such as amused",
+            stacklevel=3,
         )
 
 

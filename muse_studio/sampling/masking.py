@@ -42,7 +42,8 @@ def keep_text(count: int, share: float, generator: torch.Generator) -> Tensor:
 def drop_text(text: TextEmbedding, kept: Tensor) -> TextEmbedding:
     """The text with those rows made null that are not kept, so that the model learns to draw without; kept: bool[B]."""
     kept = kept.unsqueeze(-1)
-    return TextEmbedding(text.states, text.mask & kept, None if text.pooled is None else text.pooled * kept)
+    pooled = None if text.pooled is None else text.pooled * kept
+    return TextEmbedding(text.states, text.mask & kept, pooled, text.micro)
 
 
 def corruption(count: int, grid: Sequence[int], codes: int, most: float, generator: torch.Generator) -> Tensor:

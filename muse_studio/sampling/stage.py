@@ -317,7 +317,7 @@ class Stage:
         low: int64[B, h', w'], the finished tokens of the stage before, where the transformer wants them.
         Yields int64[B, h, w] on the text's device. ValueError where these are not for as many pictures.
         """
-        arguments.check_text(text)
+        arguments.check_text(text, of=self.transformer)
         arguments.check_generator(generator)
         count, device = text.mask.shape[0], text.mask.device
         if negative is not None:

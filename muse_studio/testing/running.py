@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio import hookspecs
-from muse_studio.contracts import Dataset, Metric, Observer, Optimizer, Task
+from muse_studio.contracts import MICRO, Dataset, Metric, Observer, Optimizer, Task
 from muse_studio.errors import near
 from muse_studio.registry.kinds import hook_points, kinds
 from muse_studio.testing.contract import Contract
@@ -38,6 +38,11 @@ class DatasetContract(Contract):
             assert image.ndim == 3 and len(image) == 3, (
                 f"record {index}: an image is [3, H, W], got {list(image.shape)}"
             )
+            if "micro" in record:
+                micro = record["micro"]
+                assert (micro.dtype, micro.shape) == (torch.float32, (len(MICRO),)), (
+                    f"record {index}: micro-conditions are float32[{len(MICRO)}], got {micro.dtype} {list(micro.shape)}"
+                )
             assert isinstance(caption, str), f"record {index}: a caption is a str, got {type(caption).__name__}"
 
     def _check_tokens(self, index: int, record: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from muse_studio.contracts import MASK, Conditioning, TextEmbedding, Transformer
-from muse_studio.sampling.abilities import outputs_of
+from muse_studio.sampling.abilities import outputs_of, takes_micro
 from muse_studio.testing.contract import Contract
 from muse_studio.testing.fakes import embedding
 from muse_studio.testing.promise import ALONE, SHAPES, UNCHANGED, promise
@@ -151,6 +151,21 @@ class TransformerContract(Contract):
         _close(
             self.logits(model, padded), self.logits(model, text), "a position whose mask is False changes the logits"
         )
+
+    @promise("what is told of a picture matters, where it is known")
+    @torch.no_grad()
+    def test_micro_conditions_matter_where_they_are_known(self) -> None:
+        model = self.awake()
+        if not takes_micro(model):
+            return
+        text = self.text(model)
+        said = torch.tensor([640.0, 480.0, 16.0, 32.0, 9.0]).expand(2, -1)
+        expected = self.logits(model, text)
+        unknown = self.logits(model, text._replace(micro=torch.full_like(said, torch.nan)))
+        _close(unknown, expected, "micro-conditions that are all NaN, which is not known, change the logits")
+        told = self.logits(model, text._replace(micro=said))
+        assert told.isfinite().all(), "logits are not finite where micro-conditions are known"
+        assert not torch.allclose(told, expected), "it says takes_micro, and no micro-condition changes the logits"
 
     @promise("low-resolution tokens matter, known or not")
     @torch.no_grad()

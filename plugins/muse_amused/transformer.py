@@ -36,7 +36,8 @@ class Amused(nn.Module):
 
     codebook_size: K. vocabulary: rows of the table of tokens; the last one stands for MASK, and those between are idle.
     grid: [h, w]. stride: pixels a token; grid and stride tell the transformer the picture's size.
-    crop, aesthetic: the other numbers, as every picture has them; aMUSEd was trained on scores of 0 to 10.
+    crop, aesthetic: the other numbers, as every picture has them; aMUSEd was trained on scores of 0 to 10. A text that
+    brings micro-conditions, as those of a data set do, has its own in their place.
     text_width, text_positions, pooled_width: D, T and P of the text encoder; T is that of the empty sentence alone.
     channels, conv_blocks, conv_heads: of the convolutions, as many blocks down as up. token_width: of the table.
     width, layers, heads, mlp: of the transformer. frequencies: sines and cosines that each of the five becomes.
@@ -49,6 +50,7 @@ class Amused(nn.Module):
     former_names = "muse_amused.former:FORMER"
     low_grid = None
     placewise = True
+    takes_micro = True
     empty_states: Tensor
     empty_pooled: Tensor
 
@@ -123,7 +125,7 @@ class Amused(nn.Module):
         refuse_low(low, "amused")
         states, mask, pooled = self.spoken(text)
         seen = self.norm_text(self.text_projection(states))
-        numbers = waves(self.numbers(pooled.device), self.frequencies).flatten().expand(len(pooled), -1)
+        numbers = waves(self.numbers(text.micro, pooled), self.frequencies).flatten(1)
         vector = self.condition_embedding(torch.cat([pooled, numbers.to(pooled.dtype)], 1))
         return (mask, *(tensor for block in self._all() for tensor in block.remember(seen, vector)))
 
@@ -151,10 +153,15 @@ class Amused(nn.Module):
             torch.where(some[:, None], pooled, self.empty_pooled),
         )
 
-    def numbers(self, device: torch.device) -> Tensor:
-        """The five numbers of the picture, float32[5]: width, height, the crop's corner, aesthetic score."""
+    def numbers(self, micro: Tensor | None, rows: Tensor) -> Tensor:
+        """The five numbers of B pictures, float32[B, 5]: width, height, the crop's corner, aesthetic score.
+
+        micro: what is known of them, NaN where nothing is; rows: a tensor of B rows.
+        """
         height, width = (side * self.stride for side in self.grid)
-        return torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=device)
+        usual = torch.tensor([width, height, *self.crop, self.aesthetic], dtype=torch.float32, device=rows.device)
+        usual = usual.expand(len(rows), -1)
+        return usual if micro is None else torch.where(micro.isnan(), usual, micro)
 
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
         """int64[B, h, w], MASK where unknown, to logits float[B, h, w, K].
@@ -230,10 +237,10 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def waves(numbers: Tensor, count: int) -> Tensor:
-    """float32[N] to float32[N, count]: cosines, then sines, of wavelengths from 2 pi to 10,000 times that."""
+    """float32[..., N] to float32[..., N, count]: cosines, then sines, of wavelengths from 2 pi to 10,000 times that."""
     half = count // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=numbers.device) / half)
-    angles = numbers[:, None] * rates
+    angles = numbers[..., None] * rates
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 

@@ -16,7 +16,7 @@ from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
-from muse_studio.sampling.abilities import learns, needs_layer, needs_pixels
+from muse_studio.sampling.abilities import learns, needs_layer, needs_pixels, takes_micro
 from muse_studio.sampling.masking import corrupt, corruption, drop_text, keep_text
 from muse_studio.sampling.stage import Stage
 from muse_studio.training.distributed import World
@@ -47,6 +47,12 @@ class Setup:
     text_dropout: float = 0.0
     corruption: float = 0.0
     adapter: LoRA | None = None
+
+    @property
+    def learning(self) -> Transformer:
+        """What of the stage learns: its critic, where the objective says so, or else its transformer."""
+        critic = learns(self.objective) == CRITIC and self.stage.critic
+        return critic or self.stage.transformer
 
 
 class Asked:
@@ -207,7 +213,8 @@ class TransformerLearner(Learner):
             codes, most = before.tokenizer.codebook_size, self.setup.corruption
             by = corruption(count, low.shape[1:], codes, most, self.fit.generator(step, "low"))
             low = corrupt(low, put_rows(by[rows], on))
-        return TrainingBatch(seen.tokens, drop_text(seen.text, put_rows(kept[rows], on)), low)
+        text = seen.text if takes_micro(self.setup.learning) else seen.text._replace(micro=None)
+        return TrainingBatch(seen.tokens, drop_text(text, put_rows(kept[rows], on)), low)
 
     def _pixels(self, batch: dict[str, Any]) -> Tensor | None:
         """The pictures of a batch in the stage's size, float32[B, 3, H, W], where the objective needs them."""

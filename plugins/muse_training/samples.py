@@ -89,7 +89,9 @@ class Sheets:
         else:  # records of tokens, whose captions are known as text states alone
             assert seen is not None  # without prompts they are read
             self.prompts = [f"record {number}" for number in range(count)]
-            self.text = [TextEmbedding(*row) for row in zip(*map(_rows, seen.text, [count] * 3), strict=True)]
+            self.text = [
+                TextEmbedding(*row) for row in zip(*(_rows(each, count) for each in seen.text[:3]), strict=True)
+            ]
 
     def __call__(self, done: int) -> None:
         """After step `done`, the sheet of what the stage draws, where one is due; the training is left alone."""

@@ -14,11 +14,20 @@ from muse_studio.nn.lora import KEY
 from muse_studio.runtime import device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling import abilities
+from muse_studio.sampling.arguments import tell_of_micro
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_studio.training.distributed import World, join
 from muse_studio.training.loop import Fit, History, Output, Run, first
 from muse_training.adapters import LoRA
-from muse_training.data.encoder import Encoder, TrainingBatch, blank_batch, check_picture_size, collate, make_encoder
+from muse_training.data.encoder import (
+    MICRO,
+    Encoder,
+    TrainingBatch,
+    blank_batch,
+    check_picture_size,
+    collate,
+    make_encoder,
+)
 from muse_training.data.pictures import list_unusable
 from muse_training.data.shard_writer import ShardWriter
 from muse_training.data.storage import StorageFolder
@@ -107,6 +116,8 @@ class Train:
         encoder = make_encoder(dict(list(self.upto.items())[-2:]), self.text_encoder, world.device)
         device.move_to_device([self.stage.transformer, self.stage.sampler, self.setup.objective], world.device)
         data = self._data(encoder, world, recipe)
+        if MICRO in first(data):
+            tell_of_micro(self.setup.learning)
         sheets = self._sheets(encoder, world, hook)
         output = self._output(recipe)  # before an adapter changes the transformer
         learner = TransformerLearner(self.setup, encoder, world)

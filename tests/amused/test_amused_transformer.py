@@ -42,7 +42,22 @@ def test_no_prompt_is_the_empty_sentence(positions):
 
 def test_the_five_numbers_are_width_height_crop_and_score():
     model = small(crop=[3, 4], aesthetic=5.5)
-    assert model.numbers(torch.device("cpu")).tolist() == [48.0, 32.0, 3.0, 4.0, 5.5]
+    assert model.numbers(None, torch.zeros(2)).tolist() == [[48.0, 32.0, 3.0, 4.0, 5.5]] * 2
+
+
+@torch.no_grad()
+def test_what_is_known_of_a_picture_stands_in_their_place():
+    model, usual, tokens = small(crop=[3, 4], aesthetic=5.5), text(), torch.full((2, 4, 6), MASK)
+    nan = torch.nan
+    known = torch.tensor([[nan, nan, nan, nan, nan], [640, nan, nan, 12, 9]])
+    told = usual._replace(micro=known)
+    assert model.numbers(known, known).tolist() == [[48.0, 32.0, 3.0, 4.0, 5.5], [640.0, 32.0, 3.0, 12.0, 9.0]]
+    before, after = (model(tokens, model.condition(each)) for each in (usual, told))
+    assert torch.equal(before[0], after[0])
+    other = small(crop=[3, 12], aesthetic=9)
+    other.numbers = lambda micro, rows: torch.tensor([[640.0, 32.0, 3.0, 12.0, 9.0]]).expand(len(rows), -1)
+    torch.testing.assert_close(after[1], other(tokens, other.condition(usual))[1])
+    assert (after[1] - before[1]).abs().max() > 1e-4
 
 
 def test_checkpointing_changes_no_gradient():

@@ -341,6 +341,17 @@ def by_index(self, tokens, conditioning):
     return forward(self, tokens * 1, conditioning)
 
 
+class Sized(FakeTransformer):
+    """Takes micro-conditions, and does with them what it shouldn't."""
+
+    takes_micro = True
+    scale, unknown = 1e-3, 0.0
+
+    def condition(self, text, low=None):
+        said = torch.zeros(len(text.mask), 5) if text.micro is None else text.micro.nan_to_num(self.unknown)
+        return (condition(self, text, low)[0] + said.sum(1, keepdim=True) * self.scale * torch.arange(64),)
+
+
 class Idle(FakeTransformer):
     """One weight takes no part."""
 
@@ -508,6 +519,9 @@ BROKEN = [
     (MODEL, "a_text_whose", "states still change", but(FakeTransformer, condition=careless)),
     (MODEL, "cross_attention", "receive a gradient", but(FakeTransformer, condition=careless)),
     (MODEL, "padding", "mask is False changes", but(FakeTransformer, condition=careless)),
+    (MODEL, "micro", "all NaN", but(Sized, unknown=1.0)),
+    (MODEL, "micro", "no micro-condition changes", but(Sized, scale=0.0)),
+    (MODEL, "micro", "not finite", but(Sized, scale=1e38)),
     (MODEL, "low_tokens", "two different", but(FakeTransformer, condition=lambda self, t, low: condition(self, t))),
     (MODEL, "low_tokens", "not finite", but(FakeTransformer, condition=only_known)),
     (MODEL, "inputs", "changed the tokens", but(FakeTransformer, forward=after(forward, lambda x, t, c: spoil(t, x)))),
@@ -580,6 +594,12 @@ BROKEN = [
         "a_record",
         "is uint8, got torch.int64",
         but(FakeDataset, __getitem__=after(record, lambda r, i: r | {"image": r["image"].long()})),
+    ),
+    (
+        DATASET,
+        "a_record",
+        "micro-conditions are float32",
+        but(FakeDataset, __getitem__=after(record, lambda r, i: r | {"micro": torch.zeros(4)})),
     ),
     (
         DATASET,

@@ -94,5 +94,6 @@ def bytes_a_picture(stages: dict[str, Stage]) -> int:
 
 def together(texts: list[TextEmbedding]) -> TextEmbedding:
     """Several texts of one encoder as one batch, in their order."""
-    states, masks, pooled = zip(*texts, strict=True)
-    return TextEmbedding(torch.cat(states), torch.cat(masks), None if pooled[0] is None else torch.cat(pooled))
+    states, masks, *more = zip(*texts, strict=True)
+    pooled, micro = (None if each[0] is None else torch.cat(each) for each in more)
+    return TextEmbedding(torch.cat(states), torch.cat(masks), pooled, micro)

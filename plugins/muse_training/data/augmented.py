@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import Dataset
 from muse_training.data.captions import Account
-from muse_training.data.pictures import LARGEST, account, attempt, candidates
+from muse_training.data.encoder import MICRO
+from muse_training.data.pictures import LARGEST, account, attempt, candidates, of_crop
 
 
 class Augmented:
@@ -68,21 +70,23 @@ class Augmented:
         return self._vary(self.dataset[index % len(self.dataset)], index, len(self.dataset))
 
     def _vary(self, record: dict[str, Any], index: int, count: int) -> dict[str, Any]:
-        image = record["image"]
-        size = self.size or image.shape[-1]
+        image, flipped = record["image"], False
+        shown, size = min(image.shape[-2:]), self.size or image.shape[-1]
+        square = (0, 0, shown)
         if index >= count:
             random = np.random.default_rng([self.seed, index])
-            image = self._cropped(image, *random.random(3))
-            if self.flip and random.random() < 0.5:
-                image = image.flip(-1)
-        return record | {"image": scaled(image, size)}
+            top, left, side = square = self._square(image.shape[-2:], *random.random(3))
+            image, flipped = image[..., top : top + side, left : left + side], self.flip and random.random() < 0.5
+        varied = record | {"image": scaled(image.flip(-1) if flipped else image, size)}
+        if MICRO in record:
+            varied[MICRO] = of_crop(record[MICRO], shown, square, size, flipped)
+        return varied
 
-    def _cropped(self, image: Tensor, share: float, down: float, right: float) -> Tensor:
-        """The square whose area is drawn from [crop, 1] of the picture's, placed anywhere within."""
-        whole = min(image.shape[-2:])
-        side = max(1, round(whole * math.sqrt(self.crop + (1 - self.crop) * share)))
-        top, left = (round(lot * (length - side)) for lot, length in zip((down, right), image.shape[-2:], strict=True))
-        return image[..., top : top + side, left : left + side]
+    def _square(self, shape: torch.Size, share: float, down: float, right: float) -> tuple[int, int, int]:
+        """Top, left and side of the square whose area is drawn from [crop, 1] of the picture's, placed anywhere."""
+        side = max(1, round(min(shape) * math.sqrt(self.crop + (1 - self.crop) * share)))
+        top, left = (round(lot * (length - side)) for lot, length in zip((down, right), shape, strict=True))
+        return top, left, side
 
 
 def scaled(image: Tensor, size: int) -> Tensor:

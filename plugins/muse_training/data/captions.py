@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ Choice = Literal["first", "random"]
 
 KEYS = ("caption", "captions", "text", "prompt", "description", "raw", "tags", "label")
 """What a caption is called in a table, in the order in which they are asked."""
+
+SCORE = "score"
+"""What a picture's score is called in a table."""
 
 NAMED = 5
 """Pictures that go by their file's name, and things not used, that are named; the others are counted."""
@@ -148,6 +152,23 @@ def caption_in(content: bytes, kind: str, name: str, choice: Choice, classes: Se
     if kind == "cls" and text.strip().isdecimal() and classes is None:
         raise ValueError(f"is the number {text.strip():.20} of a class; give the classes' names as dataset.classes")
     return caption_of(text, name, choice, classes)
+
+
+def score_of(value: Any) -> float:
+    """A score as a table or a file has it, NaN where it has none; ValueError where that is no number."""
+    try:
+        score = math.nan if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        score = math.inf
+    if math.isinf(score):
+        raise ValueError(f"its score is {f'{value!r}':.40}, and no number")
+    return score
+
+
+def score_in(content: bytes, kind: str) -> float:
+    """The score in a caption's own file, by how its name ends; NaN where it is no table of JSON or has none."""
+    held = json.loads(decode(content)) if kind == "json" else None
+    return score_of(held.get(SCORE)) if isinstance(held, dict) else math.nan
 
 
 def class_names(classes: str | list[str] | None) -> list[str] | None:

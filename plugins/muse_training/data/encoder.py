@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from muse_studio import contracts
 from muse_studio.contracts import TextEmbedding, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.runtime.device import move_to_device, put_rows
@@ -17,6 +18,9 @@ States = Literal["bfloat16", "int8"]
 
 TOKENS = "tokens."
 """Before a stage's name: what its tokens are called in a record."""
+
+MICRO = "micro"
+"""What a record's micro-conditions are called, float32[5] as `contracts.MICRO` has them."""
 
 
 def collate(records: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class Encoder:
         return self.text_encoder(captions).to(self.device)
 
     def pack(self, batch: dict[str, Any], states: States) -> dict[str, Tensor]:
-        """A batch of pictures and captions as it is kept, on the CPU: tokens, states, mask, scale, pooled."""
+        """A batch of pictures and captions as it is kept, on the CPU: tokens, states, mask, scale, pooled, micro."""
         text = self.text(batch["caption"])
         kept = {
             TOKENS + name: _smallest_integers(grid, self.stages[name])
@@ -67,16 +71,19 @@ class Encoder:
         }
         kept |= pack_states(text.states, states) | {"mask": text.mask}
         kept |= {} if text.pooled is None else {"pooled": text.pooled}
+        kept |= {MICRO: batch[MICRO]} if MICRO in batch else {}
         return {name: tensor.cpu() for name, tensor in kept.items()}
 
     def __call__(self, batch: dict[str, Any]) -> TrainingBatch:
         """A batch of either kind."""
         if "image" in batch:
             tokens, text = self.tokens(batch["image"]), self.text(batch["caption"])
+            if MICRO in batch:
+                text = text._replace(micro=put_rows(batch[MICRO], self.device))
         else:
             moved = {name: put_rows(tensor, self.device) for name, tensor in batch.items()}
             tokens = {name: moved[TOKENS + name].long() for name in self.stages}
-            text = TextEmbedding(unpack_states(moved), moved["mask"], moved.get("pooled"))
+            text = TextEmbedding(unpack_states(moved), moved["mask"], moved.get("pooled"), moved.get(MICRO))
         *before, last = tokens.values()
         return TrainingBatch(last, text, before[-1] if before else None)
 
@@ -87,9 +94,10 @@ def make_encoder(stages: dict[str, Stage], text_encoder: TextEncoder, device: to
     return Encoder(stages, text_encoder, device)
 
 
-def blank_batch(stage: Stage) -> dict[str, Any]:
-    """A batch of one black picture of a stage's size, captioned: what to try parts out on."""
-    return {"image": torch.zeros(1, 3, stage.height, stage.width, dtype=torch.uint8), "caption": ["a"]}
+def blank_batch(stage: Stage, micro: bool = False) -> dict[str, Any]:
+    """A batch of one black picture of a stage's size, captioned, with micro-conditions or not: to try parts out on."""
+    batch = {"image": torch.zeros(1, 3, stage.height, stage.width, dtype=torch.uint8), "caption": ["a"]}
+    return batch | ({MICRO: torch.full((1, len(contracts.MICRO)), torch.nan)} if micro else {})
 
 
 def check_picture_size(image: Tensor, name: str, stage: Stage) -> None:

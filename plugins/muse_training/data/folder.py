@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from muse_studio.errors import UserError
 from muse_studio.runtime.files import path_of
-from muse_training.data.captions import Account, Choice, caption_in, caption_of, told
+from muse_training.data.captions import Account, Choice, caption_in, caption_of, score_in, score_of, told
 from muse_training.data.listing import Listing, Unused, list_files, picture_endings
 from muse_training.data.pictures import SHOWN, Pictures
 from muse_training.data.tables import READ, Entry, is_table, read_table
@@ -35,6 +36,7 @@ class Folder(Pictures):
     smallest: pixels of a side; pictures with a shorter one are left out.
     captions: which of several captions in a list is taken; random draws one by the picture's name.
     classes: the names of the classes that numbers stand for, from 0 on: a list, or a file with one in each line.
+    micro: records tell of the picture's size as it was, of where it was cut, and of its `score` in cat.json or a table.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class Folder(Pictures):
         smallest: int = 1,
         captions: Choice = "first",
         classes: str | list[str] | None = None,
+        micro: bool = False,
     ) -> None:
-        super().__init__(size, smallest, captions, classes)
+        super().__init__(size, smallest, captions, classes, micro)
         self.path = path_of(path)
         self.where = str(self.path)
 
@@ -97,6 +100,13 @@ class Folder(Pictures):
         if entry is not None:
             return told(lambda: caption_of(entry.said, self.name(index), self.captions, self._classes), entry.where)
         return told(lambda: caption_of(file.stem.replace("_", " ").replace("-", " "), file.stem), "its name")
+
+    def score(self, index: int) -> float:
+        """The `score` of its file of JSON, or of its line; NaN where neither has one."""
+        beside, entry = (of.get(self._files[index]) for of in (self._captions.beside, self._captions.entries))
+        if isinstance(beside, Path):
+            return score_in(beside.read_bytes(), beside.suffix.lower().removeprefix("."))
+        return score_of(entry.score) if isinstance(entry, Entry) else math.nan
 
     def account(self, left_out: Iterable[str] = ()) -> Account:
         """Where the captions came from, those of the pictures called `left_out` aside, and what was not used."""

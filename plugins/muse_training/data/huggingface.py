@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime.files import path_of
 from muse_studio.runtime.launch import ask_to_fetch
-from muse_training.data.captions import Account, Choice, caption_of, class_names, told
+from muse_training.data.captions import SCORE, Account, Choice, caption_of, class_names, score_of, told
 from muse_training.data.listing import Unused, list_files
 from muse_training.data.pictures import Pictures
 
@@ -42,6 +43,7 @@ class HuggingFace(Pictures):
     captions: which of several captions in a list is taken; random draws one by the row's name.
     classes: the names of the classes that numbers stand for, from 0 on, where the data set has none: a list, or a file
     with one in each line.
+    micro: records tell of the picture's size as it was, of where it was cut, and of what the column `score` says.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class HuggingFace(Pictures):
         smallest: int = 1,
         captions: Choice = "first",
         classes: str | list[str] | None = None,
+        micro: bool = False,
     ) -> None:
-        super().__init__(size, smallest, captions, classes)
+        super().__init__(size, smallest, captions, classes, micro)
         self.where, self.split, self.image, self.caption_column = path, split, image, caption
 
     @property
@@ -120,6 +123,10 @@ class HuggingFace(Pictures):
             lambda: caption_of(said, f"row {index}", self.captions, self._classes), f"its {self.caption_column}"
         )
 
+    def score(self, index: int) -> float:
+        """What the column `score` says; NaN where there is none."""
+        return score_of(self._columns[SCORE][index]) if SCORE in self._rows.column_names else math.nan
+
     def account(self, left_out: Iterable[str] = ()) -> Account:
         """Where the captions came from, those of the pictures called `left_out` aside, and what was not used."""
         column = f"the column {self.caption_column}"
@@ -137,7 +144,8 @@ class HuggingFace(Pictures):
     @cached_property
     def _columns(self) -> dict[str, _Column]:
         """Each column alone, so that reading a caption reads no picture."""
-        return {name: _Column(self._rows.select_columns([name]), name) for name in {self.image, self.caption_column}}
+        names = {self.image, self.caption_column, *{SCORE}.intersection(self._rows.column_names)}
+        return {name: _Column(self._rows.select_columns([name]), name) for name in names}
 
 
 class _Column:

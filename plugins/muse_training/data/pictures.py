@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,6 +22,7 @@ from muse_studio.images.pixels import from_image
 from muse_studio.images.reading import on_white, upright
 from muse_studio.registry.events import ProgressBar
 from muse_training.data.captions import Account, Choice, class_names
+from muse_training.data.encoder import MICRO
 from muse_training.data.listing import printable
 
 LARGEST = 8192
@@ -82,7 +85,16 @@ def list_unusable(pictures: Sequence[UnusablePicture]) -> str:
 
 
 def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1, name: str = "a picture") -> Tensor:
+    """A picture file as `measured_picture` reads it, uint8[3, size, size] alone."""
+    return measured_picture(file, size, smallest, name)[0]
+
+
+def measured_picture(
+    file: Path | BinaryIO, size: int, smallest: int = 1, name: str = "a picture"
+) -> tuple[Tensor, tuple[int, int]]:
     """A picture file of any mode as uint8[3, size, size], cut square from the middle and scaled; warnings say `name`.
+
+    Beside it how wide and how high it was, in pixels.
 
     It is turned as its camera was held (EXIF), 16 bits of grey become 8, CMYK and palettes RGB, colour profiles sRGB,
     and what is transparent lies on white. ValueError where it is no picture, or has a side of less than `smallest`
@@ -96,7 +108,28 @@ def square_picture(file: Path | BinaryIO, size: int, smallest: int = 1, name: st
         if min(opened.size) < smallest:
             raise ValueError(f"{opened.width}x{opened.height} pixels, and smallest is {smallest}")
         picture = on_white(upright(opened, name))
-    return from_image(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
+    return from_image(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)), picture.size
+
+
+def of_middle(width: int, height: int, size: int, score: float = math.nan) -> Tensor:
+    """float32[5], as `contracts.MICRO`, of the square in the middle of a picture, scaled to `size` pixels."""
+    scale = size / min(width, height)
+    top, left = ((side * scale - size) / 2 for side in (height, width))
+    return torch.tensor([width, height, top, left, score])
+
+
+def of_crop(micro: Tensor, shown: int, square: tuple[int, int, int], size: int, flipped: bool = False) -> Tensor:
+    """float32[5] of a square that is cut out of a record's picture, of `shown` pixels a side, and scaled to `size`.
+
+    square: its top, left and side. flipped: it is then turned left to right, which is as if the whole picture were.
+    """
+    top, left, side = square
+    width, height, above, before, score = micro.tolist()
+    scale = size / side
+    top, left = (above + top) * scale, (before + left) * scale
+    if flipped:
+        left = width / min(width, height) * shown * scale - size - left
+    return torch.tensor([width, height, top, left, score])
 
 
 class Pictures(Dataset, ABC):
@@ -115,12 +148,14 @@ class Pictures(Dataset, ABC):
         smallest: int,
         captions: Choice = "first",
         classes: str | list[str] | None = None,
+        micro: bool = False,
     ) -> None:
         if not 1 <= size <= LARGEST:
             raise ValueError(f"size is {size}; give the pixels of a side, from 1 to {LARGEST}")
         if smallest < 1:
             raise ValueError(f"smallest is {smallest}; give the pixels of a side, 1 for any picture")
         self.size, self.smallest, self.captions, self.classes = size, smallest, captions, classes
+        self.micro = micro
 
     @cached_property
     def _classes(self) -> list[str] | None:
@@ -144,14 +179,22 @@ class Pictures(Dataset, ABC):
         """A candidate's caption; ValueError where it has none."""
 
     @abstractmethod
+    def score(self, index: int) -> float:
+        """How beautiful a candidate is, NaN where nothing says so; ValueError where what says so is no number."""
+
+    @abstractmethod
     def account(self, left_out: Iterable[str] = ()) -> Account:
         """Where the captions came from, those of the pictures called `left_out` aside, and what was not used."""
 
     def attempt(self, index: int) -> dict[str, Any]:
-        """`{"image": uint8[3, size, size], "caption": str}` of a candidate; UnusablePicture where there is none."""
+        """`{"image": uint8[3, size, size], "caption": str}` of a candidate; UnusablePicture where there is none.
+
+        With `micro`, its micro-conditions too.
+        """
         try:
-            image = square_picture(self.file(index), self.size, self.smallest, self.name(index))
-            return {"image": image, "caption": self.caption(index)}
+            image, measures = measured_picture(self.file(index), self.size, self.smallest, self.name(index))
+            record = {"image": image, "caption": self.caption(index)}
+            return record | ({MICRO: of_middle(*measures, self.size, self.score(index))} if self.micro else {})
         except UserError:  # is about the source, not about this one picture
             raise
         except Exception as error:  # pillow's readers raise whatever a broken file leads them to

@@ -98,7 +98,7 @@ class PrepareTokens:
         writer = ShardWriter(self.dataset, encoder, recipe.get("dataset"), self.states, self.shard, self.batch)
         written = writer.write(folder, self.workers, recipe)
         costs: dict[States, dict[str, TensorSpec]] = {
-            states: record_tensors(encoder, states) for states in ("bfloat16", "int8")
+            states: record_tensors(encoder, states, writer.micro) for states in ("bfloat16", "int8")
         }
         return Prepared(folder, written.made, written.left_out, costs, written.account)
 

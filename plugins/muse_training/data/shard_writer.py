@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from muse_studio.registry.events import ProgressBar
 from muse_studio.training.loading import batches
 from muse_studio.training.order import NO_RECORD
 from muse_training.data.captions import Account
-from muse_training.data.encoder import Encoder, States, blank_batch, check_picture_size, collate
+from muse_training.data.encoder import MICRO, Encoder, States, blank_batch, check_picture_size, collate
 from muse_training.data.fingerprint import fingerprint, part_fingerprint
 from muse_training.data.listing import Unused
 from muse_training.data.pictures import UnusablePicture, account, attempt, candidates
@@ -84,6 +85,8 @@ class ShardWriter:
             if isinstance(probe, dict):
                 check_picture_size(probe["image"], name, stage)
         self.stages, self.text = stage_tokens(encoder), part_fingerprint(encoder.text_encoder)
+        found = itertools.chain(probes, map(self.attempts.__getitem__, range(self.count)))
+        self.micro = MICRO in next((each for each in found if isinstance(each, dict)), {})
         values = [each for probe in probes for each in (probe.values() if isinstance(probe, dict) else [str(probe)])]
         self.made_of = fingerprint(self.count, settings, shard, states, self.stages, self.text, *values)
 
@@ -138,7 +141,7 @@ class ShardWriter:
         records = sum(shard.records for shard in shards)
         if records == 0:
             raise UserError(f"none of {self.count} pictures could be read; the first: {left_out[0]}")
-        tensors = record_tensors(self.encoder, self.states)
+        tensors = record_tensors(self.encoder, self.states, self.micro)
         index = TokenIndex(
             self.made_of, records, len(left_out), tensors, self.stages, self.text, self.states, shards, recipe
         )
@@ -165,9 +168,9 @@ def _lists_left_out(content: bytes) -> bool:
         return False
 
 
-def record_tensors(encoder: Encoder, states: States) -> dict[str, TensorSpec]:
-    """Each tensor of a record, by name, as one of a blank picture has them."""
-    packed = encoder.pack(blank_batch(list(encoder.stages.values())[-1]), states)
+def record_tensors(encoder: Encoder, states: States, micro: bool) -> dict[str, TensorSpec]:
+    """Each tensor of a record, by name, as one of a blank picture has them, with its micro-conditions or without."""
+    packed = encoder.pack(blank_batch(list(encoder.stages.values())[-1], micro), states)
     return {
         name: TensorSpec(str(each.dtype).removeprefix("torch."), list(each.shape[1:])) for name, each in packed.items()
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from muse_studio.errors import UserError
 from muse_studio.runtime.files import lines_of
-from muse_training.data.captions import keys_in
+from muse_training.data.captions import SCORE, keys_in
 
 READ = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 """How the table called `metadata` may end."""
@@ -33,11 +33,12 @@ class _Table(dict[str, Any]):
 
 
 class Entry(NamedTuple):
-    """What one line of a table says of one picture: the line's place, the file as it is written there, the caption."""
+    """What one line of a table says of one picture: the line's place, the file as written there, caption and score."""
 
     where: str
     file: str
     said: Any
+    score: Any = None
 
 
 def is_table(file: Path) -> bool:
@@ -70,7 +71,7 @@ def _json(file: Path, shown: str) -> Iterator[Entry]:
         raise UserError(f"{file} is no JSON: {error}; mend it, or take it out of the folder") from error
     if isinstance(held, _Table):
         for name, said in held.pairs:
-            yield Entry(f"{shown}: {name}", name, said)
+            yield Entry(f"{shown}: {name}", name, said, said.get(SCORE) if isinstance(said, dict) else None)
         return
     if not isinstance(held, list):
         raise UserError(f'{file} is no list of {LIKE}, and no table {{"cat.png": "a cat"}}; mend it, or take it away')
@@ -95,7 +96,8 @@ def _separated(file: Path, shown: str) -> Iterator[Entry]:
                     f"{file}:{where} has more fields than the {len(columns)} of its first line; put a caption with "
                     f'{delimiter!r} into quotes: "…"'
                 )
-            yield Entry(f"{shown}:{where}", row[name], {key: _cell(key, row[key]) for key in said})
+            cells = {key: _cell(key, row[key]) for key in said}
+            yield Entry(f"{shown}:{where}", row[name], cells, row.get(SCORE))
     except csv.Error as error:
         raise UserError(f"{file}:{rows.line_num} is no line of such a table: {error}; mend it or delete it") from error
 
@@ -117,13 +119,13 @@ def _parquet(file: Path, shown: str) -> Iterator[Entry]:
     try:
         with parquet.ParquetFile(file) as opened:
             name, said = _columns(opened.schema_arrow.names, str(file))
-            rows = opened.read([name, *said]).to_pylist()
+            rows = opened.read([name, *said, *{SCORE}.intersection(opened.schema_arrow.names)]).to_pylist()
     except (ArrowException, OSError) as error:
         raise UserError(f"{file} is no whole parquet file: {error}; give another copy, or take it away") from error
     for number, row in enumerate(rows):
         if not isinstance(row[name], str):
             raise UserError(f"{file}, row {number}: its {name} is {type(row[name]).__name__}, and no file's name")
-        yield Entry(f"{shown}: row {number}", row[name], {key: row[key] for key in said})
+        yield Entry(f"{shown}: row {number}", row[name], {key: row[key] for key in said}, row.get(SCORE))
 
 
 def _columns(columns: list[str], file: str) -> tuple[str, list[str]]:
@@ -153,7 +155,7 @@ def _entry(entry: Any, where: str, place: str) -> Entry:
         raise _unlike(place, f"no file_name, but {', '.join(map(str, entry)) or 'nothing':.200}")
     if not said:
         raise _unlike(place, f"no caption or text, but {', '.join(map(str, entry)):.200}")
-    return Entry(where, entry[name], {key: entry[key] for key in said})
+    return Entry(where, entry[name], {key: entry[key] for key in said}, entry.get(SCORE))
 
 
 def _unlike(place: str, why: object) -> UserError:

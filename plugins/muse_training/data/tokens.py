@@ -34,8 +34,8 @@ class Tokens(Dataset):
     """What prepare-tokens has made: each stage's tokens, and text states, of every picture.
 
     A record is `{"tokens.<stage>": int[h, w], "states": [T, D], "mask": bool[T]}`, `scale` [T] too where states are
-    int8, and `pooled` [P] where the text encoder has one. Shards of this machine are mapped, not read; those of another
-    are copied into the cache folder, once, and then mapped.
+    int8, `pooled` [P] where the text encoder has one, and `micro` [5] where the data set had. Shards of this machine
+    are mapped, not read; those of another are copied into the cache folder, once, and then mapped.
 
     path: the folder, as prepare-tokens was given it: a path, s3://, gs://, hf://, or any other address of fsspec.
     """

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import re
 import tarfile
 from collections import Counter
@@ -18,7 +19,7 @@ from muse_studio.errors import UserError, words_of
 from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.fetching import CACHE, cache_folder
 from muse_studio.runtime.files import open_folder, replacing
-from muse_training.data.captions import Account, Choice, caption_in, told
+from muse_training.data.captions import Account, Choice, caption_in, score_in, told
 from muse_training.data.listing import Unused, passed_over, picture_endings
 from muse_training.data.pictures import Pictures
 from muse_training.data.storage import file_system
@@ -59,6 +60,7 @@ class WebDataset(Pictures):
     smallest: pixels of a side; pictures with a shorter one are left out, as are broken ones and those without caption.
     captions: which of several captions in a list is taken; random draws one by the picture's name.
     classes: the names of the classes that numbers stand for, from 0 on: a list, or a file with one in each line.
+    micro: records tell of the picture's size as it was, of where it was cut, and of the `score` in its .json.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class WebDataset(Pictures):
         smallest: int = 1,
         captions: Choice = "first",
         classes: str | list[str] | None = None,
+        micro: bool = False,
     ) -> None:
-        super().__init__(size, smallest, captions, classes)
+        super().__init__(size, smallest, captions, classes, micro)
         self.where, self.tars = path, expand(path)
 
     @property
@@ -117,6 +120,13 @@ class WebDataset(Pictures):
             raise ValueError("no caption: neither .txt nor .json is beside it, nor any of .caption, .text, .cls")
         content, kind = self._read(sample.tar, *sample.caption), sample.kind or ""
         return told(lambda: caption_in(content, kind, sample.key, self.captions, self._classes), f"its .{kind}")
+
+    def score(self, index: int) -> float:
+        """The `score` of its .json, where that holds its caption; NaN where it has none."""
+        sample = self._samples[index]
+        if sample.caption is None or sample.kind != "json":
+            return math.nan
+        return score_in(self._read(sample.tar, *sample.caption), sample.kind)
 
     def account(self, left_out: Iterable[str] = ()) -> Account:
         """Where the captions came from, those of the pictures called `left_out` aside, and what was not used."""

@@ -65,7 +65,7 @@ class Case:
 
     def sample(self, stage, generator=None, rows=slice(None), **given):
         generator = torch.Generator().manual_seed(3) if generator is None else generator
-        text = type(self.text)(*(part[rows] for part in self.text))
+        text = type(self.text)(*(None if part is None else part[rows] for part in self.text))
         low = None if self.low is None else self.low[rows]
         return list(stage.sample(text, generator, low=low, **given))
 
