@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from muse_studio.contracts import MASK, Conditioning
 from muse_studio.sampling.stage import Stage
@@ -43,3 +47,26 @@ def predict_masked(
     truth = flat.gather(1, hidden)
     loss = -logits.log_softmax(-1).gather(-1, truth[:, :, None])[:, :, 0]
     return logits.argmax(-1) == truth, loss
+
+
+@contextmanager
+def counting(stages: dict[str, Stage], forwards: dict[str, list[int]]) -> Iterator[None]:
+    """Add, by stage, how many forward passes its networks do within: transformer, critic, and what guidance asks.
+
+    A batch is one pass, and so are the two halves of guidance. Of a network that is no torch module nothing is known.
+    """
+    counts: dict[str, int] = defaultdict(int)
+
+    def count(name: str) -> None:
+        counts[name] += 1
+
+    with ExitStack() as hooks:
+        for name, stage in stages.items():
+            networks = list(stage.models().values())
+            if all(isinstance(network, nn.Module) for network in networks):
+                counts[name] = 0
+                for network in {id(each): each for each in networks}.values():
+                    hooks.enter_context(network.register_forward_pre_hook(lambda *_, name=name: count(name)))
+        yield
+    for name, found in counts.items():
+        forwards[name].append(found)

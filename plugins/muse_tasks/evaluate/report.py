@@ -42,6 +42,8 @@ DEFINITIONS = {
     "R@5": "share of captions whose own real picture is among the five nearest; ties count against it",
     "generated": "the query is the picture drawn from the caption by the stages up to this one",
     "reconstructed": "the query is the real picture through the stage's tokenizer, the ceiling of a generated one",
+    "forwards": "how many forward passes a stage's networks did for a batch, by the mean; the two halves of guidance "
+    "are one, and a batch is done when the last of its pictures is",
     "chance": "what a guess would reach: the mean of k / (pictures in the group)",
 }
 
@@ -97,6 +99,12 @@ class Evaluation:
             scores |= {f"{name}: {number}, {split}": value for split, value in splits.items()}
         return scores
 
+    @property
+    def forwards(self) -> float | None:
+        """Forward passes for a batch, all stages together; None where one's networks can't be counted."""
+        found = self.metrics["forwards"]
+        return sum(found.values()) if found.keys() == self.metrics["retrieval"].keys() else None
+
     def summary(self) -> str:
         """One table, a column a split, and the files."""
         return to_text([self._table()], self.paths)
@@ -136,6 +144,9 @@ class Evaluation:
             yield _masked_tokens(stage, splits)
         for stage, splits in metrics["refinement"].items():
             yield _refinement(stage, splits)
+        yield [
+            Row(f"{stage}: forward passes a batch", ".1f", both=found) for stage, found in metrics["forwards"].items()
+        ]
         for stage, splits in metrics["retrieval"].items():
             for query in _of_first(splits):
                 form = ".4f" if query == "chance" else ".3f"

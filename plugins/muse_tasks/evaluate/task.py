@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from muse_studio.runtime.device import choose_device
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.evaluate.collection import Collection, read
-from muse_tasks.evaluate.measures import perplexity, usage
+from muse_tasks.evaluate.measures import counting, perplexity, usage
 from muse_tasks.evaluate.metrics import PictureMetrics
 from muse_tasks.evaluate.output import open_folder, write
 from muse_tasks.evaluate.real_pictures import ANOTHER, NONE, REFINED, RIGHT, Real
@@ -106,6 +107,7 @@ class Evaluate:
         picture_metrics.check({split: len(indices) for split, indices in chosen.items()})
         by_split: dict[str, Totals] = {}
         seconds: list[float] = []
+        forwards: dict[str, list[int]] = defaultdict(list)
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
                 totals = by_split[split] = Totals(self.stages)
@@ -120,7 +122,7 @@ class Evaluate:
                     if self.real:
                         again = real.measure(totals, batch, text)
                         picture_metrics.add_reconstructed(batch, last, again)
-                    with timed(seconds, len(batch)):
+                    with counting(self.stages, forwards), timed(seconds, len(batch)):
                         finished = sample(self.stages, text, drawing, watch=watch)
                         drawn = [to_bytes(decode(self.stages[name], finished[name])).cpu() for name in finished]
                     for name, pictures in zip(finished, drawn, strict=True):
@@ -129,6 +131,7 @@ class Evaluate:
                     totals.keep(batch, drawn, self.shown)
                 picture_metrics.finish()
         metrics = self._metrics(by_split, gallery) | picture_metrics.found
+        metrics["forwards"] = {name: sum(each) / len(each) for name, each in forwards.items()}
         result = Evaluation(metrics, _sheet(by_split, list(self.stages)), seconds, picture_metrics.meanings)
         result.paths = write(result, out, Provenance(context.recipe, context.plugins, edited=True))
         return result

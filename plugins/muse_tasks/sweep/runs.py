@@ -29,7 +29,8 @@ class Outcome:
 
     folder: its name. scores: as the task's result has them, where it has. seconds: a picture, the median of what was
     measured; of a task that draws nothing, the whole run's. at_once: pictures drawn together, 0 where none were.
-    machine: what it ran on. pictures: file, prompt and seed of each.
+    machine: what it ran on. pictures: file, prompt and seed of each. forwards: passes of the networks for a batch, None
+    where the task doesn't count them.
     """
 
     folder: str
@@ -38,6 +39,7 @@ class Outcome:
     machine: str
     scores: dict[str, float] = field(default_factory=dict)
     pictures: list[tuple[str, str, int]] = field(default_factory=list)
+    forwards: float | None = None
 
 
 class Runs:
@@ -97,6 +99,7 @@ class Runs:
             seconds=median(drawn) if drawn else whole,
             at_once=getattr(task, "batch", 1) if drawn else 0,
             machine=machine(choose_device(getattr(task, "device", "auto"))),
+            forwards=getattr(result, "forwards", None),
             scores=result.scores() if hasattr(result, "scores") else {},
             pictures=[
                 (path.name, prompt, seed)

@@ -13,6 +13,10 @@ RECALL = (
     "R@k: the share of captions whose own real picture is among the k nearest to the drawn one, of all real pictures "
     "of its group."
 )
+FORWARDS = "forwards"
+PASSES = (
+    "Forwards: passes of the networks for a batch, both halves of guidance in one; a batch ends with its last picture."
+)
 
 
 @dataclass
@@ -66,6 +70,11 @@ class Table:
         return list(dict.fromkeys(name for outcome in self.finished for name in outcome.scores))
 
     @property
+    def costs(self) -> list[str]:
+        """The names of what a combination costs: forward passes, where they are counted, and seconds."""
+        return [FORWARDS] * any(outcome.forwards is not None for outcome in self.finished) + [self.seconds]
+
+    @property
     def seconds(self) -> str:
         """What the seconds are, as the column's name."""
         sizes = {outcome.at_once for outcome in self.finished}
@@ -78,17 +87,18 @@ class Table:
         """A line a combination, numbers with all their digits."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*self.rows[0].labels, *self.scores, self.seconds, "error", "machine", "run"])
+        writer.writerow([*self.rows[0].labels, *self.scores, *self.costs, "error", "machine", "run"])
         for row in self.rows:
             found = row.outcome
             numbers = [found.scores.get(name, "") if found else "" for name in self.scores]
+            numbers += [("" if cost is None else cost) for cost in self._paid(found)]
             rest = [found.machine, found.folder] if found else ["", ""]
-            writer.writerow([*row.labels.values(), *numbers, found.seconds if found else "", row.error or "", *rest])
+            writer.writerow([*row.labels.values(), *numbers, row.error or "", *rest])
         return text.getvalue()
 
     def markdown(self) -> str:
         """A table to be pasted into a text, and what its numbers are and come from."""
-        heads = [*self.rows[0].labels, *self.scores, self.seconds]
+        heads = [*self.rows[0].labels, *self.scores, *self.costs]
         settings = len(self.rows[0].labels)
         lines = [heads, ["---"] * settings + ["---:"] * (len(heads) - settings)]
         for row in self.rows:
@@ -97,10 +107,16 @@ class Table:
             else:
                 scores = row.outcome.scores
                 numbers = [f"{scores[name]:.3f}" if name in scores else "" for name in self.scores]
-                numbers.append(f"{row.outcome.seconds:.3g}")
+                numbers += ["" if cost is None else f"{cost:.3g}" for cost in self._paid(row.outcome)]
             lines.append([*row.labels.values(), *numbers])
         table = "\n".join(f"| {' | '.join(map(_escaped, cells))} |" for cells in lines)
         return f"{table}\n\n{self.notes()}\n"
+
+    def _paid(self, outcome: Outcome | None) -> list[float | None]:
+        """What a combination costs, cost by cost."""
+        if outcome is None:
+            return [None] * len(self.costs)
+        return [outcome.forwards, outcome.seconds][-len(self.costs) :]
 
     def notes(self) -> str:
         """What was run, what the numbers mean, and on which machine."""
@@ -109,6 +125,7 @@ class Table:
         words = [
             f"Recipe `{self.recipe}`.",
             RECALL if any(name.startswith("R@") for name in self.scores) else "",
+            PASSES if FORWARDS in self.costs else "",
             "Seconds: sampling and decoding alone." if drawn else "",
             f"Machine: {'; '.join(machines)}.",
             "" if len(machines) == 1 else "The seconds of one machine say nothing of another's.",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from muse_studio.errors import UserError
 from muse_studio.runtime.files import MARK
-from muse_studio.testing.fakes import FakeTokenizer, FakeTransformer
+from muse_studio.testing.fakes import FakeSampler, FakeTokenizer, FakeTransformer
 
 TOTAL, HELD_OUT = 40, 8
 TOKENS = torch.randint(64, (TOTAL, 4, 4), generator=torch.Generator().manual_seed(0))
@@ -93,6 +93,45 @@ def test_each_stage_is_measured_on_pictures_of_its_size_given_the_stage_before(m
     assert list(result.metrics["tokenizer"]) == list(result.metrics["masked_tokens"]) == ["base", "large"]
     assert set(lows) == {(2, 2)}
     assert 5 < result.metrics["tokenizer"]["base"]["psnr_db"]["seen"] < 40
+
+
+class Doubling(FakeSampler):
+    """Asks twice a step, and of a critic once."""
+
+    def __init__(self, critic):
+        super().__init__(steps=3)
+        self.critic = critic
+
+    def __call__(self, predict, tokens, schedule, generator):
+        for step, grid in enumerate(super().__call__(predict, tokens, schedule, generator)):
+            predict(tokens, step / 3)
+            self.critic(grid, self.critic.condition(predict.text, predict.low))
+            yield grid
+
+
+def test_forward_passes_are_counted_of_all_networks_and_real_pictures_are_not(make_stage, encoder, tmp_path):
+    stages = {"base": make_stage(8), "large": make_stage(16, sampler=Doubling(FakeTransformer()))}
+    result = Evaluate(stages, encoder, Numbered(), n=7, batch=3, out=str(tmp_path))()
+    assert result.metrics["forwards"] == {"base": 4.0, "large": 9.0}
+    assert result.forwards == 13.0
+    assert "large: forward passes a batch" in result.summary()
+    assert not any(stage.transformer._forward_pre_hooks for stage in stages.values())
+
+
+def test_of_a_network_that_is_no_module_none_is_counted(make_stage, encoder, tmp_path):
+    class Plain:
+        codebook_size, text_width = 64, 8
+
+        def __init__(self):
+            self.inner = FakeTransformer()
+            self.condition = self.inner.condition
+
+        def __call__(self, tokens, conditioning):
+            return self.inner(tokens, conditioning)
+
+    stages = {"base": make_stage(8), "large": make_stage(16, transformer=Plain())}
+    result = Evaluate(stages, encoder, Numbered(), n=2, out=str(tmp_path), real=False)()
+    assert result.metrics["forwards"] == {"base": 4.0} and result.forwards is None
 
 
 class Looks(FakeTransformer):

@@ -169,7 +169,18 @@ def test_every_combination_draws_what_generate_draws(sweep, parts, tmp_path):
             assert kept.tobytes() == drawn.tobytes()
         assert float(row["seconds a picture (median, 1 at once)"]) > 0
         assert "torch" in row["machine"] and row["error"] == ""
+        assert "forwards" not in row, "generate counts none"
     assert not (tmp_path / "out/plot.png").exists(), "no quality was measured"
+
+
+def test_forward_passes_stand_beside_the_seconds(sweep, tmp_path):
+    table = sweep(EVALUATE, settings={"sampler": ["plain", "picky"], "steps": [2, 3]}).table
+    rows = lines(tmp_path / "out")
+    assert [row["forwards"] for row in rows] == ["2.0", "3.0", "2.0", ""]
+    head, _, *body = (tmp_path / "out/sweep.md").read_text().splitlines()[:6]
+    assert head.split(" | ")[-2] == "forwards"
+    assert [line.split(" | ")[-2] for line in body[:3]] == ["2", "3", "2"]
+    assert "Forwards: passes of the networks for a batch" in table.notes()
 
 
 @pytest.mark.slow
