@@ -35,21 +35,19 @@ from muse_studio.contracts.drawing import (
 )
 from muse_studio.contracts.running import (
     NO_RUN,
-    Dialect,
-    Observer,
-    RunContext,
-    Task,
-)
-from muse_studio.contracts.training import (
     Batch,
     Chance,
     Dataset,
+    Dialect,
     Learning,
     Lots,
     Metric,
     Needing,
     Objective,
+    Observer,
     Optimizer,
+    RunContext,
+    Task,
 )
 
 __all__ = [

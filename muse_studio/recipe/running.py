@@ -14,8 +14,7 @@ import pluggy
 from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import PluginError, Problem, RecipeError, Refused, UserError
 from muse_studio.recipe import build, merging
-from muse_studio.recipe.build import attributed
-from muse_studio.recipe.observing import OBSERVERS, Named
+from muse_studio.recipe.build import OBSERVERS, Named, attributed
 from muse_studio.registry.events import current, run_scope
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry

@@ -16,8 +16,7 @@ from muse_studio.errors import Problem, RecipeError, UserError, near
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.recipe import merging
-from muse_studio.recipe.build import attributed, construct, construct_settings, kinds_named_by
-from muse_studio.recipe.observing import OBSERVERS
+from muse_studio.recipe.build import OBSERVERS, attributed, construct, construct_settings, kinds_named_by
 from muse_studio.recipe.running import ask_picture, ask_prompts
 from muse_studio.recipe.tree import Node, from_plain
 from muse_studio.registry.events import ProgressBar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,11 +16,7 @@ from muse_studio.nn.layers import check_codes
 from muse_studio.runtime import weights as files
 from muse_studio.sampling.arguments import check_images, check_tokens
 from muse_vqgan.network import Decoder, Encoder, Layout, from_range, to_range
-from muse_vqgan.quantizers.finite import Finite
-from muse_vqgan.quantizers.index import IndexBackpropagation
-from muse_vqgan.quantizers.lookup_free import LookupFree
-from muse_vqgan.quantizers.projected import Projecting
-from muse_vqgan.quantizers.vector import SimpleVector, VectorQuantizer
+from muse_vqgan.plugin import muse_quantizers
 
 
 class VQGAN(nn.Module):
@@ -134,26 +131,15 @@ class VQGAN(nn.Module):
             update()
 
 
-OWN: dict[str, type] = {
-    "fsq": Finite,
-    "ibq": IndexBackpropagation,
-    "lfq": LookupFree,
-    "projected": Projecting,
-    "simvq": SimpleVector,
-    "vq": VectorQuantizer,
-}
-"""This plugin's quantizers, by the names that `plugin` offers them by."""
-
-
 def _made(quantizer: Any) -> Quantizer:
     """The quantizer: `vq` for None; one of our own by its name or table, as the settings of dialects have it."""
-    if quantizer is None:
-        return VectorQuantizer()
-    if isinstance(quantizer, str | dict):
-        table = {"use": quantizer} if isinstance(quantizer, str) else dict(quantizer)
-        made: Quantizer = OWN[table.pop("use")](**table)
-        return made
-    return quantizer
+    quantizer = quantizer or "vq"
+    if not isinstance(quantizer, str | dict):
+        return quantizer
+    table = {"use": quantizer} if isinstance(quantizer, str) else dict(quantizer)
+    module, _, name = muse_quantizers()[table.pop("use")].partition(":")
+    made: Quantizer = getattr(import_module(module), name)(**table)
+    return made
 
 
 def _with_former(quantizer: Quantizer, former: dict[str, Any]) -> Quantizer:

@@ -52,7 +52,7 @@ WAYS = {
     "fsdp": {"parallel": {"strategy": "fsdp"}},
     "fsdp-parts": {"parallel": {"strategy": "fsdp"}, "accumulate": 2},
 }
-WEIGHTS = {"base": "base", "superres": "large", "critic": "critic"}
+WEIGHTS = {"base": "base", "superres": "large", "critic": "critic", "mdlm": "base", "maskgit": "base"}
 KINDS = {
     "base": {"of": "base"},
     "factored": {"of": "base", "optimizer": "adafactor"},
@@ -61,7 +61,7 @@ KINDS = {
     "critic": {"of": "critic", "fit": {"ema": 0.9}},
     "mdlm": {"of": "mdlm"},
     "maskgit": {"of": "maskgit"},
-    "tokenizer": {"of": "tokenizer"},
+    "tokenizer": {"of": "tokenizer", "fit": {"steps": 12}},  # later a rounding error makes a latent choose another code
     "adversaries": {"of": "adversaries"},
 }
 CASES = [(kind, way) for kind, case in KINDS.items() for way in WAYS if case["of"] in WEIGHTS or "fsdp" not in way]

@@ -367,8 +367,9 @@ def test_compiled_steps_are_the_same_steps(tmp_path):
 @pytest.mark.slow
 def test_a_machine_without_a_compiler_is_told_as_such(tmp_path, monkeypatch):
     torch.compiler.reset()  # what another test has had compiled would do
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
-    with pytest.raises(RuntimeError) as caught:
+    # Not by monkeypatch, which would leave the setting missing for the tests behind.
+    without = torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")})
+    with without, pytest.raises(RuntimeError) as caught:
         task(tmp_path / "run", fit={"steps": 1, "compile": True})(testing.RecordingObserver())
     assert "compiling finds no compiler that works" in refusal(caught.value)

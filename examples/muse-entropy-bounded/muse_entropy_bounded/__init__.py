@@ -1,1 +1,1 @@
-"""The sampler entropy-bounded for muse_studio."""
+"""The sampler eb-sampler for muse_studio."""

@@ -1,4 +1,4 @@
-"""The sampler entropy-bounded: as many tokens a step as can be drawn at once without much harm."""
+"""The sampler eb-sampler: as many tokens a step as can be drawn at once without much harm."""
 
 from __future__ import annotations
 

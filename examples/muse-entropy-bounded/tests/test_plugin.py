@@ -17,7 +17,7 @@ class TestPlugin(testing.PluginContract):
 
 
 def test_muse_finds_the_part() -> None:
-    parts = muse_studio.parts("sampler", "muse_entropy_bounded/entropy-bounded")
+    parts = muse_studio.parts("sampler", "eb-sampler")
     assert len(parts) == 1, "install the package first: pip install -e ."
     assert parts[0].load() is EntropyBounded
 

@@ -1,4 +1,4 @@
-"""entropy-bounded keeps the promises of a sampler, and its bound is the one that a search of prefixes finds."""
+"""eb-sampler keeps the promises of a sampler, and its bound is the one that a search of prefixes finds."""
 
 from __future__ import annotations
 

@@ -29,9 +29,8 @@ from muse_studio.sampling.editing.session import EditSession
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.generate.batching import encode
-from muse_tasks.generate.pictures import STRIP, Pictures, beside, save_new
+from muse_tasks.generate.pictures import STRIP, Pictures, beside, check_request, names_a_file, open_out, save_new
 from muse_tasks.generate.reporting import report_to
-from muse_tasks.generate.request import check_request, names_a_file, open_out
 
 Between = list[tuple[int, Image.Image]]
 """Pictures on the way, each with the iteration after which it is shown."""

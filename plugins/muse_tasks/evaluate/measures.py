@@ -63,10 +63,11 @@ def counting(stages: dict[str, Stage], forwards: dict[str, list[int]]) -> Iterat
     with ExitStack() as hooks:
         for name, stage in stages.items():
             networks = list(stage.models().values())
-            if all(isinstance(network, nn.Module) for network in networks):
+            modules = [each for each in networks if isinstance(each, nn.Module)]
+            if len(modules) == len(networks):
                 counts[name] = 0
-                for network in {id(each): each for each in networks}.values():
-                    hooks.enter_context(network.register_forward_pre_hook(lambda *_, name=name: count(name)))
+                for module in {id(each): each for each in modules}.values():
+                    hooks.enter_context(module.register_forward_pre_hook(lambda *_, name=name: count(name)))
         yield
     for name, found in counts.items():
         forwards[name].append(found)

@@ -18,8 +18,16 @@ from muse_studio.sampling.cascade import make_ready
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.generate.batching import check_batch, fitting, in_batches
 from muse_tasks.generate.drawing import Drawing, Job
-from muse_tasks.generate.pictures import ANIMATION, STRIP, Pictures, beside, save_new
-from muse_tasks.generate.request import check_request, names_a_file, open_out
+from muse_tasks.generate.pictures import (
+    ANIMATION,
+    STRIP,
+    Pictures,
+    beside,
+    check_request,
+    names_a_file,
+    open_out,
+    save_new,
+)
 
 if TYPE_CHECKING:
     from muse_tasks.generate.steps import Film

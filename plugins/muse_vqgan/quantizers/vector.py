@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from muse_studio.contracts import Quantized
 from muse_studio.runtime.device import gather_rows
-from muse_vqgan.quantizers.entropy import ENTROPY_TEMPERATURE, entropy_loss
 
 Gradient = Literal["straight", "rotation"]
 
@@ -105,7 +104,7 @@ class VQ(nn.Module):
         found = self.lookup(tokens)
         losses = {"commitment": F.mse_loss(latents, found.detach())}
         if scores is not None:
-            losses["entropy"] = entropy_loss(scores / ENTROPY_TEMPERATURE)
+            losses["entropy"] = _entropy(scores)
         if self.ema == 0:
             losses["codebook"] = F.mse_loss(found, latents.detach())
         if self.training:
@@ -181,7 +180,7 @@ class SimVQ(nn.Module):
         losses = {"commitment": F.mse_loss(latents, found.detach()), "codebook": F.mse_loss(found, latents.detach())}
         if entropy:
             scores = minus_distances(flat.reshape(-1, self.width), codes)
-            losses["entropy"] = entropy_loss(scores / ENTROPY_TEMPERATURE)
+            losses["entropy"] = _entropy(scores)
         return Quantized(passed(latents, found, self.gradient), tokens, losses)
 
     def _codes(self) -> Tensor:
@@ -231,3 +230,10 @@ def rotated(latents: Tensor, codes: Tensor) -> Tensor:
         return (latents * direction).sum(-1, keepdim=True)
 
     return scale * (latents - 2 * along(between) * between + 2 * along(start) * end)
+
+
+def _entropy(scores: Tensor) -> Tensor:
+    """The entropy loss of scores float[N, K], at MaskGIT's temperature."""
+    from muse_vqgan.quantizers.entropy import ENTROPY_TEMPERATURE, entropy_loss  # which drawing never wants
+
+    return entropy_loss(scores / ENTROPY_TEMPERATURE)
