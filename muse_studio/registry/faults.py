@@ -52,6 +52,25 @@ class Door:
         return _error(self.part.plugin, self.part, place, happened, self.promise)
 
 
+class Overheard:
+    """The model that an objective asks, and what it said."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._said = model, list[Any]()
+
+    def __call__(self, tokens: Any) -> Any:
+        """What the model says of them."""
+        self._said.append(self._model(tokens))
+        return self._said[-1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def finite(self) -> bool:
+        """Whether all of it is numbers."""
+        return all(bool(logits.isfinite().all()) for logits in self._said)
+
+
 def fault_of(error: BaseException, registry: Registry, making: Part | None = None) -> PluginError | None:
     """The PluginError that an exception is, None where it is none of a third party's plugin.
 

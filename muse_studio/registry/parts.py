@@ -201,6 +201,12 @@ def written(what: Any) -> str | None:
         return None
 
 
+def described(made: Any) -> str:
+    """What messages call a part that was made: its plugin and where it is written, if that is a third party's."""
+    part, place = getattr(type(made), PART, None), written(type(made))
+    return type(made).__name__ if part is None else f"{part} of plugin {part.plugin}, {place},"
+
+
 def offered(kind: Kind, name: object, plugin: str, target: object) -> Part:
     """The part that a hook offers under that key; PluginError where the key or the target has no such form."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", name):

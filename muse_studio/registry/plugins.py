@@ -21,7 +21,7 @@ from muse_studio.registry import guards, loading
 from muse_studio.registry.guards import guarded
 from muse_studio.registry.kinds import Kind, hook_points, kind_named, kinds
 from muse_studio.registry.loading import check_api, check_filled, reason
-from muse_studio.registry.parts import PART, Part, offered, written
+from muse_studio.registry.parts import PART, Part, described, offered
 
 GROUP = "muse_studio"
 """The entry-point group by which an installed package offers its plugin."""
@@ -132,8 +132,8 @@ class Registry:
                 cure = "leave it out of the recipe's observers"
                 self._register(observer, title, f"observer {title}", cure)
             except Exception as error:
-                part, place = getattr(type(observer), PART, None), written(type(observer))
-                which = f"observer {name!r}" if part is None else f"{part} of plugin {part.plugin}, {place}"
+                known = hasattr(type(observer), PART)
+                which = described(observer).rstrip(",") if known else f"observer {name!r}"
                 raise PluginError(f"{which}: {reason(error)}") from error
 
     def parts(self, kind: str | None = None) -> list[Part]:

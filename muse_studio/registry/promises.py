@@ -12,7 +12,7 @@ from typing import Any
 
 from muse_studio.contracts import MASK, MICRO, Lots, TextEmbedding
 from muse_studio.registry.conforming import definition
-from muse_studio.registry.faults import Door
+from muse_studio.registry.faults import Door, Overheard
 from muse_studio.registry.guards import short
 
 Promise = Callable[..., Any]
@@ -248,8 +248,14 @@ def draw(door: Door, call: Callable[..., Any], count: int, grid: Any, schedule: 
 
 
 def objective(door: Door, call: Callable[..., Any], batch: Any, model: Any) -> Any:
-    """A scalar loss that weights can follow, and scalars by name."""
-    answer = call(batch, model)
+    """A scalar loss that weights can follow, and scalars by name; a number, where all that the model said is numbers.
+
+    That is looked at where it costs no wait: on a CPU each time, elsewhere the first time.
+    """
+    looks = not door.examined or batch.tokens.device.type == "cpu"
+    said = Overheard(model)
+    answer = call(batch, said if looks else model)
+    door.examined = True
     if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], Mapping):
         return _kept(door, call, answer, f"it gives {short(answer)}; give the loss and a table of figures")
     loss, figures = answer
@@ -257,6 +263,8 @@ def objective(door: Door, call: Callable[..., Any], batch: Any, model: Any) -> A
     for name, each in figures.items() if wrong is None else ():
         if not _is_tensor(each) or tuple(each.shape) != ():
             wrong = f"its figure {name!r} is {short(each)}; give a scalar tensor"
+    if wrong is None and looks and not loss.isfinite() and said.finite():
+        wrong = f"its loss is {float(loss.detach())}, and all that the model said is finite"
     return _kept(door, call, answer, wrong)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from muse_studio.contracts import Batch, Lots, Objective, Optimizer, TextEmbedding, Transformer
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
+from muse_studio.registry.parts import described
 from muse_studio.runtime import device
 from muse_studio.runtime.device import put_rows
 from muse_studio.sampling.abilities import learns, needs_layer, needs_pixels, takes_micro
@@ -80,10 +81,8 @@ class Asked:
 def _heard(network: Transformer, layer: int) -> Iterator[list[Tensor]]:
     """What one layer gives within, float[B, n, D] each time that it is called."""
     assert isinstance(network, nn.Module)  # as it learns
-    layers, heard = layers_of(network), list[Tensor]()
-    if not -len(layers) <= layer < len(layers):
-        raise ValueError(f"the objective's layer is {layer}, and the transformer has {len(layers)} layers")
-    handle = layers[layer].register_forward_hook(lambda module, given, made: heard.append(made))
+    heard = list[Tensor]()
+    handle = layers_of(network)[layer].register_forward_hook(lambda module, given, made: heard.append(made))
     try:
         yield heard
     finally:
@@ -103,6 +102,12 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective, self.other = model, objective, other
         self.layer = needs_layer(objective)
+        if self.layer is not None:
+            assert isinstance(model, nn.Module)  # as it learns
+            count = len(layers_of(model))
+            if not -count <= self.layer < count:
+                wanted = f"{described(objective)} wants the states of layer {self.layer}"
+                raise ValueError(f"{wanted}, and the transformer has {count} layers")
 
     def forward(
         self,
@@ -222,8 +227,8 @@ class TransformerLearner(Learner):
             return None
         if "image" not in batch:
             raise UserError(
-                f"the objective {type(self.setup.objective).__name__} needs the pictures, and the data set holds their "
-                "tokens alone; give a data set of pictures, and cache: null"
+                f"{described(self.setup.objective)} needs the pictures, and the data set holds their tokens alone; "
+                "give a data set of pictures, and cache: null"
             )
         return put_rows(self.setup.stage.resize(batch["image"]), self.world.device).float() / 255
 

@@ -11,6 +11,7 @@ from torch import nn
 from muse_studio.contracts import NO_RUN, Dataset, Objective, Optimizer, RunContext, TextEncoder
 from muse_studio.errors import UserError
 from muse_studio.nn.lora import KEY
+from muse_studio.registry.parts import described
 from muse_studio.runtime import device
 from muse_studio.runtime.files import path_of
 from muse_studio.sampling import abilities
@@ -94,8 +95,8 @@ class Train:
             _check_critic(self.stage, self.name, adapter)
         if abilities.needs_pixels(objective) and (cache is not None or isinstance(dataset, Tokens)):
             raise ValueError(
-                f"the objective {type(objective).__name__} needs the pictures themselves, of which a cache or a data "
-                "set of tokens keeps none; give a data set of pictures, and cache: null"
+                f"{described(objective)} needs the pictures themselves, of which a cache or a data set of tokens keeps "
+                "none; give a data set of pictures, and cache: null"
             )
         if fit.overfit:
             text_dropout = corruption = 0.0

@@ -319,14 +319,14 @@ def test_a_teacher_of_other_codes_is_refused(tmp_path):
 
 
 def test_pictures_that_are_not_there_are_refused(tmp_path, monkeypatch):
-    message = "the objective Repa needs the pictures themselves, of which a cache or a data set of tokens keeps none"
+    message = "Repa needs the pictures themselves, of which a cache or a data set of tokens keeps none"
     for more in ({"dataset": Tokens(str(tmp_path))}, {"cache": str(tmp_path)}):
         with pytest.raises(ValueError, match=message):
             task(tmp_path / "run", repa(monkeypatch), **more)
 
 
 def test_a_layer_that_is_not_there_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"the objective's layer is 7, and the transformer has 3 layers"):
+    with pytest.raises(UserError, match="Repa wants the states of layer 7, and the transformer has 3 layers"):
         task(tmp_path, repa(monkeypatch, layer=7))(testing.RecordingObserver())
 
 
@@ -351,6 +351,14 @@ WRONG = {
     "no scalar": ("return model(batch.tokens).sum(-1), {}", r"it gives float32\[.*\], where float\[\] is due"),
     "a whole number": ("return batch.tokens.sum(), {}", r"it gives int64\[\], where float\[\] is due"),
     "a figure of several": ("return model(batch.tokens).sum(), {'a': batch.hidden}", "its figure 'a' is bool"),
+    "no number": (
+        "return model(batch.tokens).mean() * float('nan'), {}",
+        "its loss is nan, and all that the model said",
+    ),
+    "no end": (
+        "return model(batch.tokens).mean() + float('inf'), {}",
+        "its loss is inf, and all that the model said is",
+    ),
     "a bug": ("return batch.nothing, {}", "AttributeError: 'Batch' object has no attribute 'nothing'"),
 }
 PLUGIN = """
@@ -398,3 +406,28 @@ def test_what_a_plugin_s_objective_gets_wrong_is_named_as_the_plugin_s(tmp_path,
     with pytest.raises(PluginError, match=message) as caught:
         muse_studio.run(recipe, plugins=["odd.py"])
     assert "odd.py:" in str(caught.value) and json.dumps("odd")[1:-1] in str(caught.value)
+
+
+WANTS = {
+    "pixels = True": "needs the pictures themselves, of which a cache or a data set of tokens keeps none",
+    "layer = 9": "wants the states of layer 9, and the transformer has 1 layers",
+}
+
+
+@pytest.mark.parametrize("wants", WANTS)
+def test_what_a_plugin_s_objective_asks_for_and_is_not_there_is_told_with_its_place(tmp_path, monkeypatch, wants):
+    import muse_studio
+
+    monkeypatch.chdir(tmp_path)
+    text = PLUGIN.format(body="return model(batch.tokens).mean() * batch.scale, {}")
+    (tmp_path / "odd.py").write_text(text.replace("    def draw", f"    {wants}\n\n    def draw", 1))
+    recipe = {
+        "extends": "train-emoji-base",
+        "stages": {"base": {"transformer": {"width": 16, "layers": 1, "heads": 2, "weights": None}}},
+        "objective": "odd",
+        "fit": {"out": "run", "steps": 1, "batch": 1, "device": "cpu"},
+    }
+    with pytest.raises(UserError) as caught:
+        muse_studio.run(recipe, [{} if wants.startswith("pixels") else {"cache": None}], plugins=["odd.py"])
+    assert WANTS[wants] in str(caught.value) and "objective 'odd' of plugin odd" in str(caught.value)
+    assert "odd.py:7" in str(caught.value)

@@ -249,10 +249,11 @@ def test_a_signature_is_read_where_it_was_written(installed):
 def test_a_plugin_file_that_is_none_is_the_users_mistake(write, name, source, reason):
     if source is not None:
         write(name, source)
+    before = set(sys.modules)
     with pytest.raises(UserError) as error:
         Registry([name], entries=())
     assert reason in str(error.value)
-    assert not any(module.startswith("muse_plugin_odd") for module in sys.modules)
+    assert not any(module.startswith("muse_plugin_odd") for module in set(sys.modules) - before)
 
 
 def test_a_plugin_file_may_have_any_name_and_is_run_anew_each_time(write):
