@@ -439,6 +439,17 @@ def test_plots_have_a_line_a_first_value_with_named_points_and_axes(sweep, tmp_p
         assert sorted(text.get_text() for text in panel.texts) == ["2", "2", "3", "4", "4"]
 
 
+def test_a_plot_may_hold_quality_against_forward_passes(sweep, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (seen.append(figure), Path(path).touch()))
+    sweep(EVALUATE, settings={"sampler": ["plain", "picky"], "steps": [2, 4]}, against="forwards")
+    for panel in seen[0].axes:
+        assert panel.get_xlabel() == "forwards"
+        assert [list(line.get_xdata()) for line in panel.lines] == [[2.0, 4.0]] * 2
+
+
 def test_a_task_that_draws_nothing_is_timed_as_a_whole(sweep, parts, tmp_path):
     parts.write_text(
         PARTS
