@@ -11,13 +11,21 @@ from muse_tasks.sweep.table import FORWARDS, Table
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 MARKERS = "osD^vPX*"
-"""Told apart by people who see colours otherwise too; where there are more lines than these, they begin again."""
+"""Told apart by people who see colours otherwise too."""
+DASHES = ("-", "--", ":", "-.")
+"""Where there are more lines than colours, they begin again with the next of these."""
 
 GRID = "#e4e4e4"
 
 
 Cost = Literal["seconds", "forwards"]
 """What quality is held against."""
+
+
+def style(line: int) -> tuple[str, str, str]:
+    """The colour, marker and dashes of a line by its number: no two of the first 32 are alike."""
+    turn, place = divmod(line, len(COLOURS))
+    return COLOURS[place], MARKERS[place], DASHES[turn % len(DASHES)]
 
 
 def draw_plot(table: Table, path: Path, against: Cost = "seconds") -> None:
@@ -46,8 +54,8 @@ def draw_plot(table: Table, path: Path, against: Cost = "seconds") -> None:
             points = [(cost, value) for cost, value, _ in found]
             if not points:
                 continue
-            colour = COLOURS[number % len(COLOURS)]
-            panel.plot(*zip(*points, strict=True), label=first, color=colour, marker=MARKERS[number % len(MARKERS)])
+            colour, marker, dashes = style(number)
+            panel.plot(*zip(*points, strict=True), label=first, color=colour, marker=marker, linestyle=dashes)
             for (*_, row), point in zip(found, points, strict=True):
                 message = ", ".join(list(row.labels.values())[1:])
                 note = panel.annotate(message, point, (4, 4), textcoords="offset points", fontsize=8, color=colour)

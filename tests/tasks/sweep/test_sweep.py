@@ -10,6 +10,7 @@ import torch
 from muse_tasks.evaluate.task import Evaluate
 from muse_tasks.sweep import task as sweeping
 from muse_tasks.sweep.combinations import combine, read_axes, value_label
+from muse_tasks.sweep.plot import style
 from muse_tasks.sweep.runs import identity
 from PIL import Image
 
@@ -448,6 +449,11 @@ def test_a_plot_may_hold_quality_against_forward_passes(sweep, tmp_path, monkeyp
     for panel in seen[0].axes:
         assert panel.get_xlabel() == "forwards"
         assert [list(line.get_xdata()) for line in panel.lines] == [[2.0, 4.0]] * 2
+
+
+def test_no_two_lines_of_a_plot_look_alike():
+    assert len({style(line) for line in range(32)}) == 32
+    assert len({style(line)[:2] for line in range(8)}) == 8, "the first ones by colour and marker alone"
 
 
 def test_a_task_that_draws_nothing_is_timed_as_a_whole(sweep, parts, tmp_path):
