@@ -295,6 +295,7 @@ class Canvas:
         if model is not None:
             canvas = cls(model.stages, model.text_encoder, **settings)
             canvas.recipe, canvas.hook = model.recipe, model.hook
+            canvas.model.recipe, canvas.model._registry = model.recipe, model._registry
         elif saved.recipe is not None:
             canvas = cls.open(saved.recipe, plugins=plugins, **settings)
         else:
