@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
 from muse_studio.contracts import MASK
 from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
 from muse_studio.sampling.editing import deeds
 from muse_studio.sampling.editing.history import Moment
 from muse_studio.sampling.editing.region import Region, as_region, to_cells
@@ -82,6 +84,21 @@ class Board:
             name: to_cells(plane.region_to_stage(pixels, stage), plane.grid(stage), dilate)[None].to(self.device)
             for name, stage in self.stages.items()
         }
+
+    def encoded(self, picture: Image.Image, now: Moment) -> Grids:
+        """A picture's tokens, scaled and cut to the canvas's shape; inference mode is the caller's."""
+        plane = self.plane(now.codes)
+        if plane.cells == plane.window:
+            laid = Layout.of(self.stages, (picture.height, picture.width))
+        else:  # scaled by the model's way of one window, it would not cover the others
+            height, width = plane.picture
+            laid, picture = plane, ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        pixels, codes = from_image(picture), {}
+        for name, stage in self.stages.items():
+            height, width = plane.size(stage)
+            images = laid.to_stage(pixels, stage)[..., :height, :width].float() / 255
+            codes[name] = stage.tokenizer.encode(images.to(self.device))
+        return codes
 
     def extended(self, now: Moment, sides: Mapping[str, Any]) -> Moment:
         """The canvas with so many pixels more at its sides, in whole cells, which are erased; UserError where it can't.

@@ -10,12 +10,12 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.errors import UserError
-from muse_studio.images.pixels import from_image, to_images
+from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
 from muse_studio.recipe.build import OBSERVERS
@@ -126,8 +126,7 @@ class Canvas:
         return image
 
     def _shown(self) -> Image.Image:
-        name, _ = list(self.model.stages.items())[-1]
-        masked, codes = self.tokens[name], self._now.codes[name]
+        masked, codes = (list(grids.values())[-1] for grids in (self.tokens, self._now.codes))
         if (codes == MASK).any():  # never drawn: whatever stands under the grey is not seen
             codes = codes.clamp(min=0)
         with torch.inference_mode():
@@ -225,17 +224,8 @@ class Canvas:
     def place(self, picture: str | Image.Image) -> Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
-        plane = self._plane
-        if plane.cells == plane.window:
-            laid = Layout.of(self.model.stages, (opened.height, opened.width))
-        else:  # scaled by the model's way of one window, it would not cover the others
-            laid, opened = plane, ImageOps.fit(opened, self.size, Image.Resampling.LANCZOS)
-        pixels, codes = from_image(opened), {}
-        for name, stage in self.model.stages.items():
-            height, width = plane.size(stage)
-            images = laid.to_stage(pixels, stage)[..., :height, :width].float() / 255
-            with self.model.naming_faults(), torch.inference_mode():
-                codes[name] = stage.tokenizer.encode(images.to(self.device)).clone()
+        with self.model.naming_faults(), torch.inference_mode():
+            codes = {name: grid.clone() for name, grid in self._board.encoded(opened, self._now).items()}
         return self._placed(codes, picture if isinstance(picture, str) else "a picture")
 
     def _place_tokens(self, tokens: Mapping[str, str], picture: str = "a picture") -> Canvas:
@@ -258,9 +248,7 @@ class Canvas:
         return self
 
     def save_picture(self, path: str | Path) -> Path:
-        """Write the picture as a PNG that draws itself again, by `muse run`; UserError where a filter or the disk
-        refuses it.
-        """
+        """Write a PNG that draws itself again, by `muse run`; UserError where a filter or the disk refuses it."""
         path, image = path_of(str(path)), self._shown()
         ask_picture(self.hook, image, self.prompt, self.seed)
         placed = any(did["do"] == "place" for did in self.history)

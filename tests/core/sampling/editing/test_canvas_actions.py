@@ -56,11 +56,11 @@ def test_every_step_is_heard_by_observers_and_by_who_watches(do):
     drawn, observer, seen = canvas(seed=3).generate("a cat"), RecordingObserver(), []
     drawn.hook = observer
     ACTIONS[do](drawn, watch=lambda *step: seen.append(step))
-    told = [each.arguments for each in observer.calls if each.name == "muse_step"]
+    told = [each.arguments for each in observer.calls if each.hook == "muse_step"]
     assert [(each["stage"], each["step"], each["steps"]) for each in told] == [step[:3] for step in seen]
     assert {step[0] for step in seen} == {"base", "large"} and seen[0][1:3] == (1, 4) and seen[-1][1:3] == (2, 2)
     assert torch.equal(seen[-1][3], drawn.tokens["large"])
-    bars = [each.arguments for each in observer.calls if each.name == "muse_progress"]
+    bars = [each.arguments for each in observer.calls if each.hook == "muse_progress"]
     assert bars[-1]["done"] == bars[-1]["total"] == len(seen)
 
 
@@ -219,8 +219,8 @@ class TestPlaying:
         ("actions", "message"),
         [
             ("generate", "actions: expected a list of tables, got str"),
-            ([{"do": "run"}], r"actions\[0\]: expected a table whose `do` is one of generate, reroll, .*, got \{'do': 'run'\}"),
-            ([{"do": "generate", "prompt": "a"}, {"do": "erase", "path": "x"}], r"actions\[1\]: erase takes region, and no path"),
+            ([{"do": "run"}], r"actions\[0\]: expected a table whose `do` is one of .*, got \{'do': 'run'\}"),
+            ([{"do": "fill"}, {"do": "erase", "path": "x"}], r"actions\[1\]: erase takes region, and no path"),
             ([{"do": "generate", "prompt": "a", "watch": 1}], r"actions\[0\]: generate takes prompt, .*, and no watch"),
         ],
     )  # fmt: skip
