@@ -170,6 +170,8 @@ def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, d
     hidden = mask_tokens(batch, settings["grid"], Cosine(), torch.Generator().manual_seed(0)).to(on)
     states = torch.randn(batch, 32, settings["text_width"], device=on)
     text = TextEmbedding(states, torch.ones(batch, 32, dtype=torch.bool, device=on), None)
+    if on.type == "cpu":
+        keep_freed_memory()  # as training does
     if objectives:
         print(f"{recipe}, batch {batch}, {precision}; {machine(on)}")
         compare_objectives(settings, text, tokens, hidden, halves, repeats)
@@ -182,8 +184,6 @@ def main(recipe: str, batch: int, precision: str, compile: bool, repeats: int, d
     runs: dict[str, Callable[[], object]] = {
         name: step(models[name], partial(loss, tokens, hidden), halves, on) for name, loss in losses.items()
     }
-    if on.type == "cpu":
-        keep_freed_memory()  # as training does
     runs["matrix"] = product(torch.bfloat16 if halves else torch.float32, on)
     median = medians(runs, repeats, on)
     rate = 2 * MATRIX**3 / median["matrix"]

@@ -31,7 +31,7 @@ class TextEmbedding(NamedTuple):
         contributes nothing, which is the paper's null condition (Muse, section 2.7).
     pooled: float[B, P], one vector a prompt, or None where the encoder has none.
     micro: float32[B, 5], the numbers that `MICRO` names, NaN where one isn't known, or None where none is. A data set
-        fills it in, in training; it stays where a prompt is dropped or negative.
+        fills it in, in training; it stays where a prompt is dropped.
     """
 
     states: Tensor
@@ -283,7 +283,7 @@ class Joining(Protocol):
 
 
 class TakingMicro(Protocol):
-    """A transformer that takes a text's micro-conditions; one that doesn't say so is given none."""
+    """A transformer that takes a text's micro-conditions; training gives none to one that doesn't say so."""
 
     takes_micro: bool
 

@@ -77,7 +77,7 @@ class FrozenEncoder(ABC):
         False and zero, as in `TextEmbedding.null`. What is longer than T loses its tail but keeps its closing token,
         with one warning. TypeError for a single string, ValueError for no prompt at all.
         """
-        states, mask, pooled, _ = self.embed(prompts)
+        states, mask, pooled = self.embed(prompts)[:3]
         prompted = torch.tensor([bool(prompt.strip()) for prompt in prompts], dtype=torch.bool).to(self.device)
         mask = mask & prompted[:, None]
         if pooled is not None:

@@ -1,12 +1,13 @@
-"""The plot of a sweep: quality against time."""
+"""The plot of a sweep: quality against what it costs."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 from muse_studio.runtime.files import replacing
-from muse_tasks.sweep.table import Table
+from muse_tasks.sweep.table import FORWARDS, Table
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 MARKERS = "osD^vPX*"
@@ -15,10 +16,14 @@ MARKERS = "osD^vPX*"
 GRID = "#e4e4e4"
 
 
-def draw_plot(table: Table, path: Path) -> None:
+Cost = Literal["seconds", "forwards"]
+"""What quality is held against."""
+
+
+def draw_plot(table: Table, path: Path, against: Cost = "seconds") -> None:
     """Write a PNG: a panel a score, in it a line for each value of the first setting, its points named by the others.
 
-    A combination that was refused has no point.
+    A combination that was refused has no point, nor one whose cost is not known.
     """
     # Imported here, as it takes a second; a Figure of its own touches no state that a notebook's plots may have.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,19 +37,25 @@ def draw_plot(table: Table, path: Path) -> None:
     for panel, score in zip(panels, table.scores, strict=False):
         for number, first in enumerate(table.firsts):
             rows = [row for row in table.rows if row.first == first]
-            found = [(row.outcome, row) for row in rows if row.outcome and score in row.outcome.scores]
-            found.sort(key=lambda each: each[0].seconds)
-            points = [(outcome.seconds, outcome.scores[score]) for outcome, _ in found]
+            found = [
+                (cost, row.outcome.scores[score], row)
+                for row in rows
+                if row.outcome and score in row.outcome.scores and (cost := getattr(row.outcome, against)) is not None
+            ]
+            found.sort(key=lambda each: each[0])
+            points = [(cost, value) for cost, value, _ in found]
+            if not points:
+                continue
             colour = COLOURS[number % len(COLOURS)]
             panel.plot(*zip(*points, strict=True), label=first, color=colour, marker=MARKERS[number % len(MARKERS)])
-            for (_, row), point in zip(found, points, strict=True):
+            for (*_, row), point in zip(found, points, strict=True):
                 message = ", ".join(list(row.labels.values())[1:])
                 note = panel.annotate(message, point, (4, 4), textcoords="offset points", fontsize=8, color=colour)
                 note.set_in_layout(False)  # or the panels would shrink until the longest one fits
         panel.set_ylabel(score)
-        panel.set_xlabel(table.seconds)
+        panel.set_xlabel(table.seconds if against == "seconds" else FORWARDS)
         panel.tick_params(labelbottom=True)
-        panel.set_xlim(0, 1.15 * max(outcome.seconds for outcome in table.finished))
+        panel.set_xlim(0, 1.15 * max(getattr(outcome, against) or 0 for outcome in table.finished) or None)
         panel.margins(y=0.12)
         panel.grid(color=GRID)
         panel.set_axisbelow(True)

@@ -16,7 +16,7 @@ from muse_studio.images.sheets import Block, grid_sheet, side_of
 from muse_studio.registry.events import ProgressBar
 from muse_studio.runtime.files import claim_folder, is_full, path_of, replacing
 from muse_tasks.sweep.combinations import combine, name_of
-from muse_tasks.sweep.plot import draw_plot
+from muse_tasks.sweep.plot import Cost, draw_plot
 from muse_tasks.sweep.runs import RESULT, Outcome, Runs
 from muse_tasks.sweep.table import Row, Table
 
@@ -48,9 +48,9 @@ class Sweep:
 
     Writes sweep.csv and sweep.md, the table; sheet.png, a row of pictures for each value of the first setting and a
     column for each combination of the others, drawn of the same prompts from the same seeds; plot.png, quality against
-    time, where the recipe measures quality, as `evaluate` does; and a folder a run, in runs/. A run that is finished is
-    never run again: an interrupted sweep goes on, and one that was changed runs what is new in it. A combination that
-    is refused stands in the table with its error.
+    what it costs, where the recipe measures quality, as `evaluate` does; and a folder a run, in runs/. A run that is
+    finished is never run again: an interrupted sweep goes on, and one that was changed runs what is new in it. A
+    combination that is refused stands in the table with its error.
 
     recipe: what is run each time: a recipe's name, a file, or a table, such as {extends: evaluate, n: 64}.
     settings: by path, a list of values each, the first one slowest; anything but a list is set in all. A path may be
@@ -59,6 +59,7 @@ class Sweep:
     prompt, seed: of the sheet's pictures, where the recipe draws none that are runs; each is what `generate` draws of
         that prompt and seed.
     shown: pictures of each run on the sheet, at most.
+    against: what the plot holds quality against: seconds, or forwards, the passes of the networks for a batch.
     """
 
     recipe: str | dict
@@ -66,6 +67,7 @@ class Sweep:
     prompt: str | list[str] = field(default_factory=list)
     seed: int = 0
     shown: int = 4
+    against: Cost = "seconds"
     out: str = "out/sweep"
 
     def __post_init__(self) -> None:
@@ -142,7 +144,7 @@ class Sweep:
             write_png(grid_sheet(found, side=side_of(first)), out / SHEET, Provenance())
             written.append(out / SHEET)
         if table.scores:
-            draw_plot(table, out / PLOT)
+            draw_plot(table, out / PLOT, self.against)
             written.append(out / PLOT)
         for name in (SHEET, PLOT):
             if out / name not in written:

@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -438,6 +439,17 @@ def test_plots_have_a_line_a_first_value_with_named_points_and_axes(sweep, tmp_p
         assert sorted(text.get_text() for text in panel.texts) == ["2", "2", "3", "4", "4"]
 
 
+def test_a_plot_may_hold_quality_against_forward_passes(sweep, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (seen.append(figure), Path(path).touch()))
+    sweep(EVALUATE, settings={"sampler": ["plain", "picky"], "steps": [2, 4]}, against="forwards")
+    for panel in seen[0].axes:
+        assert panel.get_xlabel() == "forwards"
+        assert [list(line.get_xdata()) for line in panel.lines] == [[2.0, 4.0]] * 2
+
+
 def test_a_task_that_draws_nothing_is_timed_as_a_whole(sweep, parts, tmp_path):
     parts.write_text(
         PARTS
@@ -466,10 +478,11 @@ def muse_tasks():
 
 @pytest.mark.slow
 def test_the_shipped_sweeps_have_no_combination_that_is_refused():
-    for name, count in (("sweep", 9), ("sweep-samplers", 24)):
+    for name in ("sweep", "sweep-samplers", "sweep-caches"):
         table = merging.load(name).plain()
         made = combine(table["recipe"], table["settings"], ())
-        assert [each.problems for each in made] == [[]] * count
+        tried = [len(values) for values in table["settings"].values() if isinstance(values, list)]
+        assert [each.problems for each in made] == [[]] * math.prod(tried)
 
 
 @pytest.mark.parametrize("name", ["plot.png", "sheet.png", "sweep.csv", "sweep.md", "runs/mine.txt"])
