@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -26,24 +26,12 @@ from muse_studio.sampling.cascade import Cascade, Watch, make_ready, open_cascad
 from muse_studio.sampling.drawn import Step
 from muse_studio.sampling.editing import deeds, drawing, history
 from muse_studio.sampling.editing.board import Board, Cells
+from muse_studio.sampling.editing.drawing import How
 from muse_studio.sampling.editing.history import Moment, Saved
 from muse_studio.sampling.editing.region import Region
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.previews import previews
 from muse_studio.sampling.stage import Stage
-
-
-class How(TypedDict, total=False):
-    """How an action draws, for this one time.
-
-    negative: what to move away from. seed: by default the canvas's and the number of actions make one. settings: other
-    settings of stages, by name, as `Model.using` takes them. watch: called after each step.
-    """
-
-    negative: str
-    seed: int | None
-    settings: Mapping[str, Any] | None
-    watch: Watch | None
 
 
 class Canvas:
@@ -147,8 +135,8 @@ class Canvas:
     @property
     def actions(self) -> list[dict[str, Any]] | None:
         """As `history`, with all that `play` needs; None where an action was given what no text can say."""
-        did = [moment.did for moment in self._history[1 : self._place + 1]]
-        return None if any(deeds.UNSAID in each for each in did) else did
+        did = [deeds.played(moment.did) for moment in self._history[1 : self._place + 1]]
+        return None if None in did else did
 
     @property
     def steps(self) -> list[Step]:
@@ -164,10 +152,11 @@ class Canvas:
     def play(self, actions: Sequence[Mapping[str, Any]], watch: Watch | None = None) -> Canvas:
         """Do actions as `actions` tells them; UserError, naming the place, where one is none."""
         deeds.check_actions(actions)
-        for action in actions:
+        for number, action in enumerate(actions):
             given = {key: value for key, value in action.items() if key != "do"}
             do = self._place_tokens if action["do"] == "place" else getattr(self, action["do"])
-            do(**given, **({"watch": watch} if "prompt" in deeds.ACTIONS[action["do"]] else {}))
+            with deeds.at(number):
+                do(**given, **({"watch": watch} if "prompt" in deeds.ACTIONS[action["do"]] else {}))
         return self
 
     def generate(self, prompt: str, **how: Unpack[How]) -> Canvas:
@@ -228,9 +217,9 @@ class Canvas:
             codes = {name: grid.clone() for name, grid in self._board.encoded(opened, self._now).items()}
         return self._placed(codes, picture if isinstance(picture, str) else "a picture")
 
-    def _place_tokens(self, tokens: Mapping[str, str], picture: str = "a picture") -> Canvas:
+    def _place_tokens(self, tokens: Mapping[str, str]) -> Canvas:
         """As `place`, of a picture's tokens as an action tells them."""
-        return self._placed(self._board.told(tokens, self._now.codes, codes=True), picture)
+        return self._placed(self._board.told(tokens, self._now.codes, codes=True), "a picture")
 
     def _placed(self, codes: dict[str, Tensor], picture: str) -> Canvas:
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from muse_studio.errors import UserError
+from muse_studio.errors import Refused, UserError
 from muse_studio.recipe.strangers import is_box
+from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.editing.region import Region
 
 DRAWS = ("prompt", "negative", "seed", "settings")
@@ -27,9 +29,47 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "freeze": ("region",),
     "thaw": ("region",),
     "extend": ("left", "top", "right", "bottom"),
-    "place": ("picture", "tokens"),
+    "place": ("tokens",),
 }
 """What each action may be told with, beside `do`, its name."""
+
+NEEDED = {"generate": "prompt", "place": "tokens"}
+"""The setting that an action can't do without."""
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_table_of_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, str) for way in value.items() for each in way)
+
+
+def _is_table_of_tables(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values())
+
+
+def _is_region(value: Any) -> bool:
+    several = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return value is None or isinstance(value, str) or several or _is_table_of_texts(value)
+
+
+_SIDE = ("a whole number of pixels", _is_whole)
+VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "prompt": ("a text", _is_text),
+    "negative": ("a text", _is_text),
+    "seed": (f"a whole number from 0 to {LARGEST_SEED}", lambda value: _is_whole(value) and 0 <= value <= LARGEST_SEED),
+    "settings": ("a table of a table by stage", _is_table_of_tables),
+    "region": ("a box such as 0,0,40,40, several, or cells by stage", _is_region),
+    "editor": ("an editor's name or table", lambda value: isinstance(value, str | Mapping)),
+    "tokens": ("tokens by stage", _is_table_of_texts),
+    **dict.fromkeys(("left", "top", "right", "bottom"), _SIDE),
+}
+"""What each setting of an action is, in words, and whether a value is one."""
 
 _GRID = re.compile(r"(\d{1,4})x(\d{1,4}):([0-9a-f]*)")
 UNSAID = "unsaid"
@@ -82,6 +122,11 @@ def shown(did: Mapping[str, Any]) -> dict[str, Any]:
     return short
 
 
+def played(did: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An action for `Canvas.play`: without the name of a picture's file, as its tokens say it all. None for UNSAID."""
+    return None if UNSAID in did else {key: each for key, each in did.items() if key in ("do", *ACTIONS[did["do"]])}
+
+
 def told_value(key: str, value: Any) -> dict[str, Any]:
     """A value of an action: itself where it is of texts, numbers, lists and tables; else that it can't be said."""
     try:
@@ -101,3 +146,20 @@ def check_actions(actions: Any) -> None:
         taken = ACTIONS[action["do"]]
         if strange := [str(key) for key in action if key not in ("do", *taken)]:
             raise UserError(f"{where}: {action['do']} takes {', '.join(taken)}, and no {', '.join(strange)}")
+        if (needed := NEEDED.get(action["do"])) and needed not in action:
+            raise UserError(f"{where}: {action['do']} needs {needed}, and none is given")
+        for key, value in action.items():
+            what, is_one = VALUES.get(key, ("", lambda _: True))
+            if not is_one(value):
+                raise UserError(f"{where}.{key}: expected {what}, got {value!r:.60}")
+
+
+@contextmanager
+def at(number: int) -> Iterator[None]:
+    """Around one of several actions: an error of its user says which one it was; a filter's stays itself."""
+    try:
+        yield
+    except Refused:
+        raise
+    except UserError as error:
+        raise UserError(f"actions[{number}]: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -24,6 +24,19 @@ from muse_studio.sampling.editing.session import GridEdit, draw_masked
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage
 from muse_studio.sampling.variants import changed, editor_of
+
+
+class How(TypedDict, total=False):
+    """How an action draws, for this one time.
+
+    negative: what to move away from. seed: by default the canvas's and the number of actions make one. settings: other
+    settings of stages, by name, as `Model.using` takes them. watch: called after each step.
+    """
+
+    negative: str
+    seed: int | None
+    settings: Mapping[str, Any] | None
+    watch: Watch | None
 
 
 @dataclass(frozen=True)

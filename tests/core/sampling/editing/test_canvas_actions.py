@@ -203,6 +203,12 @@ class TestPlaying:
         assert again.actions == drawn.actions and again.history == drawn.history
         assert [did.get("region") for did in drawn.history][2] == "a mask" and "tokens" not in drawn.history[-3]
 
+    def test_a_file_that_was_placed_is_told_by_its_tokens_alone(self, tmp_path):
+        Image.new("RGB", (64, 32), "red").save(tmp_path / "mine.png")
+        drawn = canvas().place(str(tmp_path / "mine.png"))
+        assert "mine" in drawn.history[0]["picture"] and "mine" not in json.dumps(drawn.actions)
+        assert same_tensors(self.played(drawn).tokens, drawn.tokens)
+
     def test_what_was_undone_is_not_told(self):
         drawn = canvas(seed=3).generate("a cat").reroll().undo()
         assert [did["do"] for did in drawn.actions] == ["generate"]
