@@ -15,7 +15,7 @@ from muse_studio.registry.kinds import kinds
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import path_of
 
-DRAWING = ("generate", "edit", "muse_tasks/generate", "muse_tasks/edit")
+DRAWING = ("generate", "edit", "canvas", "muse_tasks/generate", "muse_tasks/edit", "muse_tasks/canvas")
 """The tasks that a picture may ask for."""
 
 PLACES = frozenset(
@@ -109,7 +109,7 @@ _OBSERVERS = "a picture may bring no observers"
 def _task(leaf: Node) -> str:
     if leaf.value in DRAWING:
         return ""
-    return f"a picture may ask for the tasks generate and edit alone, and this one asks for {leaf.value!r}"
+    return f"a picture may ask for the tasks generate, edit and canvas alone, and this one asks for {leaf.value!r}"
 
 
 def _reason(way: Way, leaf: Node) -> str:
@@ -118,7 +118,8 @@ def _reason(way: Way, leaf: Node) -> str:
     key, text = (keys[-1] if keys else ""), leaf.value
     if "observers" in keys:
         return _OBSERVERS
-    if not isinstance(text, str) or (len(keys) == 1 and key in _TEXTS):
+    said = len(keys) == 1 or (len(keys) == 2 and keys[0] == "actions")
+    if not isinstance(text, str) or (said and key in _TEXTS):
         return ""
     if key == "region" and is_box(text):
         return ""

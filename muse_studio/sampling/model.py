@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from muse_studio.contracts import Editor, TextEmbedding
-from muse_studio.errors import Problem, RecipeError, UserError, near
+from muse_studio.contracts import TextEmbedding
+from muse_studio.errors import Problem, RecipeError, UserError
 from muse_studio.images.naming import check_prompt
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.recipe import merging
-from muse_studio.recipe.build import OBSERVERS, attributed, construct, construct_settings, kinds_named_by
+from muse_studio.recipe.build import OBSERVERS, attributed, construct, kinds_named_by
 from muse_studio.recipe.running import ask_picture, ask_prompts
 from muse_studio.recipe.tree import Node, from_plain
 from muse_studio.registry.events import ProgressBar
@@ -24,7 +23,7 @@ from muse_studio.registry.kinds import kind_named
 from muse_studio.registry.plugins import Registry
 from muse_studio.runtime.device import choose_device, move_to_device
 from muse_studio.runtime.launch import trusting
-from muse_studio.sampling.arguments import check_seed, check_words, described
+from muse_studio.sampling.arguments import check_seed, check_words
 from muse_studio.sampling.cascade import Cascade, build_cascade, count_steps, decode, sample_steps
 from muse_studio.sampling.drawn import Picture, Step, cloned, opened, written
 from muse_studio.sampling.editing.canvas import Canvas
@@ -32,6 +31,7 @@ from muse_studio.sampling.editing.region import Region, as_region
 from muse_studio.sampling.editing.session import EditSession
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.stage import Stage
+from muse_studio.sampling.variants import changed, editor_of, for_drawing
 
 
 class Model(Cascade):
@@ -85,37 +85,13 @@ class Model(Cascade):
         A stage's table is merged over its own as in a recipe; a part may be an object. Raises RecipeError with every
         problem.
         """
-        made, parts, recipe = dict(self.stages), dict(self.plugins or {}), self.recipe
-        registry = self.registry
-        for name, changes in stages.items():
-            place = f"using({name})"
-            if name not in self.stages:
-                message = f"the model has no stage {name!r};{near(name, self.stages)} it has: {', '.join(self.stages)}"
-                raise RecipeError([Problem(place, "stages", message)])
-            if not isinstance(changes, Mapping):
-                raise TypeError(f"{name}: expected a table of the stage's settings, got {described(changes)}")
-            table = _stage_table(self.recipe, name)
-            whole = merging.load(table, merging.overrides(changes))
-            named = {key.partition(".")[0] for key in changes}
-            settings, used = construct_settings(Stage, whole, named, registry, f"stages.{name}")
-            _check_precision(name, self.stages[name], settings)
-            move_to_device(settings, self.device)
-            for part in settings.values():
-                _drawing(part)
-            try:
-                made[name] = replace(made[name], **settings)
-                made[name].cast = self.stages[name].cast and "transformer" not in settings
-            except ValueError as error:
-                raise RecipeError([Problem(place, f"stages.{name}", str(error))]) from error
-            parts |= {part.plugin: registry.versions[part.plugin] for part in used}
-            if recipe is not None:
-                recipe = recipe | {"stages": recipe["stages"] | {name: whole.plain()}}
+        made = changed(self, stages)
         try:
-            model = Model(made, self.text_encoder)
+            model = Model(made.stages, self.text_encoder)
         except ValueError as error:
             raise RecipeError([Problem("using", "", str(error))]) from error
-        model.recipe, model.hook, model._registry, model.device = recipe, self._hook, self._registry, self.device
-        model.plugins = None if self.plugins is None else parts
+        model.recipe, model.hook, model._registry, model.device = made.recipe, self._hook, self._registry, self.device
+        model.plugins = None if self.plugins is None else made.plugins
         return model
 
     def edit(
@@ -143,10 +119,7 @@ class Model(Cascade):
         layout = Layout.of(self.stages, (image.height, image.width))
         width = max(1, min(image.size) // 32) if feather is None else feather
         session = EditSession(self.stages, layout, pixels, area, self.device, dilate=dilate, feather=width)
-        built = construct_settings(
-            _Editing, from_plain({"editor": editor}, "edit", objects=True), ["editor"], self.registry, ""
-        )
-        change: Editor = built[0]["editor"]
+        change = editor_of(self, editor)
         generator = torch.Generator().manual_seed(seed)
         with self.naming_faults(), ProgressBar(session.count(change)) as bar:
 
@@ -212,13 +185,6 @@ SHOWN = 4
 """Stages that a model's repr tells of, on two lines each."""
 
 
-@dataclass
-class _Editing:
-    """What `edit` takes as in a recipe."""
-
-    editor: Editor
-
-
 def load(
     source: str | Path | Mapping[str, Any] = "models/emoji",
     overrides: Any = None,
@@ -251,7 +217,7 @@ def _loaded(node: Node, registry: Registry, device: str, kind: str | None) -> An
     with attributed(registry):
         part = construct(node, registry, contract).thing
     move_to_device(part, choose_device(device))
-    _drawing(part)
+    for_drawing(part)
     return part
 
 
@@ -262,23 +228,6 @@ def _contract(node: Node, registry: Registry) -> type:
         name = node.plain()["use"]
         raise UserError(f"{name!r} is the name of {names}; say which by kind, such as kind={found[0].name!r}")
     return found[0].contract if found else kind_named("task").contract  # whose problem is then told
-
-
-def _stage_table(recipe: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    """A stage's settings in a recipe; none where there is no recipe."""
-    return {} if recipe is None else dict(recipe["stages"][name])
-
-
-def _check_precision(name: str, stage: Stage, settings: Mapping[str, Any]) -> None:
-    if stage.cast and "precision" in settings and "transformer" not in settings:
-        raise ValueError(f"stages.{name}: its weights are loaded in bfloat16; load the model with another precision")
-
-
-def _drawing(part: Any) -> None:
-    """Switch dropout off."""
-    for each in (part, getattr(part, "critic", None)):
-        if isinstance(each, nn.Module):
-            each.eval()
 
 
 def _counted(part: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,19 +15,21 @@ from torch import Tensor
 
 from muse_studio.contracts import MASK, TextEncoder
 from muse_studio.errors import UserError
-from muse_studio.images.naming import check_prompt
-from muse_studio.images.pixels import from_image, to_images
+from muse_studio.images.pixels import to_images
 from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
-from muse_studio.recipe.running import ask_picture, ask_prompts
-from muse_studio.registry.events import ProgressBar
+from muse_studio.recipe.build import OBSERVERS
+from muse_studio.recipe.running import ask_picture
 from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
-from muse_studio.sampling.cascade import Cascade, count_steps, make_ready, open_cascade
-from muse_studio.sampling.editing import history
+from muse_studio.sampling.cascade import Cascade, Watch, make_ready, open_cascade
+from muse_studio.sampling.drawn import Step
+from muse_studio.sampling.editing import deeds, drawing, history
+from muse_studio.sampling.editing.board import Board, Cells
+from muse_studio.sampling.editing.drawing import How
 from muse_studio.sampling.editing.history import Moment, Saved
-from muse_studio.sampling.editing.region import Region, as_region, to_cells
-from muse_studio.sampling.editing.windows import Layout, sample_windows
+from muse_studio.sampling.editing.region import Region
+from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.previews import previews
 from muse_studio.sampling.stage import Stage
 
@@ -43,9 +45,13 @@ class Canvas:
     A region is a box "x,y,w,h" or (x, y, w, h) in pixels, a mask (a file, a picture, or an array bool[H, W]), or a list
     of boxes and files; None is all of the picture. Tokens that are erased are drawn anew by `fill`, given all others.
     The same seed and actions give the same picture: each action that draws has a seed of its own, made of the canvas's
-    and of how many actions came before, unless it is given one.
+    and of how many actions came before, unless it is given one. `actions` tells them all, and `play` does them again.
+
+    What draws takes `settings`, by stage, as `Model.using` does, for this one time; and `watch`, which is called after
+    each step, and may raise what it likes: the canvas is then as it was before.
 
     dilate: rings of tokens around a region that are erased with it (see `region.to_cells`); frozen ones stay.
+    keep_steps: `steps` then has every step of each action that drew.
     """
 
     def __init__(
@@ -55,28 +61,25 @@ class Canvas:
         seed: int = 0,
         device: str = "auto",
         dilate: int = 1,
+        keep_steps: bool = False,
     ) -> None:
         model = Cascade(stages, text_encoder)
         model.device = choose_device(device)
         make_ready(model.stages, text_encoder, model.device)
-        self._start(model, seed, dilate)
+        self._start(model, seed, dilate, keep_steps)
 
     @classmethod
-    def of(cls, model: Cascade, seed: int = 0, dilate: int = 1) -> Canvas:
+    def of(cls, model: Cascade, seed: int = 0, dilate: int = 1, keep_steps: bool = False) -> Canvas:
         """A blank canvas for a model that is ready to draw, with its recipe and filters."""
         canvas = cls.__new__(cls)
-        canvas._start(model, seed, dilate)
+        canvas._start(model, seed, dilate, keep_steps)
         return canvas
 
-    def _start(self, model: Cascade, seed: int, dilate: int) -> None:
+    def _start(self, model: Cascade, seed: int, dilate: int, keep_steps: bool) -> None:
         self.model, self.seed, self.dilate, self.device = model, seed, dilate, model.device
-        self.recipe, self.hook = model.recipe, model.hook
-        stages = model.stages
-        self._last = model.last
-        self._plane = Layout.of(stages, (self._last.height, self._last.width))
-        blank = {name: stage.blank(1, self.device) for name, stage in stages.items()}
-        nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in blank.items()}
-        self._history = [Moment(blank, {name: ~grid for name, grid in nothing.items()}, nothing, {"do": "start"})]
+        self.recipe, self.hook, self.keep_steps = model.recipe, model.hook, keep_steps
+        self._board = Board(model.stages, model.device)
+        self._history = [self._board.blank()]
         self._place = 0
 
     @classmethod
@@ -111,64 +114,117 @@ class Canvas:
         return image
 
     def _shown(self) -> Image.Image:
-        name, _ = list(self.model.stages.items())[-1]
-        masked, codes = self.tokens[name], self._now.codes[name]
+        masked, codes = (list(grids.values())[-1] for grids in (self.tokens, self._now.codes))
         if (codes == MASK).any():  # never drawn: whatever stands under the grey is not seen
             codes = codes.clamp(min=0)
         with torch.inference_mode():
-            shown = next(previews(self._last, [masked, codes]))
+            shown = next(previews(self._board.last, [masked, codes]))
         return to_images(shown)[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; `extend` adds to them."""
+        height, width = self._plane.picture
+        return width, height
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """What was done, in order, up to now; what was undone is not among it."""
-        return [moment.did for moment in self._history[1 : self._place + 1]]
+        return [deeds.shown(moment.did) for moment in self._history[1 : self._place + 1]]
+
+    @property
+    def actions(self) -> list[dict[str, Any]] | None:
+        """As `history`, with all that `play` needs; None where an action was given what no text can say."""
+        did = [deeds.played(moment.did) for moment in self._history[1 : self._place + 1]]
+        return None if None in did else did
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every step of the last action, where it drew and steps are kept."""
+        asked = (self.prompt, self._now.did.get("seed", self.seed))
+        return [Step(*step, tokens.long(), self.model, asked) for *step, tokens in self._now.steps]
 
     @property
     def prompt(self) -> str:
         """The prompt that was drawn last, empty before the first."""
         return next((did["prompt"] for did in reversed(self.history) if "prompt" in did), "")
 
-    def generate(self, prompt: str, *, negative: str = "", seed: int | None = None) -> Canvas:
+    def play(self, actions: Sequence[Mapping[str, Any]], watch: Watch | None = None) -> Canvas:
+        """Do actions as `actions` tells them; UserError, naming the place, where one is none."""
+        deeds.check_actions(actions)
+        for number, action in enumerate(actions):
+            given = {key: value for key, value in action.items() if key != "do"}
+            do = self._place_tokens if action["do"] == "place" else getattr(self, action["do"])
+            with deeds.at(number):
+                do(**given, **({"watch": watch} if "prompt" in deeds.ACTIONS[action["do"]] else {}))
+        return self
+
+    def generate(self, prompt: str, **how: Unpack[How]) -> Canvas:
         """Draw all of the picture anew but for what is frozen."""
-        return self._draw("generate", None, prompt, negative, seed)
+        return self._draw(None, self._asked("generate", prompt, **how))
 
-    def reroll(
-        self, region: Region | None = None, prompt: str | None = None, *, negative: str = "", seed: int | None = None
-    ) -> Canvas:
+    def reroll(self, region: Region | Cells | None = None, prompt: str | None = None, **how: Unpack[How]) -> Canvas:
         """Draw a region anew, but for what is frozen; the prompt is the last one unless another is given."""
-        return self._draw("reroll", region, prompt, negative, seed)
+        return self._draw(region, self._asked("reroll", prompt, **how))
 
-    def fill(self, prompt: str | None = None, *, negative: str = "", seed: int | None = None) -> Canvas:
+    def fill(self, prompt: str | None = None, **how: Unpack[How]) -> Canvas:
         """Draw what is erased; the prompt is the last one unless another is given."""
-        nothing = torch.zeros(self._last.height, self._last.width, dtype=torch.bool)
-        return self._draw("fill", nothing, prompt, negative, seed)
+        return self._draw(None, self._asked("fill", prompt, **how))
 
-    def erase(self, region: Region | None = None) -> Canvas:
+    def edit(
+        self,
+        prompt: str | None = None,
+        region: Region | Cells | None = None,
+        editor: Any = "mask-free",
+        **how: Unpack[How],
+    ) -> Canvas:
+        """Change the picture by an editor, within a region, but for what is frozen: by words alone, or to variations.
+
+        editor: the name of one, such as variations, a table as in a recipe, or an object. The first stage's tokens are
+        its; later stages draw anew where it changed them. UserError where tokens are erased: fill them first.
+        """
+        cells = self._cells(region, self.dilate)
+        asked = self._asked("edit", prompt, **how)
+        plane, now = self._plane, self._now
+        edited = drawing.edit(self.model, self.hook, plane, now, cells, editor, self.dilate, asked)
+        return self._add(replace(edited, did=edited.did | {"region": deeds.told_region(region, cells)}))
+
+    def extend(self, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> Canvas:
+        """Add so many pixels at the sides, rounded up to whole cells, as erased tokens: `fill` draws them.
+
+        UserError where the picture would be larger than one that can be decoded.
+        """
+        sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+        return self._add(self._board.extended(self._now, sides))
+
+    def erase(self, region: Region | Cells | None = None) -> Canvas:
         """Forget a region's tokens, but for those that are frozen."""
-        return self._add(replace(self._erased(region), did={"do": "erase", "region": _told(region)}))
+        cells = self._cells(region, self.dilate)
+        return self._add(replace(self._erased(cells), did={"do": "erase", "region": deeds.told_region(region, cells)}))
 
-    def freeze(self, region: Region | None = None) -> Canvas:
+    def freeze(self, region: Region | Cells | None = None) -> Canvas:
         """Keep a region's tokens, whatever is erased or drawn, until it is thawed."""
         return self._frozen("freeze", region)
 
-    def thaw(self, region: Region | None = None) -> Canvas:
+    def thaw(self, region: Region | Cells | None = None) -> Canvas:
         """Let a region change again."""
         return self._frozen("thaw", region)
 
     def place(self, picture: str | Image.Image) -> Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
-        pixels = from_image(opened)
-        layout = Layout.of(self.model.stages, (opened.height, opened.width))
-        codes = {}
-        for name, stage in self.model.stages.items():
-            images = layout.to_stage(pixels, stage)[..., : stage.height, : stage.width].float() / 255
-            with self.model.naming_faults(), torch.inference_mode():
-                codes[name] = stage.tokenizer.encode(images.to(self.device)).clone()
+        with self.model.naming_faults(), torch.inference_mode():
+            codes = {name: grid.clone() for name, grid in self._board.encoded(opened, self._now).items()}
+        return self._placed(codes, picture if isinstance(picture, str) else "a picture")
+
+    def _place_tokens(self, tokens: Mapping[str, str]) -> Canvas:
+        """As `place`, of a picture's tokens as an action tells them."""
+        return self._placed(self._board.told(tokens, self._now.codes, codes=True), "a picture")
+
+    def _placed(self, codes: dict[str, Tensor], picture: str) -> Canvas:
         nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
-        description = picture if isinstance(picture, str) else "a picture"
-        return self._add(Moment(codes, nothing, nothing, {"do": "place", "picture": description}))
+        told = {name: deeds.pack(grid[0]) for name, grid in codes.items()}
+        return self._add(Moment(codes, nothing, nothing, {"do": "place", "picture": picture, "tokens": told}))
 
     def undo(self) -> Canvas:
         """Take the last action back; at the beginning, nothing."""
@@ -181,12 +237,19 @@ class Canvas:
         return self
 
     def save_picture(self, path: str | Path) -> Path:
-        """Write the picture as a PNG that says where it comes from; UserError where a filter or the disk refuses it."""
+        """Write a PNG that draws itself again, by `muse run`; UserError where a filter or the disk refuses it."""
         path, image = path_of(str(path)), self._shown()
         ask_picture(self.hook, image, self.prompt, self.seed)
         placed = any(did["do"] == "place" for did in self.history)
-        write_png(image, path, Provenance(self.recipe, edited=placed, prompt=self.prompt))
+        write_png(image, path, Provenance(self._playing(), edited=placed, prompt=self.prompt))
         return path
+
+    def _playing(self) -> dict[str, Any] | None:
+        """The recipe that draws the picture again: the model's, and all actions; None where there is none."""
+        if self.recipe is None or self.actions is None:
+            return None
+        model = {key: each for key, each in self.recipe.items() if key != OBSERVERS}
+        return {"use": "canvas", **model, "actions": self.actions, "seed": self.seed, "dilate": self.dilate}
 
     def save(self, path: str | Path) -> Path:
         """Write the whole history, what was undone too, to a safetensors file, which `load` reads."""
@@ -209,13 +272,18 @@ class Canvas:
         if model is not None:
             canvas = cls(model.stages, model.text_encoder, **settings)
             canvas.recipe, canvas.hook = model.recipe, model.hook
+            canvas.model.recipe, canvas.model._registry = model.recipe, model._registry
         elif saved.recipe is not None:
             canvas = cls.open(saved.recipe, plugins=plugins, **settings)
         else:
             raise UserError(f"{path} carries no recipe, as its canvas was made of parts; give them as model")
-        blank = canvas._now
-        if any(moment.shapes() != blank.shapes() for moment in saved.history):
-            raise UserError(f"{path} is of a model with other stages or grids; give the one it was drawn with")
+        try:
+            for moment in saved.history:
+                canvas._board.check(moment)
+        except ValueError as error:
+            raise UserError(
+                f"{path} is of a model with other stages or grids; give the one it was drawn with"
+            ) from error
         canvas._history, canvas._place = [each.to(canvas.device) for each in saved.history], saved.place
         return canvas
 
@@ -223,77 +291,51 @@ class Canvas:
     def _now(self) -> Moment:
         return self._history[self._place]
 
+    @property
+    def _plane(self) -> Layout:
+        """The plane that the canvas is now, of one window or more."""
+        return self._board.plane(self._now.codes)
+
     def _add(self, moment: Moment) -> Canvas:
         """The next moment; what was undone before it is gone."""
         self._history = [*self._history[: self._place + 1], moment]
         self._place += 1
         return self
 
-    def _cells(self, region: Region | None, dilate: int) -> dict[str, Tensor]:
-        """Each stage's tokens of a region, bool[1, h, w]."""
-        height, width = self._last.height, self._last.width
-        pixels = torch.ones(height, width, dtype=torch.bool) if region is None else as_region(region, height, width)
-        cells = {}
-        for name, stage in self.model.stages.items():
-            touched = self._plane.region_to_stage(pixels, stage)
-            cells[name] = to_cells(touched, stage.grid, dilate)[None].to(self.device)
-        return cells
+    def _cells(self, region: Region | Cells | None, dilate: int) -> dict[str, Tensor]:
+        return self._board.cells(region, self._now, dilate)
 
-    def _erased(self, region: Region | None) -> Moment:
-        now, cells = self._now, self._cells(region, self.dilate)
+    def _erased(self, cells: dict[str, Tensor]) -> Moment:
+        """The canvas with these cells erased, but for those that are frozen."""
+        now = self._now
         return replace(
-            now, erased={name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()}
+            now, erased={name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()}, steps=()
         )
 
-    def _frozen(self, do: str, region: Region | None) -> Canvas:
+    def _frozen(self, do: str, region: Region | Cells | None) -> Canvas:
         now, cells = self._now, self._cells(region, 0)
         frozen = {
             name: (grid | (cells[name] & ~now.erased[name])) if do == "freeze" else (grid & ~cells[name])
             for name, grid in now.frozen.items()
         }
-        return self._add(replace(now, frozen=frozen, did={"do": do, "region": _told(region)}))
+        told = deeds.told_region(region, cells)
+        return self._add(replace(now, frozen=frozen, did={"do": do, "region": told}, steps=()))
 
-    def _draw(self, do: str, region: Region | None, prompt: str | None, negative: str, seed: int | None) -> Canvas:
-        prompt = self.prompt if prompt is None else prompt
-        check_prompt(prompt)
-        check_prompt(negative)
-        ask_prompts(self.hook, [prompt])
-        did = {"do": do, "prompt": prompt}
-        if do == "reroll":
-            did["region"] = _told(region)
-        if negative:
-            did["negative"] = negative
-        if seed is None:
-            seed = int(np.random.SeedSequence([self.seed, self._place]).generate_state(1, np.uint32)[0])
-        wanted = self._erased(region)
-        generator = torch.Generator().manual_seed(seed)
-        codes, low = {}, None
-        bar = ProgressBar(count_steps(self.model.stages), self.hook)
-        with self.model.naming_faults(), bar, torch.no_grad():
-            with torch.inference_mode():
-                text = self.model.text_encoder([prompt]).to(self.device)
-                away = self.model.text_encoder([negative]).to(self.device) if negative else None
-            for name, stage in self.model.stages.items():
-                done = torch.where(wanted.erased[name], MASK, wanted.codes[name])
-                for tokens in sample_windows(self._plane, stage, done, text, generator, negative=away, low=low):
-                    bar.advance(f"{do}, {name}")
-                    done = tokens
-                codes[name] = low = done
-        nothing = {name: torch.zeros_like(grid) for name, grid in wanted.erased.items()}
-        return self._add(Moment(codes, nothing, wanted.frozen, did | {"seed": seed}))
+    def _asked(self, do: str, prompt: str | None, **how: Unpack[How]) -> drawing.Asked:
+        """What an action is asked for, with what is meant where nothing is said: the last prompt, a seed of its own."""
+        if how.get("seed") is None:
+            how["seed"] = int(np.random.SeedSequence([self.seed, self._place]).generate_state(1, np.uint32)[0])
+        return drawing.Asked(do, self.prompt if prompt is None else prompt, keep=self.keep_steps, **how)
+
+    def _draw(self, region: Region | Cells | None, asked: drawing.Asked) -> Canvas:
+        """Draw what is erased; but to fill it, all of a region is erased first."""
+        cells = self._cells(region, self.dilate)
+        wanted = self._now if asked.do == "fill" else self._erased(cells)
+        drawn = drawing.draw(self.model, self.hook, self._plane, wanted, asked)
+        told = {"region": deeds.told_region(region, cells)} if asked.do == "reroll" else {}
+        return self._add(replace(drawn, did=drawn.did | told))
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
         self.image.save(file, "PNG")
         return file.getvalue()
-
-
-def _told(region: Region | None) -> Any:
-    """A region as the history tells it: text as it is, anything else as what it was."""
-    if region is None or isinstance(region, str):
-        return region
-    if isinstance(region, tuple):
-        return ",".join(map(str, region))
-    if isinstance(region, Image.Image | Tensor | np.ndarray):
-        return "a mask"
-    return list(region)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,27 +21,29 @@ GRIDS = ("codes", "erased", "frozen")
 """What a moment holds of each stage, which a saved canvas names its tensors by: "3.erased.base"."""
 
 
+Kept: TypeAlias = tuple[str, int, int, Tensor]
+"""A step that is kept: the stage's name, the step from 1, of how many, and the tokens int32[1, h, w] on the CPU."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """The canvas after one action, and what that was.
 
     codes: each stage's tokens int64[1, h, w], those from before where they were erased. erased, frozen: bool[1, h, w].
-    did: the action and its settings, as they can be written to JSON.
+    did: the action and its settings, as they can be written to JSON. steps: of the action, where they are kept;
+    a file has none.
     """
 
     codes: dict[str, Tensor]
     erased: dict[str, Tensor]
     frozen: dict[str, Tensor]
     did: dict[str, Any] = field(default_factory=dict)
+    steps: tuple[Kept, ...] = ()
 
     def to(self, device: torch.device) -> Moment:
         """The same on a device."""
         grids = {what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS}
         return Moment(**grids, did=self.did)
-
-    def shapes(self) -> dict[str, dict[str, torch.Size]]:
-        """The shape of every grid, which all moments of a canvas share."""
-        return {what: {name: grid.shape for name, grid in getattr(self, what).items()} for what in GRIDS}
 
 
 @dataclass(frozen=True)

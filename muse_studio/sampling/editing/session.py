@@ -34,8 +34,120 @@ class Draft:
     touched: Tensor
 
 
+def draw_masked(
+    layout: Layout,
+    name: str,
+    stage: Stage,
+    masked: Tensor,
+    text: TextEmbedding,
+    generator: torch.Generator,
+    *,
+    negative: TextEmbedding | None = None,
+    low: Tensor | None = None,
+    watch: Watch,
+) -> Iterator[Tensor]:
+    """A stage's grid after each step of each window, which `watch` hears of; as it is where nothing is MASK."""
+    steps = len(layout.corners(stage, (masked == MASK).any(0))) * stage.sampler.steps
+    if steps == 0:
+        yield masked
+        return
+    windows = sample_windows(layout, stage, masked, text, generator, negative=negative, low=low)
+    for step, tokens in enumerate(windows, 1):
+        watch(name, step, steps, tokens)
+        yield tokens
+
+
+class TokenEditing:
+    """Tokens on a plane, of which some may change: what is done to the first stage's, and to the later ones' to match.
+
+    tokens: each stage's grid as it is, int64[B, h, w]. regions: each stage's tokens that may change, bool[B, h, w].
+    dilate: rings of tokens around what the first stage changed, where later stages draw only that anew. redraw: see
+    `Redraw`.
+    """
+
+    stages: dict[str, Stage]
+    layout: Layout
+    tokens: dict[str, Tensor]
+    regions: dict[str, Tensor]
+    dilate: int
+    redraw: Redraw
+
+    def count(self, editor: Editor) -> int:
+        """At most so many steps are watched in one edit."""
+        total = 0
+        for place, (name, stage) in enumerate(self.stages.items()):
+            times = 1 if place else iterations(editor) or 1
+            total += len(self.layout.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
+        return total
+
+    @torch.no_grad()
+    def edit(
+        self,
+        editor: Editor,
+        text: TextEmbedding,
+        generator: torch.Generator,
+        *,
+        negative: TextEmbedding | None = None,
+        watch: Watch,
+    ) -> Iterator[Draft]:
+        """The first stage's grid after each of the editor's steps; `finish` draws the later stages of one."""
+        name = next(iter(self.stages))
+        again = torch.zeros_like(self.regions[name])
+
+        def resample(masked: Tensor) -> Iterator[Tensor]:
+            due = self.tokens[name]
+            if not isinstance(masked, Tensor) or (masked.shape, masked.dtype) != (due.shape, due.dtype):
+                raise ValueError(f"resample is asked for {short(masked)}; give the whole grid, {short(due)}")
+            again.logical_or_(masked == MASK)
+            return draw_masked(
+                self.layout, name, self.stages[name], masked, text, generator, negative=negative, watch=watch
+            )
+
+        for tokens in editor(self.tokens[name], self.regions[name], resample, generator):
+            yield Draft(tokens, again.clone())
+
+    @torch.no_grad()
+    def finish(
+        self,
+        draft: Draft,
+        text: TextEmbedding,
+        generator: torch.Generator,
+        *,
+        negative: TextEmbedding | None = None,
+        watch: Watch,
+    ) -> dict[str, Tensor]:
+        """Every stage's tokens, given those of the first one: the later ones drawn anew where it was (see `redraw`)."""
+        (name, _), *later = self.stages.items()
+        low = draft.tokens
+        finished = {name: low}
+        again = draft.touched if self.redraw == "touched" else low != self.tokens[name]
+        for name, stage in later:
+            anew = touched(again, self.layout.grid(stage))
+            if self.redraw == "changed":
+                anew = grow(anew, self.dilate)
+            again = anew & self.regions[name]
+            masked = torch.where(again, MASK, self.tokens[name])
+            *_, low = draw_masked(
+                self.layout, name, stage, masked, text, generator, negative=negative, low=low, watch=watch
+            )
+            finished[name] = low
+        return finished
+
+
 @dataclass
-class EditSession:
+class GridEdit(TokenEditing):
+    """Tokens that are known already, such as a canvas's; see `TokenEditing`."""
+
+    stages: dict[str, Stage]
+    layout: Layout
+    tokens: dict[str, Tensor]
+    regions: dict[str, Tensor]
+    dilate: int = 1
+    redraw: Redraw = "changed"
+
+
+@dataclass
+class EditSession(TokenEditing):
     """One picture on its plane, ready to be edited again and again.
 
     pixels: uint8[3, H, W]. region: bool[H, W], where it may change.
@@ -78,85 +190,6 @@ class EditSession:
                 whole, grids, {name: torch.cat([getattr(one, grids)[name] for one in each]) for name in whole.stages}
             )
         return whole
-
-    def count(self, editor: Editor) -> int:
-        """At most so many steps are watched in one edit."""
-        total = 0
-        for place, (name, stage) in enumerate(self.stages.items()):
-            times = 1 if place else iterations(editor) or 1
-            total += len(self.layout.corners(stage, self.regions[name].any(0).cpu())) * stage.sampler.steps * times
-        return total
-
-    @torch.no_grad()
-    def edit(
-        self,
-        editor: Editor,
-        text: TextEmbedding,
-        generator: torch.Generator,
-        *,
-        negative: TextEmbedding | None = None,
-        watch: Watch,
-    ) -> Iterator[Draft]:
-        """The first stage's grid after each of the editor's steps; `finish` draws the later stages of one."""
-        name = next(iter(self.stages))
-        again = torch.zeros_like(self.regions[name])
-
-        def resample(masked: Tensor) -> Iterator[Tensor]:
-            due = self.tokens[name]
-            if not isinstance(masked, Tensor) or (masked.shape, masked.dtype) != (due.shape, due.dtype):
-                raise ValueError(f"resample is asked for {short(masked)}; give the whole grid, {short(due)}")
-            again.logical_or_(masked == MASK)
-            return self._draw(name, masked, text, generator, negative, None, watch)
-
-        for tokens in editor(self.tokens[name], self.regions[name], resample, generator):
-            yield Draft(tokens, again.clone())
-
-    @torch.no_grad()
-    def finish(
-        self,
-        draft: Draft,
-        text: TextEmbedding,
-        generator: torch.Generator,
-        *,
-        negative: TextEmbedding | None = None,
-        watch: Watch,
-    ) -> dict[str, Tensor]:
-        """Every stage's tokens, given those of the first one: the later ones drawn anew where it was (see `redraw`)."""
-        (name, _), *later = self.stages.items()
-        low = draft.tokens
-        finished = {name: low}
-        again = draft.touched if self.redraw == "touched" else low != self.tokens[name]
-        for name, stage in later:
-            anew = touched(again, self.layout.grid(stage))
-            if self.redraw == "changed":
-                anew = grow(anew, self.dilate)
-            again = anew & self.regions[name]
-            masked = torch.where(again, MASK, self.tokens[name])
-            *_, low = self._draw(name, masked, text, generator, negative, low, watch)
-            finished[name] = low
-        return finished
-
-    def _draw(
-        self,
-        name: str,
-        masked: Tensor,
-        text: TextEmbedding,
-        generator: torch.Generator,
-        negative: TextEmbedding | None,
-        low: Tensor | None,
-        watch: Watch,
-    ) -> Iterator[Tensor]:
-        """A stage's grid after each step of each window, which `watch` hears of; as it is where nothing is MASK."""
-        stage = self.stages[name]
-        steps = len(self.layout.corners(stage, (masked == MASK).any(0))) * stage.sampler.steps
-        if steps == 0:
-            yield masked
-            return
-        for step, tokens in enumerate(
-            sample_windows(self.layout, stage, masked, text, generator, negative=negative, low=low), 1
-        ):
-            watch(name, step, steps, tokens)
-            yield tokens
 
     def paste(self, finished: dict[str, Tensor]) -> Tensor:
         """The edited picture uint8[3, H, W]: new pixels in the region, a feather around it, the old ones elsewhere.

@@ -69,6 +69,39 @@ def test_what_muse_draws_is_drawn_again_and_any_value_changes(name):
     assert load(picture(recipe, name)).plain() == recipe
 
 
+CANVAS = [
+    {"do": "generate", "prompt": "a / b", "negative": "~/c", "seed": 3, "settings": {"base": {"sampler": "halton"}}},
+    {"do": "erase", "region": "0,0,8,8"},
+    {"do": "reroll", "region": {"base": "1x1:80", "superres": "1x1:80"}, "prompt": "https://d"},
+    {"do": "place", "tokens": {"base": "1x1:0000000a"}},
+    {"do": "edit", "prompt": "x", "editor": {"use": "variations", "strength": 0.5}},
+    {"do": "extend", "right": 8},
+]
+
+
+def test_what_a_canvas_drew_is_drawn_again():
+    recipe = {"use": "canvas", "stages": EMOJI["stages"], "text_encoder": EMOJI["text_encoder"], "actions": CANVAS}
+    assert load(picture(recipe)).plain() == recipe
+
+
+@pytest.mark.parametrize(
+    ("action", "refused"),
+    [
+        ({"do": "erase", "region": "/etc/passwd"}, "region"),
+        ({"do": "erase", "region": ["0,0,8,8", "mask.png"]}, "region[1]"),
+        ({"do": "place", "picture": "/etc/passwd"}, "picture"),
+        ({"do": "place", "path": "/etc/passwd"}, "path"),
+        ({"do": "fill", "settings": {"base": {"transformer": {"weights": "http://d/a"}}}}, "settings"),
+        ({"do": "fill", "settings": {"base": {"sampler": {"use": "x", "table": "../a"}}}}, "settings"),
+        ({"do": "edit", "editor": {"use": "x", "words": "a"}}, "editor.words"),
+    ],
+)
+def test_an_action_names_no_file_and_no_address(action, refused):
+    recipe = {"use": "canvas", "stages": EMOJI["stages"], "text_encoder": EMOJI["text_encoder"], "actions": [action]}
+    (path,) = paths(picture(recipe))
+    assert path.startswith(f"actions[0].{refused}")
+
+
 @pytest.mark.parametrize("name", sorted(each for each in shipped() if each.startswith("models/")))
 def test_a_picture_may_be_of_any_shipped_model(name):
     recipe = merging.load(name).plain()

@@ -1,0 +1,129 @@
+"""A canvas's grids: the plane that they make, the cells of a region, and what stands where once sides are added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from muse_studio.contracts import MASK
+from muse_studio.errors import UserError
+from muse_studio.images.pixels import from_image
+from muse_studio.sampling.editing import deeds
+from muse_studio.sampling.editing.history import Moment
+from muse_studio.sampling.editing.region import Region, as_region, to_cells
+from muse_studio.sampling.editing.windows import LARGEST, Layout
+from muse_studio.sampling.stage import Stage
+
+Cells: TypeAlias = Mapping[str, str]
+"""A region that is no box, as an action tells it: each stage's cells, as `deeds.pack` writes them."""
+
+Grids: TypeAlias = dict[str, Tensor]
+"""A grid of each stage, [1, h, w]."""
+
+
+class Board:
+    """What is known of the grids of a model's canvases."""
+
+    def __init__(self, stages: dict[str, Stage], device: torch.device) -> None:
+        self.stages, self.device = stages, device
+        self.last = list(stages.values())[-1]
+
+    def blank(self) -> Moment:
+        """A canvas of the model's own size on which nothing is drawn."""
+        codes = {name: stage.blank(1, self.device) for name, stage in self.stages.items()}
+        nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
+        return Moment(codes, {name: ~grid for name, grid in nothing.items()}, nothing, {"do": "start"})
+
+    def plane(self, grids: Mapping[str, Tensor]) -> Layout:
+        """The plane of these grids, of one window or more; ValueError where they are of none of this model's."""
+        if grids.keys() != self.stages.keys():
+            raise ValueError(
+                f"there are grids of {', '.join(grids) or 'no stage'}, and {', '.join(self.stages)} are due"
+            )
+        rows, columns = list(grids.values())[-1].shape[-2:]
+        height, width = (rows * self.last.height // self.last.grid[0], columns * self.last.width // self.last.grid[1])
+        plane = Layout.of(self.stages, (height, width), (self.last.height, self.last.width))
+        for name, grid in grids.items():
+            if tuple(grid.shape) != (1, *plane.grid(self.stages[name])):
+                raise ValueError(f"the grid of {name} is {list(grid.shape)}, which fits none of the others")
+        return plane
+
+    def check(self, moment: Moment) -> None:
+        """ValueError where a moment is of another model."""
+        for grids in (moment.codes, moment.erased, moment.frozen):
+            self.plane(grids)
+
+    def told(self, texts: Cells, like: Grids, codes: bool = False) -> Grids:
+        """The grids that an action tells, bool or codes int64; UserError where they are no such as these `like`."""
+        if texts.keys() != self.stages.keys():
+            raise UserError(
+                f"cells of {', '.join(texts) or 'no stage'} don't fit; give those of {', '.join(self.stages)}"
+            )
+        grids = {}
+        for name, text in texts.items():
+            most = self.stages[name].tokenizer.codebook_size if codes else None
+            grids[name] = deeds.unpack(text, most)[None].to(self.device)
+            if grids[name].shape != like[name].shape:
+                due, found = ("x".join(map(str, each.shape[1:])) for each in (like[name], grids[name]))
+                raise UserError(f"cells of {name}: {found} don't fit this canvas, which has {due}")
+        return grids
+
+    def cells(self, region: Region | Cells | None, now: Moment, dilate: int) -> Grids:
+        """Each stage's tokens of a region, bool[1, h, w]; cells that an action tells are taken as they are."""
+        if isinstance(region, Mapping):
+            return self.told(region, now.codes)
+        plane = self.plane(now.codes)
+        height, width = plane.picture
+        pixels = torch.ones(height, width, dtype=torch.bool) if region is None else as_region(region, height, width)
+        return {
+            name: to_cells(plane.region_to_stage(pixels, stage), plane.grid(stage), dilate)[None].to(self.device)
+            for name, stage in self.stages.items()
+        }
+
+    def encoded(self, picture: Image.Image, now: Moment) -> Grids:
+        """A picture's tokens, scaled and cut to the canvas's shape; inference mode is the caller's."""
+        plane = self.plane(now.codes)
+        if plane.cells == plane.window:
+            laid = Layout.of(self.stages, (picture.height, picture.width))
+        else:  # scaled by the model's way of one window, it would not cover the others
+            height, width = plane.picture
+            laid, picture = plane, ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        pixels, codes = from_image(picture), {}
+        for name, stage in self.stages.items():
+            height, width = plane.size(stage)
+            images = laid.to_stage(pixels, stage)[..., :height, :width].float() / 255
+            codes[name] = stage.tokenizer.encode(images.to(self.device))
+        return codes
+
+    def extended(self, now: Moment, sides: Mapping[str, Any]) -> Moment:
+        """The canvas with so many pixels more at its sides, in whole cells, which are erased; UserError where it can't.
+
+        sides: left, top, right and bottom.
+        """
+        for side, pixels in sides.items():
+            if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 0:
+                raise UserError(f"extend: {side} is {pixels!r}; give 0 pixels or more")
+        plane = self.plane(now.codes)
+        high, wide = self.last.height // plane.window[0], self.last.width // plane.window[1]
+        left, right = (-(-sides[side] // wide) for side in ("left", "right"))
+        top, bottom = (-(-sides[side] // high) for side in ("top", "bottom"))
+        if not any((left, right, top, bottom)):
+            raise UserError("extend: nothing is added; give pixels at left, top, right or bottom")
+        height, width = (plane.cells[0] + top + bottom) * high, (plane.cells[1] + left + right) * wide
+        if height * width > LARGEST:
+            raise UserError(f"extend: {width}x{height} pixels would come of it, and {LARGEST:,} is the most; add fewer")
+
+        def grown(grids: Grids, value: int) -> Grids:
+            more = {}
+            for name, grid in grids.items():
+                down, across = (own // one for own, one in zip(self.stages[name].grid, plane.window, strict=True))
+                more[name] = F.pad(grid, (left * across, right * across, top * down, bottom * down), value=value)
+            return more
+
+        grids = grown(now.codes, MASK), grown(now.erased, True), grown(now.frozen, False)
+        return Moment(*grids, {"do": "extend", **sides})

@@ -1,0 +1,1 @@
+"""The task that plays a canvas's actions."""
