@@ -35,7 +35,7 @@ RUN, CHECKED, INSTALLED, ELSEWHERE, NOT_RUN = "run", "checked", "installed", "ru
 SHOWN = "shown"
 QUICK = ("--help", "--version", "check", "new", "parts", "show")
 """What is run by the default tests too."""
-RUN_TASKS = ("edit", "generate", "prepare-tokens")
+RUN_TASKS = ("canvas", "edit", "generate", "prepare-tokens")
 """Tasks that the slow tests run; the default ones check their recipes."""
 CHECKED_TASKS = {
     "average": "needs the checkpoints of a run",
