@@ -338,6 +338,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "schedule square": nothing,
     "schedule steps": lambda folder: {"ratios": [0.9, 0.4, 0.0]},
     "task average": lambda folder: {"checkpoints": str(folder / "run"), "out": str(folder / "average.safetensors")},
+    "task canvas": lambda folder: drawing(folder) | {"actions": [{"do": "generate", "prompt": "a red apple"}]},
     "task edit": editing,
     "task evaluate": lambda folder: drawing(folder) | {"dataset": testing.FakeDataset()},
     "task export-weights": lambda folder: {"source": str(folder), "out": str(folder / "out")},
