@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -57,7 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is None:  # its descriptor would be the next file's
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
             say("warning: stdout is closed, so nothing is printed; send it to /dev/null if that is meant", err=True)
-        return _invoke(sys.argv[1:] if arguments is None else list(arguments))
+        if arguments is not None:
+            return _invoke(list(arguments))
+        try:
+            return _invoke(sys.argv[1:])
+        finally:
+            # All is done by then, and libraries tidy up for a while: a Ctrl-C would print a traceback of theirs. Exit
+            # functions run in the reverse of their order, this one before those of all that was imported.
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -45,3 +45,16 @@ def test_a_closed_stdout_is_told_and_the_work_is_done():
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
 def test_a_lost_stderr_leaves_the_exit_code(where):
     assert shell(f"{COMMAND} parts nosuch {where}").returncode == 2
+
+
+def test_a_ctrl_c_while_python_tidies_up_is_no_traceback():
+    """A library's exit function sends it, which was registered before ours and so runs after it."""
+    source = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "from muse_studio.cli import main\n"
+        "sys.argv = ['muse', 'parts', 'schedule']\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "cosine" in done.stdout
