@@ -28,9 +28,14 @@ def spell(text: str) -> str:
     return " ".join("".join(spelled).split())
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text is valid Unicode, as a half of a surrogate pair is not."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def check_prompt(prompt: str) -> None:
-    """ValueError where a prompt is no valid Unicode, as a half of a surrogate pair is not."""
-    if any("\ud800" <= character <= "\udfff" for character in prompt):
+    """ValueError where a prompt is no valid Unicode."""
+    if not is_unicode(prompt):
         raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
 
 

@@ -135,14 +135,16 @@ class Canvas:
     @property
     def actions(self) -> list[dict[str, Any]] | None:
         """As `history`, with all that `play` needs; None where an action was given what no text can say."""
-        did = [deeds.played(moment.did) for moment in self._history[1 : self._place + 1]]
-        return None if None in did else did
+        done = self._history[1 : self._place + 1]
+        told = [did for moment in done if (did := deeds.played(moment.did)) is not None]
+        return told if len(told) == len(done) else None
 
     @property
     def steps(self) -> list[Step]:
         """Every step of the last action, where it drew and steps are kept."""
         asked = (self.prompt, self._now.did.get("seed", self.seed))
-        return [Step(*step, tokens.long(), self.model, asked) for *step, tokens in self._now.steps]
+        kept = self._now.steps
+        return [Step(stage, step, of, tokens.long(), self.model, asked) for stage, step, of, tokens in kept]
 
     @property
     def prompt(self) -> str:
@@ -154,7 +156,7 @@ class Canvas:
         deeds.check_actions(actions)
         for number, action in enumerate(actions):
             given = {key: value for key, value in action.items() if key != "do"}
-            do = self._place_tokens if action["do"] == "place" else getattr(self, action["do"])
+            do: Any = self._place_tokens if action["do"] == "place" else getattr(self, action["do"])
             with deeds.at(number):
                 do(**given, **({"watch": watch} if "prompt" in deeds.ACTIONS[action["do"]] else {}))
         return self
@@ -169,7 +171,8 @@ class Canvas:
 
     def fill(self, prompt: str | None = None, **how: Unpack[How]) -> Canvas:
         """Draw what is erased; the prompt is the last one unless another is given."""
-        return self._draw(None, self._asked("fill", prompt, **how))
+        asked = self._asked("fill", prompt, **how)
+        return self._add(drawing.draw(self.model, self.hook, self._plane, self._now, asked))
 
     def edit(
         self,
@@ -323,15 +326,15 @@ class Canvas:
 
     def _asked(self, do: str, prompt: str | None, **how: Unpack[How]) -> drawing.Asked:
         """What an action is asked for, with what is meant where nothing is said: the last prompt, a seed of its own."""
-        if how.get("seed") is None:
-            how["seed"] = int(np.random.SeedSequence([self.seed, self._place]).generate_state(1, np.uint32)[0])
-        return drawing.Asked(do, self.prompt if prompt is None else prompt, keep=self.keep_steps, **how)
+        own = int(np.random.SeedSequence([self.seed, self._place]).generate_state(1, np.uint32)[0])
+        given: dict[str, Any] = {"seed": None, **how}
+        given["seed"] = own if given["seed"] is None else given["seed"]
+        return drawing.Asked(do, self.prompt if prompt is None else prompt, keep=self.keep_steps, **given)
 
     def _draw(self, region: Region | Cells | None, asked: drawing.Asked) -> Canvas:
-        """Draw what is erased; but to fill it, all of a region is erased first."""
+        """Erase a region, and draw all that is erased."""
         cells = self._cells(region, self.dilate)
-        wanted = self._now if asked.do == "fill" else self._erased(cells)
-        drawn = drawing.draw(self.model, self.hook, self._plane, wanted, asked)
+        drawn = drawing.draw(self.model, self.hook, self._plane, self._erased(cells), asked)
         told = {"region": deeds.told_region(region, cells)} if asked.do == "reroll" else {}
         return self._add(replace(drawn, did=drawn.did | told))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from muse_studio.errors import Refused, UserError
+from muse_studio.images.naming import is_unicode
 from muse_studio.recipe.strangers import is_box
 from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.editing.region import Region
@@ -42,7 +43,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and is_unicode(value)
 
 
 def _is_table_of_texts(value: Any) -> bool:
@@ -148,10 +149,10 @@ def check_actions(actions: Any) -> None:
             raise UserError(f"{where}: {action['do']} takes {', '.join(taken)}, and no {', '.join(strange)}")
         if (needed := NEEDED.get(action["do"])) and needed not in action:
             raise UserError(f"{where}: {action['do']} needs {needed}, and none is given")
-        for key, value in action.items():
-            what, is_one = VALUES.get(key, ("", lambda _: True))
-            if not is_one(value):
-                raise UserError(f"{where}.{key}: expected {what}, got {value!r:.60}")
+        for key in taken:
+            what, is_one = VALUES[key]
+            if key in action and not is_one(action[key]):
+                raise UserError(f"{where}.{key}: expected {what}, got {action[key]!r:.60}")
 
 
 @contextmanager

@@ -97,8 +97,9 @@ def edit(
 
     with _drawing(model, hook, asked, lambda stages: editing(stages).count(change)) as drawing:
         more: dict[str, Any] = {"negative": drawing.negative, "watch": drawing.watch}
-        *_, draft = editing(drawing.stages).edit(change, drawing.text, drawing.generator, **more)
-        codes = editing(drawing.stages).finish(draft, drawing.text, drawing.generator, **more)
+        session = editing(drawing.stages)
+        *_, draft = session.edit(change, drawing.text, drawing.generator, **more)
+        codes = session.finish(draft, drawing.text, drawing.generator, **more)
     did = _told(asked) | deeds.told_value("editor", editor)
     return replace(now, codes=codes, did=did, steps=tuple(drawing.kept))
 

@@ -42,7 +42,9 @@ class Moment:
 
     def to(self, device: torch.device) -> Moment:
         """The same on a device."""
-        grids = {what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS}
+        grids: dict[str, Any] = {
+            what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS
+        }
         return Moment(**grids, did=self.did)
 
 
@@ -93,7 +95,7 @@ def read(path: Path) -> Saved:
 
 def _moment(tensors: dict[str, Tensor], number: int, did: dict[str, Any]) -> Moment:
     """The moment of that number, of all tensors of a file."""
-    grids: dict[str, dict[str, Tensor]] = {}
+    grids: dict[str, Any] = {}
     for what in GRIDS:
         start = f"{number}.{what}."
         grids[what] = {name.removeprefix(start): grid for name, grid in tensors.items() if name.startswith(start)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
@@ -27,7 +27,7 @@ class PlayCanvas:
 
     stages: dict[str, Stage]
     text_encoder: TextEncoder
-    actions: list[dict] = field(default_factory=list)
+    actions: list[dict]
     seed: int = 0
     dilate: int = 1
     out: str = "out"

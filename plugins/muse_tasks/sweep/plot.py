@@ -17,7 +17,6 @@ DASHES = ("-", "--", ":", "-.")
 
 GRID = "#e4e4e4"
 
-
 Cost = Literal["seconds", "forwards"]
 """What quality is held against."""
 
