@@ -36,7 +36,7 @@ def can_pack(on: torch.device) -> bool:
 
 
 def pack(model: nn.Module) -> None:
-    """Put a packed layer in the place of every linear one, but of those of a `Head`; shared layers stay shared."""
+    """Put a packed layer for each linear one that does not compute in float32; shared layers stay shared."""
     exact = in_float32(model)
     packed: dict[nn.Module, PackedLinear] = {}
     for place, module in list(model.named_modules(remove_duplicate=False)):

@@ -269,7 +269,7 @@ class Stage:
 
     def settle(self, on: torch.device) -> None:
         """Cast once, and in place, the weights that every step would cast: those of layers that compute in bfloat16,
-        which a `Head` does not. The transformer is then one for drawing alone.
+        as those of a `Head` do not. The transformer is then one for drawing alone.
 
         The results are the same to the bit, but for a cached transformer's on a CPU, whose weights are packed besides:
         most of its steps compute few places.

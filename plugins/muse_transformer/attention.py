@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.nn.layers import merge_heads, rms_norm, split_heads
+from muse_studio.nn.layers import ExactLinear, merge_heads, rms_norm, split_heads
 from muse_transformer.options import Rotation
 
 
@@ -120,7 +120,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width, bias=False)
-        self.memory = nn.Linear(width, 2 * width, bias=False)
+        self.memory = ExactLinear(width, 2 * width, bias=False)
         self.norm_query, self.norm_key = HeadNorm(width // heads), HeadNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
 

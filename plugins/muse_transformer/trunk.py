@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Conditioning
-from muse_studio.nn.layers import Head, check_grid, check_heads, layer_list, merge_heads, run_layer
+from muse_studio.nn.layers import Exact, Head, check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
 from muse_transformer.options import MaskRatio, Options, fold_cells, unfold_cells
@@ -86,7 +86,7 @@ class Trunk(nn.Module):
         self.cells = options.cells(self.grid)
         self.embed = nn.Embedding(codebook_size + 1, width // options.fold**2)  # the last row stands for MASK
         self.positions = nn.Parameter(torch.empty(*self.cells, width))
-        self.text_projection = nn.Sequential(nn.Linear(text_width, width), nn.LayerNorm(width))
+        self.text_projection = Exact(nn.Linear(text_width, width), nn.LayerNorm(width))
         self.blocks = layer_list(Block(width, heads, hidden, self_attention(), options) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = Head(

@@ -1,4 +1,4 @@
-"""What bfloat16 costs the embedded model where guidance amplifies it: rounding of logits, which a `Head` spares."""
+"""What bfloat16 costs the embedded model where guidance amplifies it: what is rounded, which `Exact` layers spare."""
 
 import dataclasses
 
@@ -29,6 +29,6 @@ def test_guided_codes_are_those_of_float32_but_for_some_percent():
 
     exact, halved = guided(stage), guided(dataclasses.replace(stage, precision="bfloat16"))
     apart = (exact.softmax(-1) - halved.softmax(-1)).abs().sum(-1) / 2  # total variation, a number a place
-    assert len(apart) > 300 and apart.quantile(0.95).item() <= 0.05  # 0.07 where the head computes in bfloat16
+    assert len(apart) > 300 and apart.quantile(0.95).item() <= 0.042  # 0.057 where the head computes in bfloat16
     best = halved.amax(-1, keepdim=True)
     assert ((halved == best).sum(-1) == 1).all(), "two codes are the likeliest: their logits were rounded"
