@@ -34,7 +34,9 @@ def is_unicode(text: str) -> bool:
 
 
 def check_prompt(prompt: str) -> None:
-    """ValueError where a prompt is no valid Unicode."""
+    """TypeError where a prompt is no text, ValueError where it is no valid Unicode."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt is {prompt!r:.60}; give a text")
     if not is_unicode(prompt):
         raise ValueError(f"prompt {prompt!r} is not valid Unicode; type it again in a UTF-8 terminal or file")
 

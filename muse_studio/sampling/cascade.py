@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from muse_studio.contracts import TextEmbedding, TextEncoder
+from muse_studio.contracts import RunContext, TextEmbedding, TextEncoder
 from muse_studio.recipe import merging
 from muse_studio.recipe.build import attributed, construct
 from muse_studio.recipe.running import installed
@@ -48,6 +48,7 @@ class Cascade:
     _hook: Any = field(default=None, init=False)
     plugins: dict[str, str] | None = field(default=None, init=False)
     _registry: Registry | None = field(default=None, init=False)
+    _files: Sequence[str | Path] = field(default=(), init=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"), init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +59,22 @@ class Cascade:
             bound[name] = before = stage.bound(self.text_encoder, before)
         self.stages = bound
 
+    @classmethod
+    def of_run(
+        cls, stages: dict[str, Stage], text_encoder: TextEncoder, device: str, hook: Any, context: RunContext
+    ) -> Self:
+        """The model of a task that runs: ready to draw, with the run's recipe and plugins; it asks and tells `hook`."""
+        model = cls(stages, text_encoder).on(device)
+        model.recipe, model.plugins, model._files = context.recipe, context.plugins, context.plugin_files
+        model.hook = hook
+        return model
+
+    def on(self, device: str = "auto") -> Self:
+        """The same model, moved to a device and ready to draw. UserError where that is missing or has no room."""
+        self.device = choose_device(device)
+        make_ready(self.stages, self.text_encoder, self.device)
+        return self
+
     @property
     def last(self) -> Stage:
         """The stage that makes the picture."""
@@ -67,7 +84,7 @@ class Cascade:
     def registry(self) -> Registry:
         """All parts that there are: those its recipe was built from, or, of a model made of parts, all installed."""
         if self._registry is None:
-            self._registry = Registry()
+            self._registry = Registry(self._files)
         return self._registry
 
     @property
@@ -115,8 +132,7 @@ def build_cascade(of: type[Made], node: Node, registry: Registry, device: str = 
     built = construct(node, registry, of)
     registry.observe(built.observers)
     made: Made = built.thing
-    made.device = choose_device(device)
-    make_ready(made.stages, made.text_encoder, made.device)
+    made.on(device)
     made.recipe, made.hook, made._registry = node.plain(), registry.hook, registry
     made.plugins = {part.plugin: registry.versions[part.plugin] for part in built.parts}
     return made

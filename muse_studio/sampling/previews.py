@@ -35,8 +35,17 @@ def previews(stage: Stage, grids: Sequence[Tensor], before: Tensor | None = None
         filled = torch.where(masked, grids[-1], tokens)
         if number == 0 or not torch.equal(filled, decoded):
             drawn, decoded = to_bytes(decode(stage, filled)), filled
-        cells = F.interpolate(masked[:, None].float(), drawn.shape[-2:]).bool()
-        yield torch.where(cells, cover, drawn)
+        yield _covered(drawn, masked, cover)
+
+
+def hide(stage: Stage, pictures: Tensor, masked: Tensor) -> Tensor:
+    """B pictures uint8[B, 3, H, W] with the masked cells of bool[B, h, w] in grey, as `previews` has them."""
+    cover = _cover(stage, masked.shape[-2:], None).to(pictures.device)
+    return _covered(pictures, masked.to(pictures.device), cover)
+
+
+def _covered(pictures: Tensor, masked: Tensor, cover: Tensor) -> Tensor:
+    return torch.where(F.interpolate(masked[:, None].float(), pictures.shape[-2:]).bool(), cover, pictures)
 
 
 def _cover(stage: Stage, grid: Sequence[int], before: Tensor | None) -> Tensor:

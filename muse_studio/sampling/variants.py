@@ -46,11 +46,11 @@ def changed(model: Cascade, stages: Mapping[str, Any], what: str = "using") -> C
         whole = merging.load(_stage_table(model.recipe, name), merging.overrides(changes))
         named = {key.partition(".")[0] for key in changes}
         settings, used = construct_settings(Stage, whole, named, registry, f"stages.{name}")
-        _check_precision(name, model.stages[name], settings)
         move_to_device(settings, model.device)
         for part in settings.values():
             for_drawing(part)
         try:
+            _check_precision(name, model.stages[name], settings)
             made[name] = replace(made[name], **settings)
             made[name].cast = model.stages[name].cast and "transformer" not in settings
         except ValueError as error:
@@ -89,4 +89,4 @@ def _stage_table(recipe: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
 
 def _check_precision(name: str, stage: Stage, settings: Mapping[str, Any]) -> None:
     if stage.cast and "precision" in settings and "transformer" not in settings:
-        raise ValueError(f"stages.{name}: its weights are loaded in bfloat16; load the model with another precision")
+        raise ValueError("precision: the weights are loaded in bfloat16; load the model with another precision")

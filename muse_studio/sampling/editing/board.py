@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -57,6 +58,9 @@ class Board:
         """ValueError where a moment is of another model."""
         for grids in (moment.codes, moment.erased, moment.frozen):
             self.plane(grids)
+        due = list(moment.codes.values())[-1].shape
+        if moment.drawn is not None and moment.drawn.shape != due:
+            raise ValueError(f"the grid of what was drawn is {list(moment.drawn.shape)}, and {list(due)} is due")
 
     def told(self, texts: Cells, like: Grids, codes: bool = False) -> Grids:
         """The grids that an action tells, bool or codes int64; UserError where they are no such as these `like`."""
@@ -109,7 +113,7 @@ class Board:
             if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 0:
                 raise UserError(f"extend: {side} is {pixels!r}; give 0 pixels or more")
         plane = self.plane(now.codes)
-        high, wide = self.last.height // plane.window[0], self.last.width // plane.window[1]
+        high, wide = self._cell()
         left, right = (-(-sides[side] // wide) for side in ("left", "right"))
         top, bottom = (-(-sides[side] // high) for side in ("top", "bottom"))
         if not any((left, right, top, bottom)):
@@ -126,4 +130,15 @@ class Board:
             return more
 
         grids = grown(now.codes, MASK), grown(now.erased, True), grown(now.frozen, False)
-        return Moment(*grids, {"do": "extend", **sides})
+        nothing = torch.zeros_like(list(grids[1].values())[-1])
+        return Moment(*grids, {"do": "extend", **sides}, drawn=nothing)
+
+    def corner(self, sides: Mapping[str, Any]) -> tuple[int, int]:
+        """Where the former picture's top left is in one that was extended by these sides: pixels from top and left."""
+        high, wide = self._cell()
+        return -(-sides["top"] // high) * high, -(-sides["left"] // wide) * wide
+
+    def _cell(self) -> tuple[int, int]:
+        """Height and width in pixels of the smallest part of which all stages have whole tokens."""
+        rows, columns = (math.gcd(*(stage.grid[axis] for stage in self.stages.values())) for axis in (0, 1))
+        return self.last.height // rows, self.last.width // columns

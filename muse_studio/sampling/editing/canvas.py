@@ -20,17 +20,16 @@ from muse_studio.images.provenance import Provenance, write_png
 from muse_studio.images.reading import on_white, open_picture, upright
 from muse_studio.recipe.build import OBSERVERS
 from muse_studio.recipe.running import ask_picture
-from muse_studio.runtime.device import choose_device
 from muse_studio.runtime.files import path_of
-from muse_studio.sampling.cascade import Cascade, Watch, make_ready, open_cascade
+from muse_studio.sampling.cascade import Cascade, Watch, open_cascade
 from muse_studio.sampling.drawn import Step
 from muse_studio.sampling.editing import deeds, drawing, history
 from muse_studio.sampling.editing.board import Board, Cells
+from muse_studio.sampling.editing.composite import Composite
 from muse_studio.sampling.editing.drawing import How
 from muse_studio.sampling.editing.history import Moment, Saved
 from muse_studio.sampling.editing.region import Region
 from muse_studio.sampling.editing.windows import Layout
-from muse_studio.sampling.previews import previews
 from muse_studio.sampling.stage import Stage
 
 
@@ -63,10 +62,7 @@ class Canvas:
         dilate: int = 1,
         keep_steps: bool = False,
     ) -> None:
-        model = Cascade(stages, text_encoder)
-        model.device = choose_device(device)
-        make_ready(model.stages, text_encoder, model.device)
-        self._start(model, seed, dilate, keep_steps)
+        self._start(Cascade(stages, text_encoder).on(device), seed, dilate, keep_steps)
 
     @classmethod
     def of(cls, model: Cascade, seed: int = 0, dilate: int = 1, keep_steps: bool = False) -> Canvas:
@@ -79,6 +75,7 @@ class Canvas:
         self.model, self.seed, self.dilate, self.device = model, seed, dilate, model.device
         self.recipe, self.hook, self.keep_steps = model.recipe, model.hook, keep_steps
         self._board = Board(model.stages, model.device)
+        self._composite = Composite(self._board)
         self._history = [self._board.blank()]
         self._place = 0
 
@@ -107,19 +104,23 @@ class Canvas:
 
     @property
     def image(self) -> Image.Image:
-        """The picture; cells that are erased are grey. Refused, a UserError, where a filter refuses what was drawn."""
+        """The picture; cells that are erased are grey. What no action drew anew keeps its very pixels.
+
+        Refused, a UserError, where a filter refuses what was drawn.
+        """
         image = self._shown()
-        if any("prompt" in did for did in self.history):
-            ask_picture(self.hook, image, self.prompt, self.seed)
+        return self._asked_for(image) if any("prompt" in did for did in self.history) else image
+
+    def finished(self) -> Image.Image:
+        """The picture as it may be written: as `image`, and a filter is asked of one that was only placed, too."""
+        return self._asked_for(self._shown())
+
+    def _asked_for(self, image: Image.Image) -> Image.Image:
+        ask_picture(self.hook, image, self.prompt, self.seed)
         return image
 
     def _shown(self) -> Image.Image:
-        masked, codes = (list(grids.values())[-1] for grids in (self.tokens, self._now.codes))
-        if (codes == MASK).any():  # never drawn: whatever stands under the grey is not seen
-            codes = codes.clamp(min=0)
-        with torch.inference_mode():
-            shown = next(previews(self._board.last, [masked, codes]))
-        return to_images(shown)[0]
+        return to_images(self._composite.of(self._history[: self._place + 1]))[0]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -241,8 +242,7 @@ class Canvas:
 
     def save_picture(self, path: str | Path) -> Path:
         """Write a PNG that draws itself again, by `muse run`; UserError where a filter or the disk refuses it."""
-        path, image = path_of(str(path)), self._shown()
-        ask_picture(self.hook, image, self.prompt, self.seed)
+        path, image = path_of(str(path)), self.finished()
         placed = any(did["do"] == "place" for did in self.history)
         write_png(image, path, Provenance(self._playing(), edited=placed, prompt=self.prompt))
         return path
@@ -271,13 +271,10 @@ class Canvas:
         """
         path = path_of(str(path))
         saved = history.read(path)
-        settings: dict[str, Any] = {"seed": saved.seed, "dilate": saved.dilate, "device": device}
         if model is not None:
-            canvas = cls(model.stages, model.text_encoder, **settings)
-            canvas.recipe, canvas.hook = model.recipe, model.hook
-            canvas.model.recipe, canvas.model._registry = model.recipe, model._registry
+            canvas = cls.of(model.on(device), saved.seed, saved.dilate)
         elif saved.recipe is not None:
-            canvas = cls.open(saved.recipe, plugins=plugins, **settings)
+            canvas = cls.open(saved.recipe, plugins=plugins, device=device, seed=saved.seed, dilate=saved.dilate)
         else:
             raise UserError(f"{path} carries no recipe, as its canvas was made of parts; give them as model")
         try:
@@ -312,8 +309,16 @@ class Canvas:
         """The canvas with these cells erased, but for those that are frozen."""
         now = self._now
         return replace(
-            now, erased={name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()}, steps=()
+            now,
+            erased={name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()},
+            drawn=self._nothing,
+            steps=(),
         )
+
+    @property
+    def _nothing(self) -> Tensor:
+        """A grid of the last stage of which nothing is drawn."""
+        return torch.zeros_like(list(self._now.erased.values())[-1])
 
     def _frozen(self, do: str, region: Region | Cells | None) -> Canvas:
         now, cells = self._now, self._cells(region, 0)
@@ -322,7 +327,7 @@ class Canvas:
             for name, grid in now.frozen.items()
         }
         told = deeds.told_region(region, cells)
-        return self._add(replace(now, frozen=frozen, did={"do": do, "region": told}, steps=()))
+        return self._add(replace(now, frozen=frozen, did={"do": do, "region": told}, drawn=self._nothing, steps=()))
 
     def _asked(self, do: str, prompt: str | None, **how: Unpack[How]) -> drawing.Asked:
         """What an action is asked for, with what is meant where nothing is said: the last prompt, a seed of its own."""

@@ -80,7 +80,8 @@ def draw(model: Cascade, hook: Any, plane: Layout, wanted: Moment, asked: Asked)
             for low in draw_masked(plane, name, stage, masked, drawing.text, drawing.generator, **more):
                 codes[name] = low
     nothing = {name: torch.zeros_like(grid) for name, grid in wanted.erased.items()}
-    return Moment(codes, nothing, wanted.frozen, _told(asked), tuple(drawing.kept))
+    drawn = list(wanted.erased.values())[-1]
+    return Moment(codes, nothing, wanted.frozen, _told(asked), None if drawn.all() else drawn, tuple(drawing.kept))
 
 
 def edit(
@@ -101,7 +102,8 @@ def edit(
         *_, draft = session.edit(change, drawing.text, drawing.generator, **more)
         codes = session.finish(draft, drawing.text, drawing.generator, **more)
     did = _told(asked) | deeds.told_value("editor", editor)
-    return replace(now, codes=codes, did=did, steps=tuple(drawing.kept))
+    drawn = list(regions.values())[-1]
+    return replace(now, codes=codes, did=did, drawn=None if drawn.all() else drawn, steps=tuple(drawing.kept))
 
 
 @contextmanager

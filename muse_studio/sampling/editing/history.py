@@ -20,6 +20,9 @@ KEY = "muse_canvas"
 GRIDS = ("codes", "erased", "frozen")
 """What a moment holds of each stage, which a saved canvas names its tensors by: "3.erased.base"."""
 
+DRAWN = "drawn"
+"""What a saved canvas names the grid of what an action drew by: "3.drawn"."""
+
 
 Kept: TypeAlias = tuple[str, int, int, Tensor]
 """A step that is kept: the stage's name, the step from 1, of how many, and the tokens int32[1, h, w] on the CPU."""
@@ -30,7 +33,8 @@ class Moment:
     """The canvas after one action, and what that was.
 
     codes: each stage's tokens int64[1, h, w], those from before where they were erased. erased, frozen: bool[1, h, w].
-    did: the action and its settings, as they can be written to JSON. steps: of the action, where they are kept;
+    did: the action and its settings, as they can be written to JSON. drawn: bool[1, h, w] of the last stage, what the
+    action drew; all else keeps its pixels. None where all was drawn. steps: of the action, where they are kept;
     a file has none.
     """
 
@@ -38,6 +42,7 @@ class Moment:
     erased: dict[str, Tensor]
     frozen: dict[str, Tensor]
     did: dict[str, Any] = field(default_factory=dict)
+    drawn: Tensor | None = None
     steps: tuple[Kept, ...] = ()
 
     def to(self, device: torch.device) -> Moment:
@@ -45,7 +50,7 @@ class Moment:
         grids: dict[str, Any] = {
             what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS
         }
-        return Moment(**grids, did=self.did)
+        return Moment(**grids, did=self.did, drawn=None if self.drawn is None else self.drawn.to(device))
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ def write(path: Path, canvas: Saved) -> None:
         for what in GRIDS
         for name, grid in getattr(moment, what).items()
     }
+    drawn = {f"{number}.{DRAWN}": each.drawn for number, each in enumerate(canvas.history) if each.drawn is not None}
+    tensors |= {name: grid.clone() for name, grid in drawn.items()}
     settings = {
         "recipe": canvas.recipe,
         "seed": canvas.seed,
@@ -99,4 +106,4 @@ def _moment(tensors: dict[str, Tensor], number: int, did: dict[str, Any]) -> Mom
     for what in GRIDS:
         start = f"{number}.{what}."
         grids[what] = {name.removeprefix(start): grid for name, grid in tensors.items() if name.startswith(start)}
-    return Moment(**grids, did=did)
+    return Moment(**grids, did=did, drawn=tensors.get(f"{number}.{DRAWN}"))

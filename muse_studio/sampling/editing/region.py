@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from muse_studio.errors import UserError
 from muse_studio.images.reading import mask_of, open_mask
+from muse_studio.recipe.strangers import is_box
 
 Region: TypeAlias = "str | Sequence[str] | tuple[int, int, int, int] | Image.Image | np.ndarray | Tensor"
 
@@ -22,7 +23,6 @@ WHITE = 128
 """Of 255: what is as light as this is white in a mask."""
 
 _NUMBERS = re.compile(r"[\s\d.,+-]*,[\s\d.,+-]*")
-_BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
 def read_region(given: str | Sequence[str], height: int, width: int) -> Tensor:
@@ -42,10 +42,9 @@ def read_region(given: str | Sequence[str], height: int, width: int) -> Tensor:
 
 
 def _box(text: str, height: int, width: int) -> Tensor:
-    box = _BOX.fullmatch(text)
-    if box is None:
+    if not is_box(text):
         raise UserError(f"region: {text!r} is no box; give x,y,w,h, four whole numbers of pixels")
-    x, y, w, h = map(int, box.groups())
+    x, y, w, h = map(int, text.split(","))
     region = torch.zeros(height, width, dtype=torch.bool)
     if w < 1 or h < 1:
         raise UserError(f"region: the box {text} has no pixel; give x,y,w,h with w and h of 1 or more")

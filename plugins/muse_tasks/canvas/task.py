@@ -9,6 +9,7 @@ from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
 from muse_studio.errors import SettingError, UserError
 from muse_studio.images.naming import slug
 from muse_studio.images.provenance import Provenance
+from muse_studio.sampling.cascade import Cascade
 from muse_studio.sampling.editing.canvas import Canvas
 from muse_studio.sampling.editing.deeds import check_actions
 from muse_studio.sampling.stage import Stage, check_fit
@@ -52,11 +53,9 @@ class PlayCanvas:
         be written or the device is missing.
         """
         out = open_out(self.out)
-        canvas = Canvas(self.stages, self.text_encoder, self.seed, self.device, self.dilate)
-        canvas.model.recipe = context.recipe
-        if hook is not None:
-            canvas.hook = hook
-        image = canvas.play(self.actions).image
+        model = Cascade.of_run(self.stages, self.text_encoder, self.device, hook, context)
+        canvas = Canvas.of(model, self.seed, self.dilate)
+        image = canvas.play(self.actions).finished()
         placed = any(did["do"] == "place" for did in canvas.history)
         inside = Provenance(context.recipe, context.plugins, edited=placed, prompt=canvas.prompt)
         path = out if names_a_file(self.out) else out / f"{slug(canvas.prompt)}.png"

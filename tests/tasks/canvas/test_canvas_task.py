@@ -116,3 +116,33 @@ def test_an_action_that_does_not_fit_the_canvas_is_told_by_its_place(play, tmp_p
     with pytest.raises(UserError, match=rf"actions\[1\]: .*{message}"):
         play([DRAWN[0], action])()
     assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_a_picture_that_was_only_placed_is_asked_for_before_it_is_written(play, stages, encoder, tmp_path):
+    placed = Canvas(stages, encoder).place(Image.new("RGB", (32, 24), "red"))
+    source = "from muse_studio.hookspecs import hookimpl\n@hookimpl\ndef muse_picture():\n    return 'no red'\n"
+    (tmp_path / "strict.py").write_text(source)
+    with pytest.raises(UserError, match="no red"):
+        play(placed.actions)(hook=Registry([tmp_path / "strict.py"], entries=()).hook)
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_an_action_may_ask_for_a_part_of_a_plugin_file_of_the_run(play, tmp_path):
+    source = (
+        "from muse_studio.hookspecs import hookimpl\nfrom muse_studio.testing import FakeSampler\n"
+        "class Own(FakeSampler):\n    pass\n@hookimpl\ndef muse_samplers():\n    return {'own': Own}\n"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    actions = [{"do": "generate", "prompt": "a cat", "settings": {"base": {"sampler": {"use": "own", "steps": 3}}}}]
+    files = (tmp_path / "mine.py",)
+    result = play(actions)(context=RunContext(None, {}, files), hook=Registry(files).hook)
+    assert result.images[0].size == (24, 32)
+    with pytest.raises(UserError, match="no sampler is called 'own'; available: "):
+        play(actions)(hook=Registry(files).hook)
+
+
+def test_weights_that_were_loaded_smaller_have_no_other_precision_for_one_action(play, stages):
+    stages["base"].cast = True
+    actions = [{"do": "generate", "prompt": "a cat", "settings": {"base": {"precision": "float32"}}}]
+    with pytest.raises(UserError, match=r"actions\[0\]: .*the weights are loaded in bfloat16; load the model"):
+        play(actions)()

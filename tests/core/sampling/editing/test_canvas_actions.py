@@ -11,11 +11,13 @@ from runs import same_tensors
 import muse_studio
 from muse_studio.contracts import MASK
 from muse_studio.errors import RecipeError, Refused, UserError
+from muse_studio.images.pixels import to_image
 from muse_studio.registry.plugins import Registry
 from muse_studio.sampling.editing import deeds
 from muse_studio.sampling.editing.canvas import Canvas
+from muse_studio.sampling.editing.composite import KEPT
 from muse_studio.sampling.model import Model
-from muse_studio.testing import FakeSampler, FakeTextEncoder, RecordingObserver, tiny_stage
+from muse_studio.testing import FakeSampler, FakeTextEncoder, FakeTokenizer, RecordingObserver, tiny_stage
 
 
 def model():
@@ -288,3 +290,78 @@ def test_a_picture_draws_itself_again(tmp_path, monkeypatch):
     result = muse_studio.run("apple.png", {"out": "again"})
     with Image.open(result.paths[0]) as again, Image.open("apple.png") as picture:
         assert again.tobytes() == picture.tobytes() and again.size == (72, 64)
+
+
+class GlobalTokenizer(FakeTokenizer):
+    """A decoder that looks at the whole picture: one code changed moves every pixel."""
+
+    def decode(self, tokens):
+        pixels = super().decode(tokens)
+        return (pixels + pixels.mean((1, 2, 3), keepdim=True)) / 2
+
+
+def seeing_all(**settings):
+    """A canvas whose decoder looks at the whole picture."""
+    made = {
+        name: tiny_stage(size, seed, sampler=FakeSampler(steps=steps), tokenizer=GlobalTokenizer())
+        for name, size, seed, steps in SIZES
+    }
+    return Canvas.of(Model(made, FakeTextEncoder()), **settings)
+
+
+def pixels(of):
+    return np.asarray(of.image).astype(int)
+
+
+def test_cells_that_no_action_drew_keep_their_very_pixels():
+    drawn = seeing_all(seed=3, dilate=0).generate("a cat")
+    before = pixels(drawn)
+    after = pixels(drawn.reroll("0,0,16,16", "a dog"))
+    inside = np.zeros(before.shape[:2], bool)
+    inside[:16, :16] = True
+    assert (after[~inside] == before[~inside]).all() and (after[inside] != before[inside]).any()
+    assert (pixels(drawn.freeze("0,0,8,8").thaw()) == after).all()
+    erased = pixels(drawn.erase("48,0,16,16"))
+    assert (erased[:, :48] == after[:, :48]).all()
+    filled = pixels(drawn.fill())
+    assert (filled[:, :48] == after[:, :48]).all() and (filled[:16, 48:] != after[:16, 48:]).any()
+    assert (pixels(drawn.undo().undo().undo().undo()) == after).all() and (pixels(drawn.undo()) == before).all()
+
+
+def test_what_is_frozen_keeps_its_pixels_and_what_is_drawn_whole_is_the_decoder_s():
+    drawn = seeing_all(seed=3, dilate=0).generate("a cat").freeze("0,0,16,32")
+    before = pixels(drawn)
+    assert (pixels(drawn.generate("a dog"))[:, :16] == before[:, :16]).all()
+    again = pixels(drawn.thaw().generate("a bird", seed=7))
+    assert (again == pixels(seeing_all().generate("a bird", seed=7))).all()
+
+
+def test_a_picture_that_goes_on_keeps_its_pixels():
+    drawn = seeing_all(seed=3, dilate=0).generate("a cat")
+    before = pixels(drawn)
+    larger = pixels(drawn.extend(left=8, top=3, right=16).fill())
+    assert larger.shape == (40, 88, 3) and (larger[8:, 8:72] == before).all()
+    edited = pixels(drawn.edit("a dog", "0,0,16,16", {"use": "variations", "strength": 0.5}))
+    assert (edited[16:] == larger[16:]).all() and (edited[:, 16:] == larger[:, 16:]).all()
+
+
+def test_pixels_are_the_same_however_a_canvas_comes_to_stand_there(tmp_path):
+    drawn = seeing_all(seed=3).generate("a cat")
+    for number in range(KEPT + 4):  # more than are remembered
+        drawn.reroll(f"{8 * (number % 8)},0,8,8", "a dog")
+    drawn.erase("0,24,8,8").extend(right=8).fill()
+    played = seeing_all(seed=3).play(drawn.actions)
+    assert (pixels(played) == pixels(drawn)).all()
+    loaded = Canvas.load(drawn.save(tmp_path / "canvas.safetensors"), seeing_all().model)
+    assert (pixels(loaded) == pixels(drawn)).all()
+    assert (pixels(loaded.undo().undo().undo().undo().redo()) == pixels(drawn.undo().undo().undo())).all()
+
+
+def test_no_seam_is_left_where_a_cell_was_drawn_anew():
+    drawn = seeing_all(seed=3, dilate=0).generate("a cat")
+    before = pixels(drawn)
+    after = pixels(drawn.reroll("16,8,16,16", "a dog"))
+    plain = np.asarray(to_image(drawn.model.last.decode(drawn.tokens["large"]))).astype(int)
+    assert (after[14:18, 22:26] == plain[14:18, 22:26]).all()  # more than half a cell within
+    edge, share = np.s_[8:24, 16], np.abs(before - plain)[8:24, 16] > 8
+    assert (np.abs(after - before)[edge][share] < np.abs(plain - before)[edge][share]).all()
