@@ -86,17 +86,18 @@ class Guard:
         try:
             asked = Asked.of(scope)
         except Malformed as error:
-            answer: Response | None = failure(400, f"{error}")
+            refusal: Response | None = failure(400, f"{error}")
         else:
+            refusal = self._refusal(asked)
             if asked.headers.get("origin") in self._origins:
                 origin = asked.headers["origin"]
-            answer = self._refusal(asked) or await self._own(asked, receive)
-        if answer is not None:
+        if refusal is not None:
             await drained(receive)
-            await answer(scope, receive, sealed)
+            await refusal(scope, receive, sealed)
             return
+        own = await self._own(asked, receive)
         try:
-            await self._app(scope, receive, sealed)
+            await (own or self._app)(scope, receive, sealed)
         except Exception:
             if not started:
                 await failure(500, "error that is not yours")(scope, receive, sealed)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muse_server.web.answers import failure
@@ -53,8 +54,7 @@ class Body:
         self._ended = not message.get("more_body", False)
         self._taken += len(message.get("body", b""))
         if self._taken > self._most:
-            if not self._ended:
-                await drained(self._receive)
+            await self.drain()
             raise self._refuse(413, f"what was sent is larger than the {_size(self._most)} that may be")
         return message
 
@@ -67,6 +67,12 @@ class Body:
         except HTTPException:
             return b""
         return b"".join(pieces)
+
+    async def drain(self) -> None:
+        """Read what the application has not read, see `drained`."""
+        if not self._ended:
+            self._ended = True
+            await drained(self._receive)
 
     def _refuse(self, status: int, message: str) -> HTTPException:
         self.refused = HTTPException(status, message)
@@ -119,8 +125,8 @@ class Limited:
                         raise body.refused
                     self._open[address] += 1
                     streams = True
-                if body.refused is None:
-                    started = True
+                await body.drain()
+                started = body.refused is None
             if started:
                 await send(message)
 
@@ -154,5 +160,16 @@ async def drained(receive: Receive, seconds: float = DRAIN_SECONDS) -> None:
         return
 
 
+def _answer(refused: HTTPException) -> Response:
+    answer = failure(refused.status_code, refused.detail)
+    if refused.status_code == 429:
+        answer.headers["retry-after"] = "1"
+    return answer
+
+
 def _is_stream(message: Message) -> bool:
     return dict(message.get("headers", ())).get(b"content-type", b"").startswith(b"text/event-stream")
+
+
+def _size(count: int) -> str:
+    return f"{count // MIB} MiB" if count >= MIB else f"{count // 1024} KiB"
