@@ -1,0 +1,228 @@
+"""The thread that owns the model: jobs in a fair queue, one after the other; it knows neither HTTP nor asyncio."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from muse_server.jobs import Cancelled, Job
+from muse_server.refusals import Full
+from muse_server.turns import Turns
+from muse_studio.errors import UserError, words_of
+from muse_studio.runtime import memory
+
+__all__ = ["Cancelled", "Engine", "Full", "Job"]
+
+REMEMBERED = 16
+"""Jobs whose seconds the mean is of."""
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Does jobs in a thread of its own, in turn over their owners.
+
+    waiting: jobs that wait at most, in all. each: of one owner. Quick jobs are done before all others, and between the
+    steps of one that is being drawn. An exception of a job fails that job alone.
+    """
+
+    def __init__(self, *, waiting: int = 64, each: int = 4) -> None:
+        self.moved: Callable[[], None] | None = None
+        """Called whenever the queue moves, by any thread."""
+        self._most, self._each = waiting, each
+        self._turns = Turns()
+        self._quick: deque[Job] = deque()
+        self._stopped: deque[Job] = deque()  # cancelled while they waited, and not told yet
+        self._now: Job | None = None
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="muse model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Cancel all jobs, and wait for the thread to end, which it does after the step that it is at."""
+        with self._changed:
+            self._closed = True
+            for job in self._known():
+                self._stop(job)
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(
+        self,
+        owner: str,
+        work: Callable[[Job], Any],
+        ended: Callable[[Job], None] | None = None,
+        first: bool = False,
+        limit: bool = True,
+    ) -> Job:
+        """A job that waits for its turn; Full where too many do.
+
+        work: is called in the model's thread with its job, whose `check` it calls between its steps. ended: is called
+        there when the job has ended, however it did. first: a quick job, which goes before all others. limit: whether
+        it may be too many.
+        """
+        job = Job(owner, work, ended, first, self._between)
+        with self._changed:
+            if self._closed:
+                raise Full("the server is closing; start it again", 1)
+            if limit:
+                self._refuse(owner)
+            if first:
+                self._quick.append(job)
+            else:
+                self._turns.add(job, self._now)
+            self._changed.notify()
+        self._tell()
+        return job
+
+    def cancel(self, job: str) -> bool:
+        """Stop a job: at once where it waits, else after its step; False where there is none that goes on."""
+        with self._changed:
+            found = next((each for each in self._known() if each.id == job and not each.stopping), None)
+            if found is None:
+                return False
+            self._stop(found)
+            self._changed.notify()
+        self._tell()
+        return True
+
+    def queue(self) -> dict[str, Any]:
+        """The id of the job that is being drawn, or None; those that wait, in order; and a job's mean seconds."""
+        with self._changed:
+            now = self._now.id if self._now else None
+            return {"now": now, "waiting": [job.id for job in self._turns.order()], "mean_seconds": self._mean()}
+
+    def _known(self) -> list[Job]:
+        return [*self._turns.order(), *self._quick, *([self._now] if self._now else [])]
+
+    def _refuse(self, owner: str) -> None:
+        """Full where there is no room for one more job of this owner."""
+        own = self._turns.count(owner) + sum(each.owner == owner for each in self._quick)
+        if own >= self._each:
+            raise Full(f"{own} of your pictures wait already; let one be drawn first", self._soon(1))
+        if (waiting := len(self._turns) + len(self._quick)) >= self._most:
+            raise Full(f"{waiting} pictures wait already; try again later", self._soon(1))
+
+    def _soon(self, jobs: int) -> int:
+        """Whole seconds in which so many jobs are done."""
+        return max(1, round((self._mean() or 1.0) * jobs))
+
+    def _mean(self) -> float | None:
+        return sum(self._seconds) / len(self._seconds) if self._seconds else None
+
+    def _stop(self, job: Job) -> None:
+        """Stop a job that has not ended; the lock is held."""
+        job.stopping = True
+        if job is self._now:
+            return
+        if job.quick:
+            self._quick.remove(job)
+        else:
+            self._turns.remove(job)
+        job.state = "cancelled"
+        self._stopped.append(job)
+
+    def _run(self) -> None:
+        while (job := self._wait()) is not None:
+            self._do(job)
+
+    def _wait(self) -> Job | None:
+        """The next job, once there is one; None where the engine is closed and all were told."""
+        while True:
+            if (job := self._next()) is not None:
+                return job
+            with self._changed:
+                if self._turns or self._quick or self._stopped:
+                    continue
+                if self._closed:
+                    return None
+                self._changed.wait()
+
+    def _between(self) -> None:
+        """Do the quick jobs that wait."""
+        while (job := self._next(quick=True)) is not None:
+            self._do(job)
+
+    def _next(self, quick: bool = False) -> Job | None:
+        """The next job, taken from the queue; None where there is none. Tells those that were cancelled meanwhile."""
+        while self._stopped:
+            self._end(self._stopped.popleft(), Cancelled())
+        with self._changed:
+            if self._quick:
+                job = self._quick.popleft()
+            elif quick or not self._turns:
+                return None
+            else:
+                job = self._now = self._turns.take()
+            job.state = "drawing"
+        if not job.quick:
+            self._tell()
+        return job
+
+    def _do(self, job: Job) -> None:
+        begun, result = time.monotonic(), None
+        failure: BaseException | None = None
+        try:
+            result = job.work(job)
+        except BaseException as error:  # not even SystemExit may end the thread that all wait for
+            failure = _cause(job, error)
+        with self._changed:
+            job.state = "failed" if failure is not None else "done"
+            if not job.quick:
+                self._now = None
+                if failure is None:
+                    self._seconds.append(time.monotonic() - begun)
+        self._end(job, failure, result)
+        if not job.quick:
+            self._tell()
+
+    def _end(self, job: Job, failure: BaseException | None, result: Any = None) -> None:
+        """Tell all who wait for a job that it has ended."""
+        if isinstance(failure, Cancelled):
+            job.state = "cancelled"
+        elif failure is not None:
+            job.failed = words_of(failure)
+        ended, job.ended, job.work = job.ended, None, _nothing  # which may hold a picture
+        if failure is None:
+            job.result.set_result(result)
+        else:
+            job.result.set_exception(failure)
+        try:
+            if ended is not None:
+                ended(job)
+        except Exception:
+            log.exception("it could not be told that a job ended")
+
+    def _tell(self) -> None:
+        if self.moved is not None:
+            self.moved()
+
+
+def _nothing(job: Job) -> None:
+    """The work of a job that has ended."""
+
+
+def _cause(job: Job, error: BaseException) -> BaseException:
+    """What a job failed by, without the tensors that its frames hold; a lack of memory as a UserError."""
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    if job.stopping:  # whatever the exception became on its way through others' code
+        return Cancelled()
+    if isinstance(error, Exception) and (refusal := memory.refusal(error)) is not None:
+        return UserError(refusal)
+    if not isinstance(error, UserError):
+        log.error("a job failed", exc_info=error)
+    return error
