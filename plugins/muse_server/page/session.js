@@ -14,6 +14,7 @@ export class Session {
     /** @type {any} */ this.state = null;
     /** @type {string | null} */ this.id = null;
     /** @type {string | null} */ this.job = null;
+    /** @type {Set<string>} */ this.ended = new Set(); // a job's end may be heard before the answer that names it
     /** @type {Stream | null} */ this.stream = null;
     this.text = "";
   }
@@ -67,13 +68,14 @@ export class Session {
       performance.mark("muse-step", { detail: { stage: data.stage, step: data.step, late: data.sent ? performance.timeOrigin + performance.now() - data.sent : null } });
     }
     if (["waiting", "step", "staged"].includes(name) && this.job !== data.job) this.started(data.job);
-    if (["done", "failed", "cancelled"].includes(name)) this.job = null;
+    if (["done", "failed", "cancelled"].includes(name)) { this.ended.add(data.job); this.job = null; }
     if (name === "done") { this.state = data.state; this.text = JSON.stringify(data.state); }
     this.tell(name, data);
   }
 
   /** @param {string} job */
   started(job) {
+    if (this.ended.has(job)) return;
     performance.clearMarks("muse-step");
     this.job = job;
     this.tell("started", { job });
