@@ -202,11 +202,10 @@ _checksum = cache(weights.checksum)
 
 def _of_parameters(text: str) -> dict[str, Any]:
     """Prompt, negative and seed of the text that A1111 writes; all else in it is of another kind of model."""
-    words, _, rest = text.partition("\nNegative prompt:")
-    begin = _STEPS.search(rest or words)
-    settings_line = (rest or words)[begin.start() :] if begin else ""
-    texts = (words, rest[: begin.start()] if begin else rest) if rest else (words[: begin.start() if begin else None], "")
-    table: dict[str, Any] = {"prompt": texts[0].strip(), "negative": texts[1].strip()}
+    begin = _STEPS.search(text)
+    words, settings_line = (text, "") if begin is None else (text[: begin.start()], text[begin.start() :])
+    prompt, _, negative = words.partition("Negative prompt:")
+    table: dict[str, Any] = {"prompt": prompt.strip(), "negative": negative.strip()}
     if found := _SEED.search(settings_line):
         table["seed"] = int(found[1])
     notices: list[str] = []

@@ -69,6 +69,9 @@ class Gallery:
         if len(known) != len(self._kept) or lost:
             self._write_index()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def add(self, png: bytes, seed: int | None, prompt: str, *, session: str | None = None) -> str:
         """Keep a PNG as it is, and give its id; UserError where the disk refuses."""
         with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:

@@ -6,7 +6,7 @@ from muse_studio.errors import UserError
 
 
 class Refusal(UserError):
-    """A client's mistake. `status`: HTTP's; `param`: the field of its body that is wrong; `code`: a word for programs."""
+    """A client's mistake. status: HTTP's. param: the field of its body that is wrong. code: a word for programs."""
 
     status = 400
     code: str | None = None

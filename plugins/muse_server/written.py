@@ -9,7 +9,8 @@ from muse_studio.recipe.tree import to_yaml
 
 _FIRST = {"generate": "prompt", "erase": "region", "freeze": "region", "thaw": "region"}
 """The argument that is written without its name."""
-_SILENT: dict[str, Any] = {"negative": "", "settings": None, "region": None, "left": 0, "top": 0, "right": 0, "bottom": 0}
+_SIDES = ("left", "top", "right", "bottom")
+_SILENT: dict[str, Any] = {"negative": "", "settings": None, "region": None, **dict.fromkeys(_SIDES, 0)}
 """Arguments that are not written where they are this."""
 
 
