@@ -1,9 +1,8 @@
-"""Pictures for other programs: drawn or edited without a session, by the model's thread."""
+"""Pictures for other programs: drawn or edited without a session, as values that all threads may hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,10 +17,10 @@ class Drawing:
     """What a program asks for.
 
     seed: of the first picture, the others' follow; by lot where it is None. count: of pictures. settings: of stages, by
-    name. size: width and height that come out; the model's own where it is None. picture: what is edited, in mode RGB,
-    within region, bool[H, W] of its pixels, True where new ones go, or by words alone where that is None. editor: a
-    part's table, such as {"use": "variations", "strength": 0.5}. partials: pictures on the way to each one. steps:
-    whether each step is told.
+    name. size: width and height that come out; where it is None, the picture's or else the model's own. picture: what
+    is edited, in mode RGB, within region, bool[H, W] of its pixels, True where new ones go, or by words alone where
+    that is None. editor: a part's table, such as {"use": "variations", "strength": 0.5}. partials: pictures on the way
+    to each one. steps: whether each step is told.
     """
 
     prompt: str

@@ -53,7 +53,8 @@ class Engine:
         with self._changed:
             self._closed = True
             for job in self._known():
-                self._stop(job)
+                if job.stop():
+                    self._drop(job)
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
@@ -77,7 +78,7 @@ class Engine:
             if self._closed:
                 raise Full("the server is closing; start it again", 1)
             if limit:
-                self._refuse(owner)
+                self._refuse(owner, first)
             if first:
                 self._quick.append(job)
             else:
@@ -86,13 +87,16 @@ class Engine:
         self._tell()
         return job
 
-    def cancel(self, job: str) -> bool:
-        """Stop a job: at once where it waits, else after its step; False where there is none that goes on."""
+    def cancel(self, job: str, owner: str | None = None) -> bool:
+        """Stop a job, of that owner where one is given: at once where it waits, else after its step.
+
+        False where there is none that goes on.
+        """
         with self._changed:
-            found = next((each for each in self._known() if each.id == job and not each.stopping), None)
-            if found is None:
+            found = next((each for each in self._known() if each.id == job), None)
+            if found is None or owner not in (None, found.owner) or not found.stop():
                 return False
-            self._stop(found)
+            self._drop(found)
             self._changed.notify()
         self._tell()
         return True
@@ -106,24 +110,21 @@ class Engine:
     def _known(self) -> list[Job]:
         return [*self._turns.order(), *self._quick, *([self._now] if self._now else [])]
 
-    def _refuse(self, owner: str) -> None:
-        """Full where there is no room for one more job of this owner."""
-        own = self._turns.count(owner) + sum(each.owner == owner for each in self._quick)
-        if own >= self._each:
-            raise Full(f"{own} of your pictures wait already; let one be drawn first", self._soon(1))
-        if (waiting := len(self._turns) + len(self._quick)) >= self._most:
-            raise Full(f"{waiting} pictures wait already; try again later", self._soon(1))
-
-    def _soon(self, jobs: int) -> int:
-        """Whole seconds in which so many jobs are done."""
-        return max(1, round((self._mean() or 1.0) * jobs))
+    def _refuse(self, owner: str, first: bool) -> None:
+        """Full where there is no room for one more job of this owner; quick ones are counted by themselves."""
+        soon = max(1, round(self._mean() or 1.0))
+        if first and len(self._quick) >= self._most:
+            raise Full("too much is asked for at once; try again", 1)
+        if not first and (own := self._turns.count(owner)) >= self._each:
+            raise Full(f"{own} of your pictures wait already; let one be drawn first", soon)
+        if not first and (waiting := len(self._turns)) >= self._most:
+            raise Full(f"{waiting} pictures wait already; try again later", soon)
 
     def _mean(self) -> float | None:
         return sum(self._seconds) / len(self._seconds) if self._seconds else None
 
-    def _stop(self, job: Job) -> None:
-        """Stop a job that has not ended; the lock is held."""
-        job.stopping = True
+    def _drop(self, job: Job) -> None:
+        """Let a job that was stopped wait no longer, where it does; the lock is held."""
         if job is self._now:
             return
         if job.quick:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ class Events:
             self._lost = self._kept.pop(0).number
         self._wake()
 
-    async def listen(self, after: int | None, state: Callable[[], dict[str, Any]]) -> AsyncIterator[Event]:
+    async def listen(self, after: int | None, state: Callable[[], dict[str, Any]]) -> AsyncGenerator[Event]:
         """The events after that number, and all to come; closing this takes the listener away.
 
         after: the last one that was read; where that is None, or too old, `state` is told first, as it is then.

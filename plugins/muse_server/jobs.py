@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class Job:
         self.result: Future[Any] = Future()
         self.result.set_running_or_notify_cancel()
         self.stopping = False
+        self._sealed = False
+        self._lock = threading.Lock()
         self._between = between
 
     @property
@@ -52,3 +55,18 @@ class Job:
             self._between()
         if self.stopping:
             raise Cancelled
+
+    def stop(self) -> bool:
+        """Ask it to end; False where it was asked already, or where it is too late."""
+        with self._lock:
+            if self.stopping or self._sealed:
+                return False
+            self.stopping = True
+            return True
+
+    def seal(self) -> None:
+        """From now on it can't be cancelled, as its end has begun; raises Cancelled where it was."""
+        with self._lock:
+            if self.stopping:
+                raise Cancelled
+            self._sealed = True

@@ -30,7 +30,7 @@ class Turns:
             self._owners.move_to_end(now.owner)
 
     def take(self) -> Job:
-        """The job whose turn it is, which no longer waits; its owner comes last from now on. KeyError where there is none."""
+        """The job whose turn it is, which no longer waits; its owner then comes last. KeyError where there is none."""
         owner, jobs = self._owners.popitem(last=False)
         job = jobs.popleft()
         if jobs:
