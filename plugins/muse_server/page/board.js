@@ -619,7 +619,7 @@ class Board {
     const pen = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
     pen.fillStyle = pen.strokeStyle = colour;
     pen.lineWidth = 1.6;
-    if (kind === "dots") { pen.beginPath(); pen.arc(4, 4, 1.1, 0, 7); pen.fill(); return this.pen.createPattern(tile, "repeat"); }
+    if (kind === "dots") { pen.beginPath(); pen.arc(4, 4, 1.2, 0, 7); pen.fill(); return this.pen.createPattern(tile, "repeat"); }
     for (const shift of [-side, 0, side]) {
       pen.beginPath(); pen.moveTo(shift, side); pen.lineTo(shift + side, 0); pen.stroke();
       if (kind === "cross") { pen.beginPath(); pen.moveTo(shift, 0); pen.lineTo(shift + side, side); pen.stroke(); }
@@ -688,16 +688,17 @@ class Board {
     this.marked(frozen, "stripes", c.ice, 0.14);
     this.flakes(frozen, c.ice);
     const rim = dilated(this.chosen, grid, this.rings).map((cell, i) => (cell && !this.chosen[i] && !frozen[i] ? 1 : 0));
-    this.patterned(this.path(rim, grid), "dots", c.choice, 0.55);
+    this.marked(rim, "dots", c.choice, 0.12, false);
+    pen.setLineDash([5, 5]);
+    if (rim.some(Boolean)) this.haloed(this.outline(rim.map((cell, i) => cell || this.chosen[i]), grid), c.choice, 1.2);
+    pen.setLineDash([]);
     this.marked(this.chosen, null, c.choice, 0.36);
     if (this.stroke) this.drawStroke(this.stroke);
     if (this.gridded) this.drawGrid();
-    pen.lineWidth = 2;
     if (this.over && !this.stroke && this.tool !== "box") {
       const cells = new Uint8Array(this.cells.length);
       for (const cell of stamp(this.over, this.size)) this.mark(cells, cell);
-      pen.strokeStyle = this.toolColour();
-      pen.stroke(this.outline(cells, grid));
+      this.haloed(this.outline(cells, grid), this.toolColour());
     }
     if (this.walker) {
       const [x, y, w, h] = this.box(grid, this.walker.row, this.walker.column);
@@ -718,8 +719,8 @@ class Board {
     else this.marked(cells, this.tool === "freeze" ? "stripes" : this.tool === "brush" || this.tool === "box" ? null : "cross", this.toolColour(), 0.36);
   }
 
-  /** Cells tinted, perhaps patterned, with a line around. @param {Uint8Array} cells @param {"stripes" | "cross" | null} kind @param {string} colour @param {number} alpha */
-  marked(cells, kind, colour, alpha) {
+  /** Cells tinted, perhaps patterned, with a line around. @param {Uint8Array} cells @param {"dots" | "stripes" | "cross" | null} kind @param {string} colour @param {number} alpha */
+  marked(cells, kind, colour, alpha, lined = true) {
     const { pen, grid } = this;
     if (cells.length !== grid[0] * grid[1] || !cells.some(Boolean)) return;
     const path = this.path(cells, grid);
@@ -729,9 +730,18 @@ class Board {
     pen.fill(path);
     pen.restore();
     if (kind) this.patterned(path, kind, colour, 0.5);
+    if (lined) this.haloed(this.outline(cells, grid), colour);
+  }
+
+  /** A line that is seen on any picture. @param {Path2D} path @param {string} colour @param {number} [width] css */
+  haloed(path, colour, width = 2.5) {
+    const { pen } = this;
+    pen.strokeStyle = /** @type {typeof COLOURS} */ (this.colours).paper;
+    pen.lineWidth = 2 * width;
+    pen.stroke(path);
     pen.strokeStyle = colour;
-    pen.lineWidth = 2;
-    pen.stroke(this.outline(cells, grid));
+    pen.lineWidth = width;
+    pen.stroke(path);
   }
 
   /** @param {Uint8Array} cells @param {string} colour */

@@ -59,11 +59,11 @@ export function deedBar(session, board, prompt, settings) {
     const empty = Boolean(erased) && atob(erased.erased).split("").some((byte) => byte !== "\0");
     byId("region-name").textContent = chosen ? `${chosen} token${chosen > 1 ? "s" : ""}` : "whole picture";
     byId("deeds").classList.toggle("chosen", chosen > 0);
-    byId("unchoose").disabled = !chosen;
+    byId("unchoose").hidden = !chosen;
     for (const each of buttons) each.disabled = Boolean(session.job) || (each.dataset.do === "fill" ? !drawn || !empty : !drawn);
     for (const each of byId("editors").children) each.disabled = Boolean(session.job) || !drawn || empty;
     byId("deeds").querySelector("[data-do=fill]").classList.toggle("firm", drawn && empty);
-    byId("empty").hidden = drawn || empty === false || Boolean(session.job);
+    byId("empty").hidden = !state || drawn || Boolean(session.job);
   }
 
   byId("board").addEventListener("region", (/** @type {CustomEvent} */ event) => { chosen = event.detail.cells; show(); });
