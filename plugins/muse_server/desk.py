@@ -28,6 +28,7 @@ from muse_server.reports import Reports
 from muse_server.rooms import Rooms
 from muse_server.sessions import Session
 from muse_server.shots import Shot, steps
+from muse_server.store import Store
 from muse_studio.sampling.editing.canvas import Canvas
 from muse_studio.sampling.model import Model
 
@@ -95,7 +96,7 @@ class Desk:
         return await self._rooms.find(id)
 
     async def listed(self, before: str | None = None, limit: int = 60) -> list[dict[str, Any]]:
-        """Canvases that were kept, the newest first, after the id `before`: `[{id, title, actions, when, thumbnail}]`."""
+        """Canvases that were kept, the newest first, after `before`: `[{id, title, actions, when, thumbnail}]`."""
         return await asyncio.to_thread(self._store.listed, before, limit)
 
     async def act(self, session: Session, action: object) -> Job | None:

@@ -43,6 +43,11 @@ class Events:
         """How many read."""
         return len(self._more)
 
+    @property
+    def number(self) -> int:
+        """The newest event's."""
+        return self._number
+
     def publish(self, name: str, data: dict[str, Any]) -> None:
         """Tell all who listen, now or when they come back."""
         self._number += 1
