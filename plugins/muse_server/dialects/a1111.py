@@ -1,4 +1,4 @@
-"""A small part of A1111's API, for scripts that were written for it; nothing is fetched, and no script of its is run."""
+"""A small part of A1111's API, for programs that were written for it: nothing is fetched, no script is run."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from muse_server.refusals import Refusal
 from muse_studio.images.naming import is_unicode
 
-GONE = 499
-"""The status of an answer that nobody hears, as web servers write it in their logs."""
 MOST_FILES, MOST_FIELDS = 17, 30
 """Of one form: sixteen pictures and a mask, and more fields than OpenAI's API has."""
 _NESTED = re.compile(r"([^\[\]]{1,64})((?:\[[^\[\]]{0,64}\]){0,8})")
@@ -168,7 +166,7 @@ def parsed(content: str | bytes, param: str | None = None) -> Any:
 
 def _left() -> HTTPException:
     """What ends a request whose client has gone amid its body: an answer that nobody hears."""
-    return HTTPException(GONE, "the client has closed its connection")
+    return HTTPException(400, "the client has closed its connection")
 
 
 def _expect(request: Request, wanted: str) -> None:

@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from muse_server.dialects import asking, telling
-from muse_server.dialects.forms import GONE, Fields, read_form, read_json
-from muse_server.dialects.streams import gone, stream, until
+from muse_server.dialects.forms import Fields, read_form, read_json
+from muse_server.dialects.streams import GONE, gone, stream, until
 from muse_server.drawings import Drawing
 from muse_server.refusals import NotFound
 

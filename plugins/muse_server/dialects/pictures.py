@@ -23,7 +23,7 @@ _SEGMENT = 65_000
 
 
 def picture(content: bytes, param: str) -> Image.Image:
-    """A client's picture in mode RGB, what is transparent lying on white; Refusal, naming the field, where it is none."""
+    """A client's picture in mode RGB, transparency lying on white; Refusal, naming the field, where it is none."""
     try:
         return opened(content)
     except UserError as error:
@@ -61,7 +61,7 @@ def from_base64(text: Any, param: str) -> bytes:
     """The bytes of a picture as A1111's API has them: base64, or a data URL. An address is refused, never fetched."""
     if not isinstance(text, str):
         raise Invalid(f"{param}: expected a picture in base64", param)
-    head, comma, rest = text[:100].partition(",")
+    head, comma, _ = text[:100].partition(",")
     data = text[len(head) + 1 :] if comma and head.startswith("data:image/") else text
     try:
         return base64.b64decode(data, validate=True)

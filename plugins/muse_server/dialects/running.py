@@ -16,7 +16,7 @@ from muse_server.drawings import Advanced, Finished
 
 @dataclass
 class Run:
-    """One request that draws. `count`: its pictures; `stages`: names, in their order; `began`: in seconds since 1970."""
+    """One request that draws. count: its pictures; stages: names, in their order; began: seconds since 1970."""
 
     count: int
     stages: Sequence[str]

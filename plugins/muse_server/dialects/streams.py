@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from muse_server.dialects.forms import GONE
 from muse_server.web.answers import told
 
 EVERY = 15.0
 """Seconds without an event, after which a comment keeps proxies from closing a stream."""
+GONE = 499
+"""The status of an answer that nobody hears, as web servers write it in their logs."""
 COMMENT = b": waiting\n\n"
 
 T = TypeVar("T")
