@@ -29,7 +29,7 @@ class Asked:
     """A request's head.
 
     headers: by names in lower case; of a header that came twice, and decides nothing, the first.
-    cookies: all that came, as text.
+    cookies: all that came, as text. local: the address and port that it reached.
     """
 
     method: str
@@ -89,7 +89,9 @@ def check_names(hosts: Iterable[str], origins: Iterable[str]) -> None:
     """Raise SettingError for a name of a host or an origin that no request can have."""
     for name in hosts:
         if not _HOST.fullmatch(name.lower()):
-            raise SettingError("hosts", f"{name!r} is no name of a host; give one such as studio.example or 10.0.0.5:80")
+            raise SettingError(
+                "hosts", f"{name!r} is no name of a host; give one such as studio.example or 10.0.0.5:80"
+            )
     for origin in origins:
         scheme, _, host = origin.partition("://")
         if scheme not in ("http", "https") or not _HOST.fullmatch(host):
@@ -106,7 +108,7 @@ def _bracketed(host: str) -> str:
 
 
 def _local(scope: Scope) -> str:
-    """The very address that the client reached us at: a name that was pointed here is none. Empty where unknown."""
+    """The very address and port that the client reached us at: a name that was pointed here is none. Else empty."""
     server = scope.get("server")
     if server is None or server[1] is None:
         return ""
@@ -115,4 +117,4 @@ def _local(scope: Scope) -> str:
     except ValueError:
         return ""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return _bracketed(str(mapped or address))
+    return f"{_bracketed(str(mapped or address))}:{server[1]}"

@@ -59,7 +59,6 @@ class Guard:
     ) -> None:
         check_names(hosts, origins)
         self._app = app
-        self._port = port
         self._names = names(host, port, hosts)
         self._origins = frozenset(origins)
         self._token = Token(token, port) if token is not None else None
@@ -107,7 +106,7 @@ class Guard:
         """The answer to what may not pass; None where it may."""
         if asked.method not in METHODS:
             return failure(405, f"no {asked.method[:20]} is known here")
-        if asked.host not in self._names and asked.host != f"{asked.local}:{self._port}":
+        if asked.host not in self._names and asked.host != asked.local:
             return failure(403, f"this server does not go by the name {asked.host[:100]!r}; `hosts` can name it")
         if self._is_foreign(asked) and not _is_navigation(asked):
             return failure(403, "a page of another site asks; `origins` can name it")

@@ -18,7 +18,7 @@ BARE_BYTES = 64 * 1024
 """Of a body of no kind that is known."""
 
 HEADERS = 100
-HEADER_BYTES = 32 * 1024
+HEAD_BYTES = 32 * 1024
 STREAMS = 8
 IDLE_SECONDS = 20.0
 WHOLE_SECONDS = 180.0
@@ -106,11 +106,10 @@ class Limited:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if len(scope["headers"]) > HEADERS or sum(len(k) + len(v) for k, v in scope["headers"]) > HEADER_BYTES:
+        if len(scope["headers"]) > HEADERS or _head(scope) > HEAD_BYTES:
             await drained(receive)
-            await failure(431, f"a request may have {HEADERS} headers, of {_size(HEADER_BYTES)} in all")(
-                scope, receive, send
-            )
+            refusal = failure(431, f"a request may have {HEADERS} headers, of {_size(HEAD_BYTES)} with its address")
+            await refusal(scope, receive, send)
             return
         body = Body(receive, self._most(scope), self._idle, self._whole)
         address = scope["client"][0] if scope.get("client") else ""
@@ -158,6 +157,12 @@ async def drained(receive: Receive, seconds: float = DRAIN_SECONDS) -> None:
                 pass
     except TimeoutError:
         return
+
+
+def _head(scope: Scope) -> int:
+    """How many bytes a request's head has, about."""
+    target = len(scope.get("raw_path", b"")) + len(scope.get("query_string", b""))
+    return target + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _answer(refused: HTTPException) -> Response:
