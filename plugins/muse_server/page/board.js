@@ -18,7 +18,7 @@ const FINE = 120; // css of a cell from which on the brush goes over to the next
 const LARGEST = 64; // css a px that zoom goes up to
 const SIDES = /** @type {const} */ (["left", "top", "right", "bottom"]);
 const COLOURS = {
-  paper: "#fbfaf7", veil: "#c9ccc8", dot: "#a9ada9", line: "#00000030", choice: "#2f4de0", ice: "#0b8fa3", rub: "#c2410c", ring: "#111827",
+  paper: "#fbfaf7", veil: "#c9ccc8", dot: "#a9ada9", line: "#00000030", choice: "#2f4de0", ice: "#0b8fa3", rub: "#c2410c", ring: "#111827", halo: "#ffffff",
 };
 
 /** Base64 of packed bits to one byte a cell. @param {string} text @param {number} count @returns {Uint8Array} */
@@ -217,7 +217,7 @@ class Board {
     const count = data.grid[0] * data.grid[1];
     if (this.live && this.live.stage !== data.stage) this.under = this.live.image;
     const first = !this.live || this.live.stage !== data.stage;
-    if (this.still && !first) return;
+    if (!first && (this.still || (!data.image && this.live?.image))) return; // this step has no picture: the last one stays
     const number = ++this.asked.live;
     const image = data.image ? await opened(data.image) : null;
     if (number < this.seen || !this.busy) return; // a later one was quicker
@@ -647,14 +647,15 @@ class Board {
     const other = this.other, live = other ? { image: other.drawn, stage: other.stage, grid: other.grid, known: unpack(other.known, other.grid[0] * other.grid[1]) } : this.live;
     if (!live) {
       if (this.image) pen.drawImage(this.image, ...place);
-      this.veil(whole.erased, whole.grid, 1);
+      if (whole.erased.every(Boolean)) this.patterned(this.path(whole.erased, whole.grid), "dots", c.dot, 0.4); // a blank sheet
+      else this.veil(whole.erased, whole.grid, 1);
       return;
     }
     const later = live.stage !== this.first, under = other ? null : this.under;
     const back = later && under ? under : this.image;
     if (back && !other) pen.drawImage(back, ...place);
     if (live.image) this.clipped(later && back && !other ? live.known : null, live.grid, () => pen.drawImage(/** @type {CanvasImageSource} */ (live.image), ...place));
-    else this.known(live.known, live.grid);
+    else if (!(later && under)) this.known(live.known, live.grid);
     this.veil(live.known.map((cell) => 1 - cell), live.grid, later && (under || !live.image) ? 0.45 : 1);
   }
 
@@ -687,10 +688,11 @@ class Board {
     const { frozen } = this.grids[/** @type {string} */ (stage)];
     this.marked(frozen, "stripes", c.ice, 0.14);
     this.flakes(frozen, c.ice);
-    const rim = dilated(this.chosen, grid, this.rings).map((cell, i) => (cell && !this.chosen[i] && !frozen[i] ? 1 : 0));
+    const erasing = this.stroke && this.tool === "erase" && !this.stroke.take ? this.stroke.cells : null, chosen = erasing ?? this.chosen;
+    const rim = dilated(chosen, grid, this.rings).map((cell, i) => (cell && !chosen[i] && !frozen[i] ? 1 : 0)); // drawn anew, or erased, with them
     this.marked(rim, "dots", c.choice, 0.12, false);
     pen.setLineDash([5, 5]);
-    if (rim.some(Boolean)) this.haloed(this.outline(rim.map((cell, i) => cell || this.chosen[i]), grid), c.choice, 1.2);
+    if (rim.some(Boolean)) this.haloed(this.outline(rim.map((cell, i) => cell || chosen[i]), grid), c.choice, 1.2);
     pen.setLineDash([]);
     this.marked(this.chosen, null, c.choice, 0.36);
     if (this.stroke) this.drawStroke(this.stroke);
@@ -702,7 +704,7 @@ class Board {
     }
     if (this.walker) {
       const [x, y, w, h] = this.box(grid, this.walker.row, this.walker.column);
-      pen.strokeStyle = c.paper; pen.lineWidth = 6; pen.strokeRect(x, y, w, h);
+      pen.strokeStyle = c.halo; pen.lineWidth = 6; pen.strokeRect(x, y, w, h);
       pen.strokeStyle = c.ring; pen.lineWidth = 3; pen.strokeRect(x, y, w, h);
     }
   }
@@ -736,7 +738,7 @@ class Board {
   /** A line that is seen on any picture. @param {Path2D} path @param {string} colour @param {number} [width] css */
   haloed(path, colour, width = 2.5) {
     const { pen } = this;
-    pen.strokeStyle = /** @type {typeof COLOURS} */ (this.colours).paper;
+    pen.strokeStyle = /** @type {typeof COLOURS} */ (this.colours).halo;
     pen.lineWidth = 2 * width;
     pen.stroke(path);
     pen.strokeStyle = colour;

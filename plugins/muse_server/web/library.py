@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from muse_server import dropped, parts, settings, written
+from muse_server import curves, dropped, parts, settings, written
 from muse_server.gallery import ID, MOST
 from muse_server.refusals import NotFound, Refusal
 from muse_server.web.answers import a_number, a_text, asked_number, body_of
@@ -31,6 +31,7 @@ def routes(desk: Desk, served: Served) -> list[Route]:
         Route("/api/model", library.model, methods=["GET"]),
         Route("/api/parts", library.parts, methods=["GET"]),
         Route("/api/check", library.check, methods=["POST"]),
+        Route("/api/curve", library.curve, methods=["POST"]),
         Route("/api/written", library.written, methods=["POST"]),
         Route("/api/queue", library.queue, methods=["GET"]),
         Route("/api/jobs/{job}", library.cancel, methods=["DELETE"]),
@@ -76,6 +77,11 @@ class _Library:
         asked = await body_of(request, "settings", "editor")
         told = settings.problems, self._desk.model, asked.get("settings"), asked.get("editor")
         return JSONResponse({"problems": await asyncio.to_thread(*told)})
+
+    async def curve(self, request: Request) -> Response:
+        asked = await body_of(request, "schedule")
+        points = await asyncio.to_thread(curves.points, self._desk.model, asked.get("schedule"))
+        return JSONResponse({"points": points})
 
     async def written(self, request: Request) -> Response:
         asked = await body_of(request, "session", "settings", "prompt", "negative", "seed")

@@ -1,0 +1,104 @@
+"""One real server and one real browser for all of these tests; where there is no browser they are left out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+pytest.importorskip("starlette")
+
+from easel import Easel
+from playwright.sync_api import Browser, sync_playwright
+from studios import started
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SHOTS = Path(__file__).parents[3] / "build" / "studio"
+TOKEN = "a-token-for-a-class-of-thirty"
+
+FILTER = '''
+"""Refuses a word, and looks at every picture."""
+from muse_studio import hookimpl
+
+@hookimpl
+def muse_prompt(prompt):
+    return "no dragons in this class" if "dragon" in prompt else None
+
+@hookimpl
+def muse_picture(image, prompt):
+    return None
+'''
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder open a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, started once."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        assert not os.environ.get("CI"), f"none of {', '.join(BROWSERS)} is installed, and CI may not go without"
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a studio with the embedded model."""
+    with started(tmp_path_factory.mktemp("studio")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address, token and all, of a studio that asks for a token, with filters of words and pictures."""
+    folder = tmp_path_factory.mktemp("classroom")
+    (folder / "watchful.py").write_text(FILTER)
+    with started(folder / "out", f"token={TOKEN}", plugins=[folder / "watchful.py"]) as address:
+        yield address
+
+
+@pytest.fixture
+def easels(browser: Browser, studio: str) -> Iterator[Callable[..., Easel]]:
+    """Opens pages, each in a browser of its own that remembers nothing; at the end none may have reported anything."""
+    opened: list[Easel] = []
+
+    def new(address: str = studio, end: str = "", ready: bool = True, **how: Any) -> Easel:
+        settings = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"} | how
+        easel = Easel(browser.new_context(**settings).new_page(), address)
+        opened.append(easel)
+        if ready:
+            easel.open(end)
+        return easel
+
+    yield new
+    problems = [each for easel in opened for each in easel.problems]
+    for easel in opened:
+        easel.page.context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def easel(easels: Callable[..., Easel]) -> Easel:
+    """A page with a blank canvas."""
+    return easels()
+
+
+@pytest.fixture(scope="session")
+def shots() -> Path:
+    """A folder for pictures of the page, which are looked at by hand."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    return SHOTS
