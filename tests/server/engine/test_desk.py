@@ -379,7 +379,7 @@ def test_the_oldest_idle_session_leaves_memory_and_comes_back(opened, finished, 
             second = await desk.open()
             await finished(desk, second, APPLE)
             await desk.open()
-            assert [each.id for each in desk._rooms][0] == second.id
+            assert next(iter(desk._rooms)) is second
             back, same = await asyncio.gather(desk.session(first.id), desk.session(first.id))
             assert back is same and back is not first and back.shot.place == 0
             listening = [desk.events(each) for each in desk._rooms]
