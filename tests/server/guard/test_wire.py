@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from wire import read, said, serving, status, until
+from serving import read, said, serving, status, until
 from muse_server.web.connection import Connection, configured
 from muse_server.web.guard import HEADERS, Guard
 from muse_server.web.limits import Limited
