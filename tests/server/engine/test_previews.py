@@ -1,0 +1,57 @@
+"""Previews: few, small, and of what is known alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from muse_server.pictures import MOST, SIDE, Pictures, scaled
+from muse_server.previews import A_SECOND, Throttle, bits, data_url, known, preview
+from muse_server.refusals import NotFound
+from PIL import Image
+
+from muse_studio.contracts import MASK
+from muse_studio.sampling.editing.canvas import Canvas
+
+
+def test_there_are_so_many_a_second_and_the_last_step_always():
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    made = 0
+    for tick in range(1000):
+        now[0] = tick / 500
+        made += throttle.due()
+    assert 2 * A_SECOND - 1 <= made <= 2 * A_SECOND
+    assert throttle.due(always=True) and not throttle.due()
+
+
+def test_what_is_masked_is_grey_and_its_former_code_is_decoded(model):
+    canvas = Canvas.of(model).generate("a cat", seed=1)
+    whole, stage = canvas.tokens["large"], model.stages["large"]
+    tokens = whole.clone()
+    tokens[:, :4] = MASK
+    shown, finished = np.asarray(preview(stage, tokens, whole)), np.asarray(canvas.image)
+    assert (shown[16:] == finished[16:]).all() and set(shown[:16].ravel()) == {188, 206}
+    assert known(tokens) == bits(tokens != MASK) != known(whole)
+    blank = torch.full_like(tokens, MASK)
+    assert set(np.asarray(preview(stage, blank, blank)).ravel()) == {188, 206}
+
+
+@pytest.mark.parametrize(("side", "kind"), [(256, "png"), (257, "webp")])
+def test_small_pictures_are_png_and_larger_ones_webp(side, kind):
+    head, _, content = data_url(Image.new("RGB", (side, 8), "red")).partition(";base64,")
+    assert head == f"data:image/{kind}"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert picture.format == kind.upper() and picture.size == (side, 8)
+
+
+def test_dropped_pictures_are_kept_until_newer_ones_come():
+    pictures = Pictures()
+    ids = [pictures.add(Image.new("RGB", (1, 1))) for _ in range(MOST + 1)]
+    assert len(pictures.kept) == MOST and pictures.find(ids[-1])
+    with pytest.raises(NotFound):
+        pictures.find(ids[0])
+    assert scaled(Image.new("RGBA", (2 * SIDE, 10))).size == (SIDE, 5)
