@@ -124,8 +124,8 @@ def read(grids: dict[str, Any], what: str) -> set[tuple[int, int]]:
 
 
 def between(start: tuple[int, int], end: tuple[int, int]) -> set[tuple[int, int]]:
-    """The cells that a line between two goes through, found by many points of it: a check on Bresenham's rule."""
-    points = np.linspace(start, end, 400)
+    """The cells of a line between two: one a row, or one a column where it is flat."""
+    points = np.linspace(start, end, max(abs(start[0] - end[0]), abs(start[1] - end[1])) + 1)
     return {(round(row), round(column)) for row, column in points}
 
 
