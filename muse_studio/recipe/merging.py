@@ -38,8 +38,8 @@ class Reading:
 def load(source: str | Path | Mapping[str, Any] | Node, changes: Iterable[Node] = (), *, obey: bool = True) -> Node:
     """A recipe with its parents and the changes merged in.
 
-    source: a YAML file, a shipped recipe's name, a picture that carries its recipe, a table as a dict, or a tree that was
-    loaded before.
+    source: a YAML file, a shipped recipe's name, a picture that carries its recipe, a table as a dict, or a tree that
+    was loaded before.
     changes: made by `override` or `overrides`; later ones win.
     obey: the recipe is to be run or checked, so what a picture wants beyond values is a problem, unless pictures are
     trusted. To print it, it is none; what it may not `extend` is one always.

@@ -74,7 +74,7 @@ def said(content: bytes, model: Cascade) -> dict[str, Any] | None:
     found = _words(table, notices)
     found |= _parts(table, model, notices)
     if "actions" in table:
-        found |= client_actions(table["actions"], list(model.stages)[0], notices)
+        found |= client_actions(table["actions"], next(iter(model.stages)), notices)
     same = _same_weights(told, model)
     if same is False:
         notices.append("drawn by another model: its words and its seed are taken, and the picture will be another")

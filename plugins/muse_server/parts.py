@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -22,8 +21,6 @@ OF_STAGE = ("sampler", "schedule", "guidance")
 """What of a stage a client may set."""
 KINDS = (*OF_STAGE, "editor")
 """The kinds of parts that a client may name: they are made in no time, and hold no weights."""
-
-_NAMED = re.compile(r"(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*): (?P<text>.*)")
 
 
 def told(registry: Registry, kind: str) -> list[dict[str, Any]]:
@@ -66,7 +63,7 @@ def _holds_a_place(value: Any) -> bool:
 
 def _part(part: Part) -> dict[str, Any]:
     about = part.about
-    said = settings_said(about)
+    said = settings_said(about, part.settings)
     settings = [_setting(each) | {"about": said.get(each.name, "")} for each in part.settings.values()]
     return {
         "name": part.name,
@@ -117,19 +114,15 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, SCALARS) else str(value)
 
 
-def settings_said(about: str) -> dict[str, str]:
-    """What a docstring says of each setting, by name: its lines "steps: ...", "top_k, top_p: ..." and what is indented.
-
-    A dataclass's parents are not asked: what they say stands in its own docstring, or nowhere.
-    """
+def settings_said(about: str, names: Collection[str]) -> dict[str, str]:
+    """What a docstring says of each setting: where a sentence begins with "steps: ..." or "top_k, top_p: ..."."""
+    if not names:
+        return {}
+    name = "|".join(map(re.escape, names))
+    begin = re.compile(rf"(?:^|(?<=[.;] ))((?:{name})(?:, (?:{name}))*): ")
     said: dict[str, str] = {}
-    names: list[str] = []
-    for line in inspect.cleandoc(about).splitlines():
-        if found := _NAMED.fullmatch(line):
-            names = found["names"].split(", ")
-            said |= dict.fromkeys(names, found["text"])
-        elif names and line.startswith("    "):
-            said |= {name: f"{said[name]} {line.strip()}" for name in names}
-        else:
-            names = []
+    for paragraph in re.split(r"\n\s*\n", about):
+        _, *found = begin.split(" ".join(paragraph.split()))
+        for several, text in zip(found[::2], found[1::2], strict=True):
+            said |= dict.fromkeys(several.split(", "), text.strip())
     return said

@@ -22,7 +22,7 @@ from muse_server.web.app import make_app
 from muse_server.web.connection import configured
 from muse_server.web.offered import Served
 from muse_studio.errors import Terminated
-from muse_studio.sampling.cascade import Cascade
+from muse_studio.sampling.model import Model
 
 ANYWHERE = {"0.0.0.0": ("127.0.0.1", socket.AF_INET), "::": ("::1", socket.AF_INET6)}
 """Hosts that stand for all addresses, each with this machine's own."""
@@ -40,10 +40,11 @@ class Session:
 
     def summary(self) -> str:
         """One line: what there is now."""
-        return f"{self.folder}  {self.pictures} new pictures in its gallery; all canvases are saved"
+        new = "one new picture" if self.pictures == 1 else f"{self.pictures} new pictures"
+        return f"{self.folder}  {new} in its gallery; all canvases are saved"
 
 
-def serve(model: Cascade, served: Served, folder: Path, listener: socket.socket, browse: bool) -> Session:
+def serve(model: Model, served: Served, folder: Path, listener: socket.socket, browse: bool) -> Session:
     """Serve at a bound socket until Ctrl-C, or until SIGTERM, which raises Terminated once all is saved.
 
     folder: of the gallery and the canvases. browse: open the page in a browser here.

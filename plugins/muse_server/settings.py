@@ -157,10 +157,11 @@ def _strange(key: str, value: Any) -> str | None:
         return None
     elif not isinstance(value, int | float):
         return f"expected text, a number, true, false, null, a list or a table, got {type(value).__name__}"
+    elif isinstance(value, int):
+        most = MOST if key in REPEATED else LARGEST
+        return f"expected a whole number of at most {most:,}" if abs(value) > most else None
     elif not math.isfinite(value):
         return "expected a number, got one without end"
-    elif isinstance(value, int) and abs(value) > (most := MOST if key in REPEATED else LARGEST):
-        return f"is {value:.6g}, and {most:,} is the most" if abs(value) < 1e300 else f"at most {most:,}"
     return None
 
 

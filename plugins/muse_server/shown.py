@@ -11,10 +11,12 @@ from pathlib import Path
 LEFT_OUT = "…"
 """What stands for a place."""
 
+_NAME = r"[\w.@+~-]+"
 _PATH = re.compile(
-    r"(?<![\w.:/~])(?:~|[A-Za-z]:)?(?:[/\\][\w.@+~-]+){2,}[/\\]?"  # /home/ann/x, C:\users\ann, ~/pictures/x
+    rf"(?<![\w.:/~])(?:/{_NAME}(?:/{_NAME})+|~[/\\]{_NAME}|[A-Za-z]:[/\\]{_NAME})(?:[/\\]{_NAME})*[/\\]?"
     r"|(?<![\w.:/])[\w.-]+(?:[/\\][\w.-]+)*[/\\][\w-]+\.[a-z][a-z0-9]{1,11}\b"  # studio/gallery/x.png
 )
+"""A file or folder: of the whole machine, of somebody's home, of a drive; or a file below where we are."""
 _REST = re.compile(rf"{LEFT_OUT}(?:[/\\][^\s'\",;:()]*)+")
 
 

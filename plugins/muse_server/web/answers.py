@@ -29,6 +29,9 @@ ONCE = "x-should-retry"
 REFUSED = "content_policy_violation"
 """OpenAI's code for what a filter refuses."""
 
+_PLAIN = {404: "there is nothing at this address", 405: "this address takes no such method"}
+"""What is said where a route is missed."""
+
 
 def failure(status: int, message: str, *, param: str | None = None, code: str | None = None) -> JSONResponse:
     """An error as an answer: `{"error": {"message", "type", "param", "code"}}`."""
@@ -42,7 +45,8 @@ def told(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]]:
     theirs, and a line here.
     """
     if isinstance(error, HTTPException):
-        return error.status_code, _error(error.status_code, error.detail), dict(error.headers or {})
+        message = _PLAIN.get(error.status_code, error.detail)
+        return error.status_code, _error(error.status_code, message), dict(error.headers or {})
     if isinstance(error, Cancelled):
         return 409, _error(409, "it was cancelled", code="cancelled"), {ONCE: "false"}
     if not isinstance(error, UserError):

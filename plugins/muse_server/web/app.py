@@ -41,9 +41,9 @@ def make_app(desk: Desk, served: Served, closing: asyncio.Event | None = None) -
     closing: set where the server is about to end, for streams to end before.
     """
     closing = asyncio.Event() if closing is None else closing
-    guard = {"host": served.host, "port": served.port, "hosts": served.hosts, "origins": served.origins}
+    host, port, hosts, origins = served.host, served.port, served.hosts, served.origins
     middleware = [
-        Middleware(Guard, **guard, token=served.token),
+        Middleware(Guard, host=host, port=port, hosts=hosts, origins=origins, token=served.token),
         Middleware(Limited),
         Middleware(Faults),
     ]

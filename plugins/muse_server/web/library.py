@@ -75,8 +75,8 @@ class _Library:
 
     async def check(self, request: Request) -> Response:
         asked = await body_of(request, "settings", "editor")
-        told = settings.problems, self._desk.model, asked.get("settings"), asked.get("editor")
-        return JSONResponse({"problems": await asyncio.to_thread(*told)})
+        given = asked.get("settings"), asked.get("editor")
+        return JSONResponse({"problems": await asyncio.to_thread(settings.problems, self._desk.model, *given)})
 
     async def curve(self, request: Request) -> Response:
         asked = await body_of(request, "schedule")
@@ -98,7 +98,7 @@ class _Library:
             words["seed"] = a_number(asked["seed"], "seed", 0, LARGEST_SEED)
         name = self._served.name
         yaml = written.as_yaml(name, words, asked.get("settings"))
-        code = written.as_code(name, state.get("seed", 0), await self._desk.actions(canvas))
+        code = written.as_code(name, canvas.shot.canvas.seed, await self._desk.actions(canvas))
         return JSONResponse({"yaml": yaml, "code": code})
 
     async def queue(self, request: Request) -> Response:
