@@ -33,10 +33,10 @@ class Easel:
 
     def ready(self) -> Easel:
         """Wait until it can be used."""
-        expect(self.page.locator("html[data-ready]")).to_have_count(1, timeout=20_000)
+        expect(self.page.locator("html[data-ready]")).to_have_count(1, timeout=60_000)
         return self
 
-    def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
         """Wait until something is true, and give what it was; the browser goes on meanwhile."""
         end = time.monotonic() + seconds
         while not (found := condition()):

@@ -18,7 +18,17 @@ from processes import environment
 def started(out: Path, *arguments: str, plugins: Sequence[Path] = ()) -> Iterator[str]:
     """Serves the embedded model, and yields the address that it printed; Ctrl-C ends it."""
     options = [f"--plugin={path}" for path in plugins]
-    command = [sys.executable, "-m", "muse_studio", "studio", "port=0", "open=false", f"out={out}", *arguments, *options]
+    command = [
+        sys.executable,
+        "-m",
+        "muse_studio",
+        "studio",
+        "port=0",
+        "open=false",
+        f"out={out}",
+        *arguments,
+        *options,
+    ]
     pipe, place = subprocess.PIPE, {**environment(), "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=place)
     assert server.stdout is not None

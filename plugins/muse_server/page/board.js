@@ -118,7 +118,7 @@ class Board {
     this.rings = 1;
     /** @type {string | null} */ this.stage = null;
     this.fixed = false; // the stage of the brush was asked for, and does not follow the zoom
-    this.chosen = new Uint8Array(0);
+    /** @type {Uint8Array} */ this.chosen = new Uint8Array(0);
     /** @type {Uint8Array[]} */ this.before = [];
     /** @type {Uint8Array[]} */ this.after = [];
     /** @type {CanvasImageSource | null} */ this.image = null;
@@ -822,17 +822,14 @@ export function board(element, link) {
     all() { it.choose(new Uint8Array(it.cells.length).fill(1)); },
     clear() { if (it.chosen.some(Boolean)) it.choose(new Uint8Array(it.cells.length)); },
     unstroke: (/** @type {boolean} */ again = false) => it.unstroke(again),
-    settled() { it.before = []; it.after = []; },
+    /** How many strokes can be taken back, or done again. */ strokes: (/** @type {boolean} */ again = false) => (again ? it.after : it.before).length,
+    /** Take what is chosen for good: its strokes are not taken back any more. */
+    settle() { it.before = []; it.after = []; it.changed(); },
     zoom: (/** @type {number} */ factor) => it.zoom(factor),
     fit: () => it.fit(),
     pan: (/** @type {number} */ across, /** @type {number} */ down) => it.pan(across, down),
     show: (/** @type {Shown | null} */ shown) => it.show(shown),
     redraw: () => it.redraw(),
-    /** Where a cell of a stage is, in pixels of the window. @param {string} stage @param {number} row @param {number} column */
-    where(stage, row, column) {
-      const [x, y, w, h] = it.box(it.grids[stage].grid, row, column), box = it.canvas.getBoundingClientRect();
-      return { x: box.left + x, y: box.top + y, width: w, height: h };
-    },
     end: () => it.end(),
   };
 }

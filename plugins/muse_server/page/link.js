@@ -12,6 +12,8 @@ export class Problem extends Error {
   }
 }
 
+const FINAL = [401, 403, 404]; // to ask again would not help
+
 /** The server is not there. */
 export class Unreachable extends Error {
   constructor() { super("The studio does not answer. Is it still running?"); }
@@ -42,11 +44,15 @@ async function said(answer) {
  * page is hidden it is closed, as a browser holds only six connections open to one server.
  */
 export class Stream {
-  /** @param {string} path @param {(name: string, data: any) => void} hear @param {(up: boolean) => void} moved */
-  constructor(path, hear, moved) {
+  /**
+   * @param {string} path @param {(name: string, data: any) => void} hear
+   * @param {(up: boolean) => void} moved @param {(problem: Problem) => void} refused it has then ended
+   */
+  constructor(path, hear, moved, refused) {
     this.path = path;
     this.hear = hear;
     this.moved = moved;
+    this.refused = refused;
     /** @type {string | null} */ this.last = null;
     this.ended = false;
     this.pause = 0;
@@ -67,7 +73,7 @@ export class Stream {
       this.moved(true);
       await this.read(answer.body);
     } catch (error) {
-      if (error instanceof Problem && [401, 403, 404].includes(error.status)) this.ended = true;
+      if (error instanceof Problem && FINAL.includes(error.status)) { this.end(); this.refused(error); }
     }
     this.reading = null;
     if (this.ended || document.hidden) return;
@@ -76,7 +82,7 @@ export class Stream {
     setTimeout(() => this.open(), this.pause);
   }
 
-  /** @param {ReadableStream<Uint8Array>} body */
+  /** @param {ReadableStream<any>} body */
   async read(body) {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";

@@ -41,9 +41,6 @@ export function momentList(session) {
     byId("moments").replaceChildren(
       ...[...state.history].reverse().map((each) => item(each.n, ...(/** @type {[string, string]} */ (named(each.did))), each.seed, each.thumbnail, each.did.do)),
       item(0, "blank", "", null, null));
-    byId("undo").disabled = byId("redo").disabled = false;
-    byId("undo").classList.toggle("none", state.place === 0);
-    byId("redo").classList.toggle("none", !state.redo);
   }
   session.listen((name, data) => {
     if (name === "state") show(data);

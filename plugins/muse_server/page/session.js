@@ -58,7 +58,13 @@ export class Session {
     this.job = state.job?.id ?? null;
     this.tell("opened", { id });
     this.adopt(state);
-    this.stream = new Stream(`/api/sessions/${id}/events`, (name, data) => this.hear(name, data), (up) => this.tell("link", { up }));
+    this.stream = new Stream(`/api/sessions/${id}/events`, (name, data) => this.hear(name, data), (up) => this.tell("link", { up }), (problem) => this.refused(problem));
+  }
+
+  /** The canvas is not there any more, as a blank one after the server was started anew; or it is not for us. @param {Problem} problem */
+  refused(problem) {
+    if (problem.status === 404) this.open({}).catch(this.failed);
+    else this.failed(problem);
   }
 
   /** @param {string} name @param {any} data */

@@ -45,8 +45,14 @@ export function toolRail(session, board) {
   onClick("redo", () => back(true));
   grid(recall("grid", true));
 
+  function offer() {
+    byId("undo").disabled = !board.strokes() && (!session.state?.place || Boolean(session.job));
+    byId("redo").disabled = !board.strokes(true) && (!session.state?.redo || Boolean(session.job));
+  }
+  byId("board").addEventListener("region", offer);
   session.listen((name, data) => {
-    if (name === "sent" && !["undo", "redo"].includes(data.do)) board.settled();
+    if (name !== "step") offer();
+    if (name === "sent" && !["undo", "redo"].includes(data.do)) board.settle();
     if (name !== "state" && name !== "done") return;
     const stages = Object.keys((name === "done" ? data.state : data).grids);
     if (byId("among").options.length === stages.length + 1) return;

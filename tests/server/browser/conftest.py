@@ -16,9 +16,11 @@ pytest.importorskip("playwright")
 pytest.importorskip("starlette")
 
 from easel import Easel
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from serving import until
 from studios import started
+
+expect.set_options(timeout=30_000)  # a busy machine is no failure of what is tested
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHOTS = Path(__file__).parents[3] / "build" / "studio"

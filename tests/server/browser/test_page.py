@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from easel import Easel
+from npm import package
 from playwright.sync_api import Page, expect
 
-from muse_studio.runtime.fetching import cache_folder
-
 AXE = "4.14.1"
-"""The version of axe-core, which looks for what keeps people from using a page."""
 
 
 def test_settings_are_changed_told_and_reset(drawn: Easel) -> None:
@@ -124,22 +118,8 @@ def test_progress_is_told_sparingly(drawn: Easel) -> None:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The source of axe-core, fetched once by npm."""
-    folder = cache_folder() / f"axe-core-{AXE}"
-    source = folder / "package" / "axe.min.js"
-    if not source.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        npm = shutil.which("npm")
-        done = npm and subprocess.run(
-            [npm, "pack", f"axe-core@{AXE}", "--silent"], cwd=folder, capture_output=True, text=True, timeout=120
-        )
-        if not done or done.returncode:
-            why = f"npm could not fetch it: {done.stderr.strip()}" if done else "npm is not installed"
-            assert not os.environ.get("CI"), why
-            pytest.skip(f"axe-core: {why}")
-        with tarfile.open(next(folder.glob("*.tgz"))) as packed:
-            packed.extract("package/axe.min.js", folder, filter="data")
-    return source.read_text()
+    """The source of axe-core, which looks for what keeps people from using a page."""
+    return (package("axe-core", AXE) / "axe.min.js").read_text()
 
 
 def found_by(axe: str, page: Page) -> list[str]:
@@ -150,9 +130,7 @@ def found_by(axe: str, page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_people_from_using_it(
-    easels: Callable[..., Easel], apple: str, axe: str, scheme: str
-) -> None:
+def test_nothing_keeps_people_from_using_it(easels: Callable[..., Easel], apple: str, axe: str, scheme: str) -> None:
     page = easels(remembered={"session": apple}, color_scheme=scheme).page
     assert found_by(axe, page) == []
     page.click("#tab-history")
@@ -189,7 +167,11 @@ def test_under_a_filter_no_picture_is_shown_before_it_is_done(easels: Callable[.
         """() => {
           window.images = [];
           const parse = JSON.parse;
-          JSON.parse = text => { const data = parse(text); if (data?.stage) window.images.push(data.image); return data; };
+          JSON.parse = text => {
+            const data = parse(text);
+            if (data?.stage) window.images.push(data.image);
+            return data;
+          };
         }"""
     )
     easel.draw()
