@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +14,12 @@ pytest.importorskip("playwright")
 pytest.importorskip("starlette")
 
 from easel import Easel
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect
 from serving import until
 from studios import started
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure of what is tested
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHOTS = Path(__file__).parents[3] / "build" / "studio"
 TOKEN = "a-token-for-a-class-of-thirty"
 
@@ -60,16 +57,11 @@ def asked(studio: str, method: str, path: str, body: Any = None) -> Any:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(driver: Playwright, chromium: str) -> Iterator[Browser]:
     """Debian's Chromium, started once."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        assert not os.environ.get("CI"), f"none of {', '.join(BROWSERS)} is installed, and CI may not go without"
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
