@@ -78,7 +78,8 @@ class Acting:
             job.check()
             image = None
             if self._previews and session.events.listeners and self._throttle.due(ends and step == steps):
-                image = data_url(preview(self._model.stages[stage], tokens, former[stage]))
+                with self._throttle.making():
+                    image = data_url(preview(self._model.stages[stage], tokens, former[stage]))
             told = {"job": job.id, "index": index, "stage": stage, "step": step, "steps": steps}
             grid = {"grid": list(tokens.shape[1:]), "known": known(tokens), "image": image}
             self._tell(session, "step", told | grid | {"sent": time.time() * 1000})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,24 +21,29 @@ from muse_studio.sampling.stage import Stage
 
 A_SECOND = 12
 """Previews that are made a second, at most."""
+SHARE = 0.25
+"""The part of the time that goes by for previews, at most, where each of them takes long."""
 LARGEST_PNG = 256
 """Pixels of the longer side up to which a PNG is sent; a larger picture is a WebP, which is smaller by then."""
 
 
 class Throttle:
-    """Says when the next preview may be made."""
+    """Says when a preview may be made: `A_SECOND` at most, and no more than a share of the time goes by for them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._next = -1.0
+        self._next = -math.inf
 
     def due(self, always: bool = False) -> bool:
-        """Whether one may be made now, which then counts as made."""
-        now = self._clock()
-        if now < self._next and not always:
-            return False
-        self._next = now + 1 / A_SECOND
-        return True
+        """Whether one may be made now."""
+        return always or self._clock() >= self._next
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Around the making of one."""
+        begun = self._clock()
+        yield
+        self._next = begun + max(1 / A_SECOND, (self._clock() - begun) / SHARE)
 
 
 def preview(stage: Stage, tokens: Tensor, former: Tensor) -> Image.Image:

@@ -70,7 +70,7 @@ def _settings(fields: Fields, model: Cascade, samplers: Sequence[str]) -> dict[s
     steps = fields.whole("steps", 1, MOST_STEPS, 0)
     scale = fields.number("cfg_scale", 0, MOST_SCALE)
     asked = fields.text("sampler_name") or fields.text("sampler_index")
-    sampler = {"use": asked} if asked in samplers else {}
+    sampler: dict[str, Any] = {"use": asked} if asked in samplers else {}
     if steps and (sampler or hasattr(stage.sampler, "steps")):
         sampler["steps"] = steps
     guidance = {"scale": scale} if scale is not None and hasattr(stage.guidance, "scale") else {}

@@ -56,12 +56,12 @@ async def events(drawn: AsyncGenerator[Any], act: Act, told: Told) -> AsyncGener
     async with aclosing(drawn):
         async for part in drawn:
             if isinstance(part, Partial):
-                more = {"partial_image_index": counts[part.index]}
+                number = {"partial_image_index": counts[part.index]}
                 counts[part.index] += 1
-                yield _event(f"{act}.partial_image", part.image, await _file(part, told), told, more)
+                yield _event(f"{act}.partial_image", part.image, await _file(part, told), told, number)
             elif isinstance(part, Finished):
-                more = {"usage": _usage(part.tokens)}
-                yield _event(f"{act}.completed", part.image, await _file(part, told), told, more)
+                usage = {"usage": _usage(part.tokens)}
+                yield _event(f"{act}.completed", part.image, await _file(part, told), told, usage)
 
 
 def _event(name: str, image: Image.Image, file: str, told: Told, more: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ SCRIPT = "\n".join(path.read_text(encoding="utf-8") for path in _FILES)
 """One module, as a widget's can import no other."""
 
 
-class Board(anywidget.AnyWidget):  # type: ignore[misc]
+class Board(anywidget.AnyWidget):
     """A canvas to draw on in a notebook: the tokens are painted, and seen as they are drawn.
 
         canvas = muse_studio.load("models/emoji").canvas()

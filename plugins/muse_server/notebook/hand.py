@@ -85,7 +85,8 @@ class Hand:
             job.check()
             image = None
             if self._previews and self._throttle.due(ends and step == steps):
-                image = data_url(preview(self.canvas.model.stages[stage], tokens, former[stage]))
+                with self._throttle.making():
+                    image = data_url(preview(self.canvas.model.stages[stage], tokens, former[stage]))
             told = {"job": job.id, "index": 0, "stage": stage, "step": step, "steps": steps}
             self._tell("step", told | {"grid": list(tokens.shape[1:]), "known": known(tokens), "image": image})
 

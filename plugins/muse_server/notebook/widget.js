@@ -51,7 +51,7 @@ function render({ model, el }) {
   }
 
   const deaf = link.listen((name, data) => {
-    if (name === "done") mat.settled();
+    if (name === "done") mat.settle();
     if (name !== "refused") busy(name === "step");
     status.textContent = {
       step: `${data.stage}: step ${data.step} of ${data.steps}`,

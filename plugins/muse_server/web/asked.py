@@ -6,10 +6,12 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from starlette.types import Scope
+from typing import TYPE_CHECKING
 
 from muse_studio.errors import SettingError
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
 """Headers that decide something, and may stand in a request once only, as all that begin with `sec-fetch-`."""
