@@ -49,16 +49,15 @@ class Acting:
         action.on(canvas)
         return self.keep(session, shot(moments.trimmed(canvas)))
 
-    def draw(self, session: Session, action: Action, job: Job) -> None:
-        """Draw all pictures of an action: one is the session's next moment, several are staged."""
+    def draw(self, session: Session, action: Action, job: Job, variants: list[Variant]) -> None:
+        """Draw all pictures of an action: one is the session's next moment, several are staged in `variants`."""
         for index, seed in enumerate(action.seeds):
-            session.index = index
             canvas = moments.copied(session.shot.canvas)
             action.on(canvas, seed, self._watch(session, job, index, action.do != "edit"))
             made = shot(moments.trimmed(canvas))
             if action.staged:
                 variant = Variant(index, seed, made, data_url(made.image))
-                session.staged.append(variant)
+                variants.append(variant)
                 self._tell(session, "staged", {"job": job.id, **variant.told()})
             else:
                 job.seal()

@@ -26,7 +26,7 @@ from muse_server.reading import Reading
 from muse_server.refusals import Busy, NotFound
 from muse_server.reports import Reports
 from muse_server.rooms import Rooms
-from muse_server.sessions import Session
+from muse_server.sessions import Session, Variant
 from muse_server.shots import Shot, steps
 from muse_server.store import Store
 from muse_studio.sampling.editing.canvas import Canvas
@@ -191,8 +191,11 @@ class Desk:
     async def _begin(self, session: Session, asked: Action) -> Job:
         """Have an action drawn in its turn."""
         await self._check(asked.given.get("settings"), asked.given.get("editor"))
-        job = self.engine.submit(session.id, lambda job: self._acting.draw(session, asked, job), self._reports.ended)
-        session.begin(job, asked)
+        variants: list[Variant] = []
+        job = self.engine.submit(
+            session.id, lambda job: self._acting.draw(session, asked, job, variants), self._reports.ended
+        )
+        session.begin(job, asked, variants)
         self._reports.begin(session, job)
         return job
 

@@ -35,8 +35,8 @@ class Variant:
 class Session:
     """A canvas that somebody draws on; on the event loop alone, but for `shot`, which the model's thread replaces.
 
-    shot: the canvas as it is. job: what is drawn or waits, `index` of `count` pictures. staged: what a drawing gave,
-    by the job's id `staged_job`, until one is taken.
+    shot: the canvas as it is. job: what is drawn or waits, of `count` pictures. staged: what a drawing gave, by the
+    job's id `staged_job`, until one is taken; the model's thread adds to it.
     """
 
     def __init__(self, id: str, shot: Shot) -> None:
@@ -44,7 +44,7 @@ class Session:
         self.events = Events()
         self.lock = asyncio.Lock()
         self.job: Job | None = None
-        self.index, self.count = 0, 1
+        self.count = 1
         self.staged: list[Variant] = []
         self.staged_job: str | None = None
         self.pictures: OrderedDict[int, tuple[Any, bytes]] = OrderedDict()
@@ -70,10 +70,9 @@ class Session:
         """Throw away what is staged."""
         self.staged, self.staged_job = [], None
 
-    def begin(self, job: Job, action: Action) -> None:
-        """A drawing waits from now on."""
-        self.discard()
-        self.job, self.index, self.count = job, 0, len(action.seeds)
+    def begin(self, job: Job, action: Action, variants: list[Variant]) -> None:
+        """A drawing waits, or has begun already; what it stages is put into `variants`."""
+        self.job, self.count, self.staged = job, len(action.seeds), variants
         self.staged_job = job.id if action.staged else None
 
     def picture(self, moment: Any) -> bytes | None:
@@ -100,7 +99,7 @@ class Session:
             }
             for number, did in enumerate(shot.history, 1)
         ]
-        job = {"id": self.job.id, "index": self.index, "count": self.count} if self.job and self.busy else None
+        job = {"id": self.job.id, "index": len(self.staged), "count": self.count} if self.job and self.busy else None
         return {
             "id": self.id,
             "place": shot.place,

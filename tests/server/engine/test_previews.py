@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from muse_server.pictures import MOST, SIDE, Pictures, scaled
-from muse_server.previews import A_SECOND, Throttle, bits, data_url, known, preview
+from muse_server.previews import A_SECOND, SHARE, Throttle, bits, data_url, known, preview
 from muse_server.refusals import NotFound
 from PIL import Image
 
@@ -17,15 +17,24 @@ from muse_studio.contracts import MASK
 from muse_studio.sampling.editing.canvas import Canvas
 
 
-def test_there_are_so_many_a_second_and_the_last_step_always():
+def made(costs):
+    """How many previews are made in two seconds of steps of 2 ms, each of which takes so many seconds."""
     now = [0.0]
     throttle = Throttle(lambda: now[0])
-    made = 0
-    for tick in range(1000):
-        now[0] = tick / 500
-        made += throttle.due()
-    assert 2 * A_SECOND - 1 <= made <= 2 * A_SECOND
-    assert throttle.due(always=True) and not throttle.due()
+    count = 0
+    while now[0] < 2:
+        now[0] += 0.002
+        if throttle.due():
+            with throttle.making():
+                now[0] += costs
+                count += 1
+    assert throttle.due(always=True)
+    return count
+
+
+def test_there_are_so_many_a_second_and_fewer_where_each_takes_long():
+    assert 2 * A_SECOND - 3 <= made(0.001) <= 2 * A_SECOND
+    assert 0.15 <= made(0.05) * 0.05 / 2 <= SHARE + 0.05
 
 
 def test_what_is_masked_is_grey_and_its_former_code_is_decoded(model):
