@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muse_studio.registry.plugins import Registry
 from muse_studio.sampling.model import Model
@@ -44,6 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+class Answer(NamedTuple):
+    """What was asked, and how it was answered."""
+
+    method: str
+    path: str
+    head: dict[str, str]
+    status: int
+
+
 class Counting(Desk):
     """Counts what it was made to do."""
 
@@ -55,15 +65,28 @@ class Counting(Desk):
 
 
 class Studio:
-    """A server that runs. `done`: how many canvases it was made to open."""
+    """A server that runs.
 
-    def __init__(self, desk: Counting, port: int) -> None:
-        self._desk, self.port = desk, port
+    done: how many canvases it was made to open. answers: method, path, the head's lines, and the status of each answer.
+    """
+
+    def __init__(self, app: ASGIApp, desk: Counting, port: int) -> None:
+        self._app, self._desk, self.port = app, desk, port
         self.address = f"http://127.0.0.1:{port}"
+        self.answers: list[Answer] = []
 
     @property
     def done(self) -> int:
         return self._desk.done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                lines = {name.decode(): value.decode() for name, value in scope["headers"]}
+                self.answers.append(Answer(scope["method"], scope["path"], lines, message["status"]))
+
+        await self._app(scope, receive, noted)
 
 
 @contextmanager
@@ -76,10 +99,12 @@ def studio(folder: Path, guarded: bool, **settings: Any) -> Iterator[Studio]:
         app = make_app(desk, Served("models/tiny", "127.0.0.1", port, **settings))
         if not guarded:
             app.user_middleware = [each for each in app.user_middleware if each.cls is not Guard]
-        return configured(app)
+        made.append(Studio(app, desk, port))
+        return configured(made[0])
 
-    with serving(make) as port:
-        yield Studio(desk, port)
+    made: list[Studio] = []
+    with serving(make):
+        yield made[0]
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +152,9 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(params=["attacker.test", "127.0.0.1", "localhost"])
+@pytest.fixture(params=["attacker.test", "127.0.0.1"])
 def evil(request: pytest.FixtureRequest, page: Page, attacker: int) -> Page:
-    """The attacker's page, open: at a name of its own, at another port of this machine, and by its other name."""
+    """The attacker's page, open: at a name of its own, and at another port of this machine."""
     page.goto(f"http://{request.param}:{attacker}/")
     return page
 
