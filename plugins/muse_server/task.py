@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
+from muse_server.web.asked import check_names
 from muse_studio.contracts import NO_RUN, RunContext, TextEncoder
 from muse_studio.errors import SettingError, UserError
 from muse_studio.runtime.files import open_folder, path_of
@@ -68,6 +69,7 @@ class Studio:
         if not is_loopback(self.host) and self.token is None:
             cure = "add token=auto, which makes one, or leave host at 127.0.0.1"
             raise SettingError("host", f"host is {self.host}: whoever reaches this machine could ask; {cure}")
+        check_names(self.hosts, self.origins)
         if not self.out.strip():
             raise SettingError("out", 'out is empty; name a folder, such as "studio"')
 

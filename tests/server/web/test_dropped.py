@@ -71,8 +71,7 @@ def bomb(side: int) -> bytes:
         saved(Image.new("RGB", (4, 4)), "BMP"),
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        png()[:60],
-        png()[:-20],
+        saved(Image.effect_noise((64, 64), 99), "PNG")[:900],
         saved(Image.new("RGB", (64, 64)), "JPEG")[:300],
     ],
 )
@@ -82,6 +81,7 @@ def test_what_is_no_picture_of_these_is_refused(content: bytes, emoji: Model) ->
     assert (refused.value.status, refused.value.param) == (400, "picture")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pillow's own bound is a wider one
 @pytest.mark.parametrize("side", [4097, 12_000, 60_000])
 def test_a_picture_that_would_fill_the_memory_is_refused_by_its_head(side: int) -> None:
     with pytest.raises(Refusal, match="more than 16,777,216 pixels"):
@@ -91,7 +91,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_by_its_head(side: int) 
 def test_texts_that_unpack_to_gigabytes_are_refused(emoji: Model) -> None:
     info = PngInfo()
     info.add_text(PICTURE_KEY, "a" * 50_000_000, zip=True)
-    with pytest.raises(Refusal, match="can't be read"):
+    with pytest.raises(Refusal):
         dropped.said(saved(Image.new("RGB", (4, 4)), "PNG", pnginfo=info), emoji)
 
 
@@ -112,7 +112,10 @@ def test_a_picture_of_the_served_model_says_all_that_it_was_drawn_with(emoji: Mo
 def test_a_canvas_says_its_actions_as_a_client_sends_them(emoji: Model, tmp_path: Path) -> None:
     canvas = emoji.canvas(3)
     canvas.generate("a red apple", settings={"base": {"sampler": {"steps": 2}}, "superres": {"sampler": {"steps": 1}}})
-    canvas.freeze({"base": "8x8:8000000000000000"}).erase(["0,0,9,9", "30,30,20,20"]).extend(right=20)
+    canvas.freeze({"base": f"8x8:80{14 * '0'}", "superres": f"16x16:c000c000{56 * '0'}"})
+    canvas.erase(["0,0,9,9", "30,30,20,20"]).extend(right=20)
+        ["0,0,9,9", "30,30,20,20"]
+    ).extend(right=20)
     said = dropped.said(canvas.save_picture(tmp_path / "x.png").read_bytes(), emoji)
     assert said is not None and said["prompt"] == "a red apple" and said["same_model"] and said["notices"] == []
     drawn, frozen, erased, extended = said["actions"]

@@ -84,6 +84,6 @@ def test_a_port_for_which_one_needs_rights_is_told(monkeypatch) -> None:
         return real(host, port)
 
     monkeypatch.setattr(ports, "_bind", refusing)
-    with pytest.raises(UserError, match=r"port 80 is not for everybody here; give one from 1024 on, such as port=\d+"):
-        with ports.bound("127.0.0.1", 80):
-            pass
+    told = r"port 80 is not for everybody here; give one from 1024 on, such as port=\d+"
+    with pytest.raises(UserError, match=told), ports.bound("127.0.0.1", 80):
+        pass

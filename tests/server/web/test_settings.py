@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from muse_server import parts, settings
 from muse_server.refusals import Refusal
-from muse_studio.hookspecs import hookimpl
 
 import muse_studio
+from muse_studio.hookspecs import hookimpl
 from muse_studio.recipe.running import parts as all_parts
 from muse_studio.registry.plugins import Registry
 from muse_studio.sampling.model import Model
@@ -43,7 +43,11 @@ REFUSED = [
     ({"base": 3}, "base", "expected a table"),
     ({"base": {"guidance": {"schedule": "linaer"}}}, "base.guidance.schedule", "did you mean 'linear'?"),
     ({"base": {"transformer": {"width": 10}}}, "base.transformer", "the rest is the recipe's"),
-    ({"base": {"sampler": {"use": "token-critic", "critic": {"use": "critic"}}}}, "base.sampler.critic", "a transformer"),
+    (
+        {"base": {"sampler": {"use": "token-critic", "critic": {"use": "critic"}}}},
+        "base.sampler.critic",
+        "a transformer",
+    ),
     ({"base": {"guidance": {"use": "autoguidance", "model": "muse"}}}, "base.guidance.model", "names a place"),
     ({"base": {"sampler": {"steps": 10**9}}}, "base.sampler.steps", "at most 1,024"),
     ({"base": {"sampler": {"top_k": 10**400}}}, "base.sampler.top_k", "at most 10,000"),
