@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from muse_server import moments
@@ -20,6 +21,11 @@ from muse_studio.sampling.editing.canvas import Canvas
 
 Tell = Callable[[Session, str, dict[str, Any]], None]
 """Tells a session's listeners something, from the model's thread."""
+
+
+def answers(model: Cascade) -> None:
+    """Have a model's device do something, which fails where it is lost."""
+    torch.zeros(1, device=model.device).item()
 
 
 class Acting:

@@ -52,11 +52,11 @@ def read(content: bytes, model: Cascade) -> Canvas:
 
 
 def described(header: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:
-    """What was done on the canvas of a file's metadata, and how much of that stands; ValueError where it is none."""
+    """What was done on the canvas of a file's metadata, and how much was undone; ValueError where it is none."""
     try:
         told = json.loads(header[KEY])
-        done = [dict(did) for did in told["did"][1 : told["place"] + 1]]
-        return done, int(told["place"])
+        done = [dict(did) for did in told["did"][1:]]
+        return done[: told["place"]], len(done[told["place"] :])
     except (LookupError, TypeError, RecursionError) as error:
         raise ValueError(words_of(error)) from error
 

@@ -6,13 +6,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from muse_server import moments, programs, settings
-from muse_server.acting import Acting
+from muse_server.acting import Acting, answers
 from muse_server.actions import Action, read
 from muse_server.canvas_files import read as read_canvas
 from muse_server.drawings import Drawing, Told
@@ -29,6 +30,7 @@ from muse_server.rooms import Rooms
 from muse_server.sessions import Session, Variant
 from muse_server.shots import Shot, steps
 from muse_server.store import Store
+from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.editing.canvas import Canvas
 from muse_studio.sampling.model import Model
 
@@ -43,12 +45,14 @@ class Desk:
 
     model: ready to draw; from `start` on it is the engine's thread's alone. gallery: takes a PNG of all that is drawn.
     folder: canvases are kept in `sessions` below it. sessions: so many are in memory, at most. `previews` says whether
-    pictures are shown before they are finished, which none is that a filter has yet to see.
+    pictures are shown before they are finished, which none is that a filter has yet to see. `lost` is set where the
+    device is gone, so that nothing can be drawn any more.
     """
 
     def __init__(self, model: Model, gallery: Gallery, folder: Path, *, sessions: int = 64) -> None:
-        self.model, self.gallery, self.engine = model, gallery, Engine()
+        self.model, self.gallery, self.engine = model, gallery, Engine(alive=partial(answers, model))
         self.previews = not is_asked(model.hook, "muse_picture")
+        self.lost = asyncio.Event()
         self._store = Store(folder / "sessions")
         self._reports = Reports(self.engine, gallery)
         self._acting = Acting(model, self._store, self.previews, self._reports.tell)
@@ -59,6 +63,8 @@ class Desk:
         """Begin to work; UserError where the folder can't be written."""
         await asyncio.to_thread(self._store.open)
         self._reports.start()
+        loop = asyncio.get_running_loop()
+        self.engine.lost = lambda error: loop.call_soon_threadsafe(self.lost.set)
         self.engine.start()
 
     async def close(self) -> None:
@@ -73,9 +79,10 @@ class Desk:
 
         seed: of the canvas. NotFound where there is no such picture or session, Full where too many are in use.
         """
-        other = None if canvas is None else (await self.session(canvas)).shot.canvas
+        chosen = secrets.randbelow(2**32) if seed is None else number(seed, "seed", 0, LARGEST_SEED)
         placed = None if picture is None else self._pictures.find(picture)
-        id, chosen = new_id(), secrets.randbelow(2**32) if seed is None else seed
+        other = None if canvas is None else (await self.session(canvas)).shot.canvas
+        id = new_id()
 
         def make() -> Session:
             made = Canvas.of(self.model, chosen, keep_steps=True)

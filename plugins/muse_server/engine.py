@@ -28,16 +28,19 @@ class Engine:
     """Does jobs in a thread of its own, in turn over their owners.
 
     waiting: jobs that wait at most, in all. each: of one owner. Quick jobs are done before all others, and between the
-    steps of one that is being drawn. An exception of a job fails that job alone.
+    steps of one that is being drawn. An exception of a job fails that job alone. alive: is called by the thread after
+    a job failed by an error that nobody's words explain; it raises where the device is lost, and with it the engine.
     """
 
-    def __init__(self, *, waiting: int = 64, each: int = 4) -> None:
+    def __init__(self, *, waiting: int = 64, each: int = 4, alive: Callable[[], object] | None = None) -> None:
         self.moved: Callable[[], None] | None = None
         """Called whenever the queue moves, by any thread."""
+        self.lost: Callable[[BaseException], object] | None = None
+        """Called by the thread, once, where the device is lost."""
+        self._alive = alive
         self._most, self._each = waiting, each
         self._turns = Turns()
         self._quick: deque[Job] = deque()
-        self._stopped: deque[Job] = deque()  # cancelled while they waited, and not told yet
         self._now: Job | None = None
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._changed = threading.Condition()
@@ -52,10 +55,10 @@ class Engine:
         """Cancel all jobs, and wait for the thread to end, which it does after the step that it is at."""
         with self._changed:
             self._closed = True
-            for job in self._known():
-                if job.stop():
-                    self._drop(job)
+            stopped = [job for job in self._known() if job.stop() and self._drop(job)]
             self._changed.notify()
+        for job in stopped:
+            self._end(job, Cancelled())
         if self._thread.is_alive():
             self._thread.join()
 
@@ -70,8 +73,8 @@ class Engine:
         """A job that waits for its turn; Full where too many do.
 
         work: is called in the model's thread with its job, whose `check` it calls between its steps. ended: is called
-        there when the job has ended, however it did. first: a quick job, which goes before all others. limit: whether
-        it may be too many.
+        when the job has ended, however it did, in that thread or, of one that waited, in the one that cancelled it.
+        first: a quick job, which goes before all others. limit: whether it may be too many.
         """
         job = Job(owner, work, ended, first, self._between)
         with self._changed:
@@ -96,9 +99,10 @@ class Engine:
             found = next((each for each in self._known() if each.id == job), None)
             if found is None or owner not in (None, found.owner) or not found.stop():
                 return False
-            self._drop(found)
-            self._changed.notify()
-        self._tell()
+            waited = self._drop(found)
+        if waited:
+            self._end(found, Cancelled())
+            self._tell()
         return True
 
     def queue(self) -> dict[str, Any]:
@@ -123,28 +127,28 @@ class Engine:
     def _mean(self) -> float | None:
         return sum(self._seconds) / len(self._seconds) if self._seconds else None
 
-    def _drop(self, job: Job) -> None:
-        """Let a job that was stopped wait no longer, where it does; the lock is held."""
+    def _drop(self, job: Job) -> bool:
+        """Let a job that was stopped wait no longer; False where it is being done. The lock is held."""
         if job is self._now:
-            return
+            return False
         if job.quick:
             self._quick.remove(job)
         else:
             self._turns.remove(job)
         job.state = "cancelled"
-        self._stopped.append(job)
+        return True
 
     def _run(self) -> None:
         while (job := self._wait()) is not None:
             self._do(job)
 
     def _wait(self) -> Job | None:
-        """The next job, once there is one; None where the engine is closed and all were told."""
+        """The next job, once there is one; None where the engine is closed."""
         while True:
             if (job := self._next()) is not None:
                 return job
             with self._changed:
-                if self._turns or self._quick or self._stopped:
+                if self._turns or self._quick:
                     continue
                 if self._closed:
                     return None
@@ -156,9 +160,7 @@ class Engine:
             self._do(job)
 
     def _next(self, quick: bool = False) -> Job | None:
-        """The next job, taken from the queue; None where there is none. Tells those that were cancelled meanwhile."""
-        while self._stopped:
-            self._end(self._stopped.popleft(), Cancelled())
+        """The next job, taken from the queue; None where there is none."""
         with self._changed:
             if self._quick:
                 job = self._quick.popleft()
@@ -185,8 +187,21 @@ class Engine:
                 if failure is None:
                     self._seconds.append(time.monotonic() - begun)
         self._end(job, failure, result)
+        if failure is not None and not isinstance(failure, Cancelled | UserError):
+            self._look_after()
         if not job.quick:
             self._tell()
+
+    def _look_after(self) -> None:
+        """Tell where the device is lost, whose every further job would fail."""
+        try:
+            if self._alive is not None:
+                self._alive()
+        except Exception as error:
+            self._alive = None
+            log.critical("the device is lost; the server ends", exc_info=error)
+            if self.lost is not None:
+                self.lost(error)
 
     def _end(self, job: Job, failure: BaseException | None, result: Any = None) -> None:
         """Tell all who wait for a job that it has ended."""

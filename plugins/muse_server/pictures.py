@@ -42,8 +42,8 @@ class Pictures:
         """All that there are."""
         return self._kept
 
-    def find(self, id: str) -> Image.Image:
+    def find(self, id: object) -> Image.Image:
         """A picture by its id; NotFound where there is none any more."""
-        if id not in self._kept:
+        if not isinstance(id, str) or id not in self._kept:
             raise NotFound("there is no such picture any more; drop it once again", "picture")
         return self._kept[id]

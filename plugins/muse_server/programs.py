@@ -13,13 +13,16 @@ from torch import Tensor
 from muse_server import moments
 from muse_server.drawings import Advanced, Drawing, Finished, Partial, Told
 from muse_server.jobs import Job
+from muse_server.pictures import scaled
 from muse_server.previews import preview
+from muse_server.refusals import Refusal
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.recipe.running import ask_picture, ask_prompts
 from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.cascade import Watch
 from muse_studio.sampling.editing.canvas import Canvas
+from muse_studio.sampling.editing.region import touched
 from muse_studio.sampling.editing.session import EditSession
 from muse_studio.sampling.editing.windows import Layout
 from muse_studio.sampling.model import Model
@@ -28,7 +31,7 @@ from muse_studio.sampling.variants import editor_of
 BY_WORDS, IN_REGION = "mask-free", "inpaint"
 """The editors of a picture where none is asked for."""
 LONGEST = 4
-"""How many times longer than the model's own a side is drawn, at most; a picture yet longer is cut out of that."""
+"""How many times as long as wide a picture is drawn, at most; one that is to be yet longer is cut out of that."""
 FEATHERED = 32
 """The part of a picture's shorter side over which what is drawn and what was there blend."""
 
@@ -65,12 +68,16 @@ def _new(model: Model, asked: Drawing, seed: int, watch: Watch) -> Made:
 
 def _edited(model: Model, asked: Drawing, seed: int, watch: Watch) -> Made:
     """A picture of somebody's, changed within a region, or by words alone."""
-    picture = asked.picture
-    assert picture is not None  # or it would be a new one
+    assert asked.picture is not None  # or it would be a new one
     ask_prompts(model.hook, [asked.prompt])
     change = editor_of(model, asked.editor or (BY_WORDS if asked.region is None else IN_REGION))
+    picture = scaled(asked.picture)
+    if max(picture.size) > LONGEST * min(picture.size):
+        raise Refusal(f"the picture is more than {LONGEST} times as long as it is wide; cut out a part", "image")
     size = picture.height, picture.width
-    region = torch.ones(size, dtype=torch.bool) if asked.region is None else torch.tensor(asked.region)
+    region = torch.ones(size, dtype=torch.bool)
+    if asked.region is not None:
+        region = touched(torch.tensor(asked.region), size)
     layout = Layout.of(model.stages, size)
     feather = max(1, min(size) // FEATHERED)
     session = EditSession(model.stages, layout, from_image(picture), region, model.device, feather=feather)
@@ -83,6 +90,8 @@ def _edited(model: Model, asked: Drawing, seed: int, watch: Watch) -> Made:
         tokens = session.finish(draft, text, generator, negative=away, watch=watch)
         image = to_images(session.paste(tokens)[None])[0]
     ask_picture(model.hook, image, asked.prompt, seed)
+    if image.size != asked.picture.size:
+        image = image.resize(asked.picture.size, Image.Resampling.LANCZOS)
     return image, tokens, Provenance(None, model.plugins, edited=True, prompt=asked.prompt)
 
 

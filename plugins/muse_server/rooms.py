@@ -26,6 +26,7 @@ class Rooms:
         self._most, self._quickly, self._acting, self._store = most, quickly, acting, store
         self._here: OrderedDict[str, Session] = OrderedDict()
         self._coming: dict[str, asyncio.Future[Session]] = {}
+        self._making = 0
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._here.values()))
@@ -35,13 +36,18 @@ class Rooms:
 
     async def add(self, make: Callable[[], Session]) -> Session:
         """A new session, made in the model's thread; Full where all that are in memory are in use."""
-        await self._make_room()
-        session: Session = await self._quickly(make)
-        self._here[session.id] = session
-        return session
+        self._making += 1
+        try:
+            await self._make_room()
+            session: Session = await self._quickly(make)
+            self._here[session.id] = session
+            return session
+        finally:
+            self._making -= 1
 
     async def find(self, id: str) -> Session:
         """A session, from disk where it is not here; NotFound where there is none, Full as `add`."""
+        self._store.path(id)  # or it is no id at all
         if id in self._here:
             self._here.move_to_end(id)
             return self._here[id]
@@ -53,10 +59,11 @@ class Rooms:
 
     async def _make_room(self) -> None:
         """Save and drop the oldest idle session where there are too many."""
-        while len(self._here) >= self._most:
+        while len(self) + self._making > self._most:
             idle = next((each for each in self if each.idle), None)
             if idle is None:
                 raise Full(f"{len(self)} canvases are in use, which is the most; close one", RETRY)
-            del self._here[idle.id]
-            if not self._store.has(idle.id):  # nothing was done on it yet
+            if self._store.has(idle.id):
+                del self._here[idle.id]
+            else:  # nothing was done on it yet; and who knows what will be, until it is saved
                 await self._quickly(partial(self._store.save, idle.id, idle.shot.canvas))

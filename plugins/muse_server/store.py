@@ -13,7 +13,6 @@ from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import open_folder
 from muse_studio.sampling.cascade import Cascade
-from muse_studio.sampling.editing import deeds
 from muse_studio.sampling.editing.canvas import Canvas
 
 ENDING = ".safetensors"
@@ -27,15 +26,15 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
 
     def open(self) -> None:
         """Make the folder; UserError where it can't be written."""
         open_folder(self.folder, "out")
 
-    def path(self, id: str) -> Path:
+    def path(self, id: object) -> Path:
         """The file of a session, there or not; NotFound where that is no id of one."""
-        if ID.fullmatch(id) is None:
+        if not isinstance(id, str) or ID.fullmatch(id) is None:
             raise NotFound("there is no such canvas", "session")
         return self.folder / f"{id}{ENDING}"
 
@@ -80,14 +79,16 @@ class Store:
         return [each for each, _ in zip((each for each in told if each is not None), range(limit), strict=False)]
 
     def _told(self, path: Path) -> dict[str, Any] | None:
-        """One canvas of a list, None where the file went, or is none."""
+        """One canvas of a list, None where the file went or is none, or nothing was done on it."""
         try:
             when = path.stat().st_mtime
-            if self._known.get(path.stem, (0.0,))[0] != when:
-                done, place = canvas_files.described(weights.header(path)[1])
-                known = {"title": title([deeds.shown(did) for did in done]), "actions": place}
+            if path.stem not in self._known or self._known[path.stem][0] != when:
+                done, undone = canvas_files.described(weights.header(path)[1])
+                known = {"title": title(done), "actions": len(done)} if done or undone else None
                 self._known[path.stem] = when, known
         except (OSError, UserError, ValueError):
             return None
+        if (known := self._known[path.stem][1]) is None:
+            return None
         thumbnail = f"/api/sessions/{path.stem}/image"
-        return {"id": path.stem, **self._known[path.stem][1], "when": when, "thumbnail": thumbnail}
+        return {"id": path.stem, **known, "when": when, "thumbnail": thumbnail}

@@ -154,8 +154,8 @@ def test_what_is_no_canvas_is_refused(content, model):
 def test_a_list_tells_of_a_canvas_without_its_tensors(content, tmp_path):
     path = tmp_path / "one.safetensors"
     path.write_bytes(content)
-    done, place = canvas_files.described(weights.header(path)[1])
-    assert [each["do"] for each in done] == ["generate", "erase", "fill"] and place == 3
+    done, undone = canvas_files.described(weights.header(path)[1])
+    assert [each["do"] for each in done] == ["generate", "erase", "fill"] and undone == 1
     for bad in ({}, {KEY: "[" * 100_000}, {KEY: '{"did": 1, "place": 2}'}):
         with pytest.raises(ValueError, match=r"muse_canvas|recursion|subscriptable"):
             canvas_files.described(bad)

@@ -338,7 +338,15 @@ def test_sessions_are_copied_placed_on_and_go_out_and_in(opened, finished, model
             assert again.shot.history == session.shot.history
             blank = await desk.open()
             assert (await desk.read(await desk.file(blank))).shot.place == 0
-            for ask in (desk.open(picture="p_none"), desk.open(canvas="x" * 22), desk.session("../../etc/passwd")):
+            with pytest.raises(Refusal, match="seed: expected a whole number"):
+                await desk.open(seed=-1)
+            for ask in (
+                desk.open(picture="p_none"),
+                desk.open(picture=[]),
+                desk.open(canvas={}),
+                desk.open(canvas="x" * 22),
+                desk.session("../../etc/passwd"),
+            ):
                 with pytest.raises(NotFound):
                     await ask
             with pytest.raises(Refusal):
@@ -382,6 +390,7 @@ def test_the_oldest_idle_session_leaves_memory_and_comes_back(opened, finished, 
             assert next(iter(desk._rooms)) is second
             back, same = await asyncio.gather(desk.session(first.id), desk.session(first.id))
             assert back is same and back is not first and back.shot.place == 0
+            assert [each["id"] for each in await desk.listed()] == [second.id]
             listening = [desk.events(each) for each in desk._rooms]
             for each in listening:
                 await anext(each)

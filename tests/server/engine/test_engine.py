@@ -93,7 +93,7 @@ def test_a_job_is_cancelled_while_it_waits_while_it_is_drawn_and_not_once_it_end
     told = []
     waiting = engine.submit("ann", lambda job: told.append("drawn"), lambda job: told.append(job.state))
     assert not engine.cancel(waiting.id, "bob") and engine.cancel(waiting.id, "ann") and not engine.cancel(waiting.id)
-    assert waiting.state == "cancelled" and engine.queue()["waiting"] == []
+    assert waiting.state == "cancelled" and engine.queue()["waiting"] == [] and told == ["cancelled"]
     assert engine.cancel(held.job.id) and not engine.cancel(held.job.id)
     held.let()
     for job in (waiting, held.job):
@@ -162,6 +162,23 @@ def test_an_end_that_nobody_can_be_told_of_ends_nothing(engine):
 
     engine.submit("ann", lambda job: None, ended).result.result(20)
     assert engine.submit("ann", lambda job: 1).result.result(20) == 1
+
+
+def test_a_device_that_is_lost_is_told_of_once():
+    def gone():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    engine, lost = Engine(alive=gone), []
+    engine.lost = lost.append
+    engine.start()
+    for error in (UserError("a word"), ValueError("a bug"), ValueError("another")):
+
+        def work(job, error=error):
+            raise error
+
+        engine.submit("ann", work).result.exception(20)
+    engine.close()
+    assert [str(each) for each in lost] == ["CUDA error: unspecified launch failure"]
 
 
 def test_quick_jobs_are_done_between_steps(engine, held):

@@ -79,6 +79,17 @@ def test_a_picture_is_edited_by_words_or_varied(opened, model):
     assert varied.image.size == (20, 20)
 
 
+def test_a_large_picture_is_edited_smaller_and_a_long_one_refused(opened, model):
+    large = Image.new("RGB", (4096, 1500), "red")
+    region = np.zeros((1500, 4096), dtype=bool)
+    region[:40, :40] = True
+    (each,) = drawn(opened, model, Drawing("a cat", seed=3, picture=large, region=region))
+    assert each.image.size == large.size and each.tokens < 1000
+    assert np.asarray(each.image)[1000:, 3000:].tobytes() == np.asarray(large)[1000:, 3000:].tobytes()
+    with pytest.raises(Refusal, match="more than 4 times as long"):
+        drawn(opened, model, Drawing("a cat", picture=Image.new("RGB", (400, 90))))
+
+
 def test_settings_are_checked_before_anything_waits(opened, model):
     for asked in (Drawing("a", settings={"base": {"sampler": {"weights": "x"}}}), Drawing("a", editor={"use": "/x"})):
         with pytest.raises(Refusal):
