@@ -66,6 +66,7 @@ class Hand:
 
     def _do(self, action: Action, job: Job) -> dict[str, Any]:
         """In the thread: the state that comes of an action."""
+        self._tell("waiting", {"job": job.id, "place": 0, "seconds": None})
         settings.check(self.canvas.model, action.given.get("settings"), action.given.get("editor"))
         before, place = moments.now(self.canvas), moments.place(self.canvas)
         canvas = moments.copied(self.canvas)

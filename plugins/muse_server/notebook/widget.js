@@ -52,7 +52,7 @@ function render({ model, el }) {
 
   const deaf = link.listen((name, data) => {
     if (name === "done") mat.settle();
-    if (name !== "refused") busy(name === "step");
+    if (name !== "refused") busy(name === "waiting" || name === "step");
     status.textContent = {
       step: `${data.stage}: step ${data.step} of ${data.steps}`,
       cancelled: "cancelled; the canvas is as it was",

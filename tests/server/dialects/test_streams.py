@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import openai
@@ -11,8 +14,9 @@ from fake_desk import FakeDesk
 from muse_server.dialects import streams
 from muse_server.web.connection import configured
 from muse_server.web.guard import Guard
+from PIL import Image
 from serving import serving, until
-from spoken import speaking
+from spoken import mask, png, speaking
 
 TOKEN = "a-token-of-a-class-room"
 STREAMED = {"prompt": "a fox", "stream": True}
@@ -35,6 +39,28 @@ def test_an_event_is_named_as_its_type(http: httpx.Client) -> None:
     names = [line.removeprefix("event: ") for line in told.splitlines() if line.startswith("event: ")]
     assert names == ["image_generation.partial_image", "image_generation.completed"]
     assert told.endswith("\n\n") and "[DONE]" not in told
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+def test_no_picture_is_touched_on_the_event_loop(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    looping: list[bool] = []
+
+    def noted(inner: Any) -> Any:
+        def outer(*given: Any, **more: Any) -> Any:
+            looping.append(asyncio._get_running_loop() is not None)
+            return inner(*given, **more)
+
+        return outer
+
+    fields, files = {"prompt": "a hat", "stream": stream, "partial_images": "1"}, {"image": png(), "mask": mask()}
+    script = {"init_images": [base64.b64encode(png()).decode()], "mask": base64.b64encode(png()).decode()}
+    for place, name in ((Image, "open"), (Image.Image, "save"), (Image.Image, "load"), (Image.Image, "convert")):
+        monkeypatch.setattr(place, name, noted(getattr(place, name)))
+    assert http.post("/v1/images/edits", data=fields, files=files).status_code == 200
+    assert http.post("/sdapi/v1/img2img", json=script).status_code == 200
+    assert len(looping) > 10 and not any(looping)
 
 
 @pytest.fixture
