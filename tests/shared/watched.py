@@ -16,7 +16,7 @@ PILLOW = [(Image, "open"), (Image.Image, "save"), (Image.Image, "convert"), (Ima
 
 
 class Watched:
-    """`caught`: what of torch and pillow was called in the event loop's thread; `elsewhere`: pillow's calls in others."""
+    """`caught`: what of torch and pillow was called in the event loop's thread; `elsewhere`: of pillow in others."""
 
     def __init__(self) -> None:
         self.caught: list[str] = []

@@ -114,8 +114,6 @@ def test_a_canvas_says_its_actions_as_a_client_sends_them(emoji: Model, tmp_path
     canvas.generate("a red apple", settings={"base": {"sampler": {"steps": 2}}, "superres": {"sampler": {"steps": 1}}})
     canvas.freeze({"base": f"8x8:80{14 * '0'}", "superres": f"16x16:c000c000{56 * '0'}"})
     canvas.erase(["0,0,9,9", "30,30,20,20"]).extend(right=20)
-        ["0,0,9,9", "30,30,20,20"]
-    ).extend(right=20)
     said = dropped.said(canvas.save_picture(tmp_path / "x.png").read_bytes(), emoji)
     assert said is not None and said["prompt"] == "a red apple" and said["same_model"] and said["notices"] == []
     drawn, frozen, erased, extended = said["actions"]
