@@ -12,24 +12,26 @@ from typing import Any
 
 from PIL import Image
 
-from muse_server import moments, programs, settings
-from muse_server.acting import Acting, answers
-from muse_server.actions import Action, read
-from muse_server.canvas_files import read as read_canvas
+from muse_server import settings
+from muse_server.canvases import moments
+from muse_server.canvases.acting import Acting, answers
+from muse_server.canvases.actions import Action, read
+from muse_server.canvases.events import Event
+from muse_server.canvases.fields import number
+from muse_server.canvases.files import read as read_canvas
+from muse_server.canvases.pictures import Pictures, scaled
+from muse_server.canvases.reports import Reports
+from muse_server.canvases.rooms import Rooms
+from muse_server.canvases.sessions import Session, Variant
+from muse_server.canvases.shots import Shot, steps
+from muse_server.canvases.store import Store
 from muse_server.drawings import Drawing, Told
 from muse_server.engine import Engine, Job
-from muse_server.events import Event
-from muse_server.failures import is_asked
-from muse_server.fields import number
 from muse_server.gallery import Gallery, new_id
-from muse_server.pictures import Pictures, scaled
-from muse_server.reading import Reading
 from muse_server.refusals import Busy, NotFound
-from muse_server.reports import Reports
-from muse_server.rooms import Rooms
-from muse_server.sessions import Session, Variant
-from muse_server.shots import Shot, steps
-from muse_server.store import Store
+from muse_server.work import programs
+from muse_server.work.failures import is_asked
+from muse_server.work.reading import Reading
 from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.editing.canvas import Canvas
 from muse_studio.sampling.model import Model

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from muse_server.jobs import Cancelled, Job
 from muse_server.refusals import Full
-from muse_server.turns import Turns
+from muse_server.work.jobs import Cancelled, Job
+from muse_server.work.turns import Turns
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import memory
 

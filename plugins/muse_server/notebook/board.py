@@ -8,8 +8,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from muse_server.failures import failure
 from muse_server.notebook.hand import Hand
+from muse_server.work.failures import failure
 from muse_studio.errors import UserError
 from muse_studio.sampling.editing.canvas import Canvas
 

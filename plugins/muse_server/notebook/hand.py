@@ -7,14 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from muse_server import moments, settings
-from muse_server.actions import Action, read
+from muse_server import settings
+from muse_server.canvases import moments
+from muse_server.canvases.actions import Action, read
+from muse_server.canvases.fields import Surface
+from muse_server.canvases.previews import Throttle, data_url, known, preview
+from muse_server.canvases.shots import Shot, shot
 from muse_server.engine import Engine, Job
-from muse_server.failures import failure, is_asked
-from muse_server.fields import Surface
-from muse_server.previews import Throttle, data_url, known, preview
 from muse_server.refusals import Busy, Refusal
-from muse_server.shots import Shot, shot
+from muse_server.work.failures import failure, is_asked
 from muse_studio.sampling.cascade import Watch
 from muse_studio.sampling.editing.canvas import Canvas
 

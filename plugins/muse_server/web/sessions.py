@@ -16,8 +16,8 @@ from muse_server.web.answers import a_number, asked_number, body_of
 from muse_studio.sampling.arguments import LARGEST_SEED
 
 if TYPE_CHECKING:
+    from muse_server.canvases.sessions import Session
     from muse_server.desk import Desk
-    from muse_server.sessions import Session
 
 SESSION = "/api/sessions/{session}"
 LISTED = 200

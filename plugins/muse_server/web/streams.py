@@ -15,7 +15,7 @@ from starlette.types import Send
 from muse_server.refusals import Refusal
 
 if TYPE_CHECKING:
-    from muse_server.events import Event
+    from muse_server.canvases.events import Event
 
 EVERY = 15.0
 """Seconds without an event, after which a comment keeps proxies from closing the stream."""

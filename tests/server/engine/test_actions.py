@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from muse_server import actions, placing
-from muse_server.actions import ACTIONS, read
-from muse_server.fields import Surface
+from muse_server.canvases import actions, placing
+from muse_server.canvases.actions import ACTIONS, read
+from muse_server.canvases.fields import Surface
 from muse_server.refusals import Refusal
 from PIL import Image
 

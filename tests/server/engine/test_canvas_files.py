@@ -6,7 +6,8 @@ import json
 
 import pytest
 import torch
-from muse_server import canvas_files, moments
+from muse_server.canvases import files as canvas_files
+from muse_server.canvases import moments
 from muse_server.refusals import Refusal
 from runs import same_tensors
 from safetensors.torch import load, save

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from muse_server.engine import Cancelled, Engine, Full
-from muse_server.jobs import Job
-from muse_server.turns import Turns
+from muse_server.work.jobs import Job
+from muse_server.work.turns import Turns
 
 from muse_studio.errors import UserError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from muse_server import events
-from muse_server.events import Events
+from muse_server.canvases import events
+from muse_server.canvases.events import Events
 
 STATE = {"staged_job": None}
 

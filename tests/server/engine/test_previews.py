@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 import torch
-from muse_server.pictures import MOST, SIDE, Pictures, scaled
-from muse_server.previews import A_SECOND, SHARE, Throttle, bits, data_url, known, preview
+from muse_server.canvases.pictures import MOST, SIDE, Pictures, scaled
+from muse_server.canvases.previews import A_SECOND, SHARE, Throttle, bits, data_url, known, preview
 from muse_server.refusals import NotFound
 from PIL import Image
 

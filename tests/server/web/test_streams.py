@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from muse_server.events import Event
+from muse_server.canvases.events import Event
 from muse_server.refusals import Refusal
 from muse_server.web import streams
 from starlette.requests import Request

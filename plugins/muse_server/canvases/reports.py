@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from muse_server import moments
+from muse_server.canvases import moments
+from muse_server.canvases.sessions import Session
+from muse_server.canvases.shots import Shot
 from muse_server.engine import Engine, Job
-from muse_server.failures import failure
 from muse_server.gallery import Gallery
-from muse_server.sessions import Session
-from muse_server.shots import Shot
+from muse_server.work.failures import failure
 from muse_studio.errors import UserError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from muse_server import canvas_files
+from muse_server.canvases import files as canvas_files
+from muse_server.canvases.shots import title
 from muse_server.gallery import ID
 from muse_server.refusals import NotFound
-from muse_server.shots import title
 from muse_studio.errors import UserError
 from muse_studio.runtime import weights
 from muse_studio.runtime.files import open_folder

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from muse_server import moments
+from muse_server.canvases import moments
 from muse_server.refusals import Refusal
 from muse_server.settings import check_values
 from muse_studio.contracts import MASK

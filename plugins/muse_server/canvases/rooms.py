@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
-from muse_server.acting import Acting
+from muse_server.canvases.acting import Acting
+from muse_server.canvases.sessions import Session
+from muse_server.canvases.store import Store
 from muse_server.refusals import Full
-from muse_server.sessions import Session
-from muse_server.store import Store
 
 Quickly: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Does something in the model's thread, before all drawing, and gives what came of it."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from muse_server.canvases.regions import area
 from muse_server.refusals import Refusal
-from muse_server.regions import area
 from muse_server.settings import check_values
 from muse_studio.images.naming import is_unicode
 from muse_studio.sampling.arguments import LARGEST_SEED

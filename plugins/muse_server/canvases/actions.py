@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from muse_server import moments
-from muse_server.fields import FIELDS, SIDES, Surface
-from muse_server.placing import placed
+from muse_server.canvases import moments
+from muse_server.canvases.fields import FIELDS, SIDES, Surface
+from muse_server.canvases.placing import placed
+from muse_server.canvases.regions import Area
 from muse_server.refusals import Refusal
-from muse_server.regions import Area
 from muse_studio.errors import near
 from muse_studio.sampling.arguments import LARGEST_SEED
 from muse_studio.sampling.cascade import Watch

@@ -10,12 +10,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from muse_server import moments
+from muse_server.canvases import moments
+from muse_server.canvases.pictures import scaled
+from muse_server.canvases.previews import preview
 from muse_server.drawings import Advanced, Drawing, Finished, Partial, Told
-from muse_server.jobs import Job
-from muse_server.pictures import scaled
-from muse_server.previews import preview
 from muse_server.refusals import Refusal
+from muse_server.work.jobs import Job
 from muse_studio.images.pixels import from_image, to_images
 from muse_studio.images.provenance import Provenance
 from muse_studio.recipe.running import ask_picture, ask_prompts

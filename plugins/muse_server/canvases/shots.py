@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from muse_server import moments
-from muse_server.previews import bits, data_url, shown_steps
+from muse_server.canvases import moments
+from muse_server.canvases.previews import bits, data_url, shown_steps
 from muse_studio.contracts import MASK
 from muse_studio.images.provenance import Provenance
 from muse_studio.sampling.editing.canvas import Canvas

@@ -8,11 +8,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from muse_server.actions import Action
-from muse_server.events import Events
-from muse_server.fields import Surface
-from muse_server.jobs import Job
-from muse_server.shots import Shot
+from muse_server.canvases.actions import Action
+from muse_server.canvases.events import Events
+from muse_server.canvases.fields import Surface
+from muse_server.canvases.shots import Shot
+from muse_server.work.jobs import Job
 
 PICTURES = 24
 """Encoded pictures of a session's moments that stay in memory."""

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from muse_server import moments
+from muse_server.canvases import moments
 from muse_server.refusals import Refusal
 from muse_studio.images.reading import on_white, upright
 from muse_studio.sampling.editing import deeds

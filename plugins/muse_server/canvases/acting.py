@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muse_server import moments
-from muse_server.actions import Action
-from muse_server.jobs import Job
-from muse_server.previews import Throttle, data_url, known, preview
-from muse_server.sessions import Session, Variant
-from muse_server.shots import Shot, shot
-from muse_server.store import Store
+from muse_server.canvases import moments
+from muse_server.canvases.actions import Action
+from muse_server.canvases.previews import Throttle, data_url, known, preview
+from muse_server.canvases.sessions import Session, Variant
+from muse_server.canvases.shots import Shot, shot
+from muse_server.canvases.store import Store
+from muse_server.work.jobs import Job
 from muse_studio.sampling.cascade import Cascade, Watch
 from muse_studio.sampling.editing.canvas import Canvas
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-from muse_server.jobs import Job
+from muse_server.work.jobs import Job
 
 
 class Turns:
