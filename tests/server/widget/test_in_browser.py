@@ -139,6 +139,7 @@ def test_a_refusal_is_told(cell: Cell) -> None:
     cell.page.get_by_label("Prompt").fill("a" * 2001)
     cell.press("Draw")
     cell.until(lambda: "2000" in cell.page.get_by_role("status").inner_text())
+    assert cell.done() == ["fill"]
 
 
 def test_taken_away_it_hears_no_more(cell: Cell) -> None:
