@@ -10,7 +10,8 @@
  * @typedef {{send: (action: object) => void, listen: (hear: (name: string, data: any) => void) => () => void}} Link
  * @typedef {{row: number, column: number}} Cell
  * @typedef {{grid: [number, number], known: Uint8Array, frozen: Uint8Array, erased: Uint8Array}} Grids
- * @typedef {{image: string | null, stage: string, grid: [number, number], known: string}} Shown   one step of a drawing
+ * @typedef {{image: string | null, stage: string, grid: [number, number], known: string, under?: string | null}} Shown
+ *   one step of a drawing; `under` is what the stage before had drawn
  */
 
 const MARGIN = 40; // css around the picture: room for the handles
@@ -124,7 +125,7 @@ class Board {
     /** @type {CanvasImageSource | null} */ this.image = null;
     /** @type {CanvasImageSource | null} */ this.under = null; // what the stage before has drawn
     /** @type {{image: CanvasImageSource | null, stage: string, grid: [number, number], known: Uint8Array} | null} */ this.live = null;
-    /** @type {(Shown & {drawn: CanvasImageSource | null}) | null} */ this.other = null;
+    /** @type {(Shown & {drawn: CanvasImageSource | null, below: CanvasImageSource | null}) | null} */ this.other = null;
     this.asked = { image: 0, live: 0, other: 0 }; // pictures that were asked for, of each kind
     this.seen = 0; // the latest live picture that came
     this.busy = false;
@@ -229,9 +230,9 @@ class Board {
   /** Show a step or a staged picture instead of the canvas; null goes back. @param {Shown | null} shown */
   async show(shown) {
     const number = ++this.asked.other;
-    const drawn = shown?.image ? await opened(shown.image) : null;
-    if (number !== this.asked.other) return;
-    this.other = shown && { ...shown, drawn };
+    const [drawn, below] = await Promise.all([shown?.image, shown?.under].map((url) => (url ? opened(url) : null)));
+    if (number !== this.asked.other) return; // another was asked for since
+    this.other = shown && { ...shown, drawn, below };
     this.redraw();
   }
 
@@ -651,10 +652,10 @@ class Board {
       else this.veil(whole.erased, whole.grid, 1);
       return;
     }
-    const later = live.stage !== this.first, under = other ? null : this.under;
-    const back = later && under ? under : this.image;
-    if (back && !other) pen.drawImage(back, ...place);
-    if (live.image) this.clipped(later && back && !other ? live.known : null, live.grid, () => pen.drawImage(/** @type {CanvasImageSource} */ (live.image), ...place));
+    const later = live.stage !== this.first, under = other ? other.below : this.under;
+    const back = later && under ? under : other ? null : this.image;
+    if (back) pen.drawImage(back, ...place);
+    if (live.image) this.clipped(later && back ? live.known : null, live.grid, () => pen.drawImage(/** @type {CanvasImageSource} */ (live.image), ...place));
     else if (!(later && under)) this.known(live.known, live.grid);
     this.veil(live.known.map((cell) => 1 - cell), live.grid, later && (under || !live.image) ? 0.45 : 1);
   }

@@ -82,15 +82,14 @@ export function stepRow(session, board) {
     return steps;
   }
 
-  /** @param {number} number how many steps are done; all is the canvas itself */
+  /** @param {number} number how many steps are done, one at least; all is the canvas itself */
   async function go(number) {
     const steps = await fetched().catch((error) => { session.failed(error); return []; });
     if (!steps.length) return;
-    const at = Math.min(steps.length, Math.max(0, number)), shown = steps[at - 1];
+    const at = Math.min(steps.length, Math.max(1, number)), shown = steps[at - 1];
     paint(at);
-    tell(shown ? `${shown.stage} ${shown.step}/${shown.steps}` : "nothing yet");
-    const { stage, grid } = steps[0], blank = { image: null, stage, grid, known: btoa("\0".repeat(Math.ceil((grid[0] * grid[1]) / 8))) };
-    await board.show(at === steps.length ? null : shown ?? blank);
+    tell(`${shown.stage} ${shown.step}/${shown.steps}`);
+    await board.show(at === steps.length ? null : { ...shown, under: steps.findLast((each, i) => i < at && each.stage !== shown.stage)?.image });
   }
 
   function stop() {
@@ -104,7 +103,7 @@ export function stepRow(session, board) {
     const steps = await fetched().catch((error) => { session.failed(error); return []; });
     if (!steps.length) return;
     if (still.matches) { await go(Number(range.value) < steps.length ? steps.length : 1); return; } // the first and the last alone
-    if (Number(range.value) >= steps.length) await go(0);
+    if (Number(range.value) >= steps.length) await go(1);
     byId("play").setAttribute("aria-pressed", "true");
     byId("play-icon").setAttribute("href", "#i-pause");
     playing = setInterval(() => { if (Number(range.value) >= steps.length) stop(); else go(Number(range.value) + 1); }, PACE);
