@@ -51,6 +51,7 @@ def test_every_block_is_run() -> None:
     assert len(blocks("python")) + len(blocks("sh")) + 1 == len(re.findall(r"^```\w+$", text, re.MULTILINE)) == 8
 
 
+@pytest.mark.slow  # draws and edits a dozen pictures
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # OpenAI no longer makes variations itself
 def test_the_examples_do_what_they_say(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
