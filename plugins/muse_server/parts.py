@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -13,7 +13,6 @@ from muse_studio.errors import PluginError
 from muse_studio.recipe.strangers import names_a_place
 from muse_studio.registry.kinds import kind_of
 from muse_studio.registry.parts import SCALARS, UNIONS, Part, Setting, is_table, spelled
-from muse_studio.registry.plugins import Registry
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +22,13 @@ KINDS = (*OF_STAGE, "editor")
 """The kinds of parts that a client may name: they are made in no time, and hold no weights."""
 
 
-def told(registry: Registry, kind: str) -> list[dict[str, Any]]:
-    """Every part of a kind, third parties' too: `{name, full_name, plugin, about, settings: [...]}`.
+def told(offered: Iterable[Part]) -> list[dict[str, Any]]:
+    """Each part, third parties' too: `{name, full_name, plugin, about, settings: [...]}`.
 
     One that can't be imported is left out, with a line in the log.
     """
     found = []
-    for part in registry.parts(kind):
+    for part in offered:
         try:
             found.append(_part(part))
         except PluginError as error:

@@ -21,7 +21,7 @@ from muse_server.gallery import Gallery
 from muse_server.web.app import make_app
 from muse_server.web.connection import configured
 from muse_server.web.offered import Served
-from muse_studio.errors import Terminated
+from muse_studio.errors import Terminated, UserError
 from muse_studio.sampling.model import Model
 
 ANYWHERE = {"0.0.0.0": ("127.0.0.1", socket.AF_INET), "::": ("::1", socket.AF_INET6)}
@@ -31,7 +31,7 @@ FAR = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 
 @dataclass
-class Session:
+class Ended:
     """What was served, once it has ended. pictures: that were added to the gallery of `folder` meanwhile."""
 
     address: str
@@ -44,20 +44,24 @@ class Session:
         return f"{self.folder}  {new} in its gallery; all canvases are saved"
 
 
-def serve(model: Model, served: Served, folder: Path, listener: socket.socket, browse: bool) -> Session:
+def serve(model: Model, served: Served, folder: Path, listener: socket.socket, browse: bool) -> Ended:
     """Serve at a bound socket until Ctrl-C, or until SIGTERM, which raises Terminated once all is saved.
+
+    UserError where the model's device was lost meanwhile.
 
     folder: of the gallery and the canvases. browse: open the page in a browser here.
     """
     gallery = Gallery(folder)
     before = len(gallery)
     closing = asyncio.Event()
-    app = make_app(Desk(model, gallery, folder), served, closing)
-    server = _Server(configured(app), served, closing, browse)
+    desk = Desk(model, gallery, folder)
+    server = _Server(configured(make_app(desk, served, closing)), desk, served, closing, browse)
     server.run(sockets=[listener])
     if server.heard == signal.SIGTERM:
         raise Terminated
-    return Session(addresses(served)[0], folder, len(gallery) - before)
+    if desk.lost.is_set():
+        raise UserError(f"the device {model.device} is gone; all canvases are saved: start again, or with device=cpu")
+    return Ended(addresses(served)[0], folder, len(gallery) - before)
 
 
 def addresses(served: Served) -> list[str]:
@@ -85,9 +89,11 @@ class _Server(uvicorn.Server):
     heard: int | None = None
     """The signal that ended it."""
 
-    def __init__(self, config: uvicorn.Config, served: Served, closing: asyncio.Event, browse: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, desk: Desk, served: Served, closing: asyncio.Event, browse: bool
+    ) -> None:
         super().__init__(config)
-        self._served, self._closing, self._browse = served, closing, browse
+        self._desk, self._served, self._closing, self._browse = desk, served, closing, browse
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say where."""
@@ -101,6 +107,10 @@ class _Server(uvicorn.Server):
             _warn_of_plain()
         if self._browse and _has_screen():
             await asyncio.to_thread(webbrowser.open, first)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end now, which is asked ten times a second: also where the model's device is gone."""
+        return await super().on_tick(counter) or self._desk.lost.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End streams, finish what is being answered, and save all canvases."""

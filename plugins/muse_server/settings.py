@@ -10,13 +10,12 @@ from typing import Any
 from muse_server.parts import KINDS, OF_STAGE, kinds_in
 from muse_server.refusals import Refusal
 from muse_studio.errors import RecipeError, UserError, near
-from muse_studio.recipe import build, merging
+from muse_studio.recipe import merging
 from muse_studio.recipe.strangers import names_a_place
 from muse_studio.recipe.tree import Node
-from muse_studio.registry.events import run_scope
 from muse_studio.registry.kinds import kind_named
-from muse_studio.registry.plugins import Registry
 from muse_studio.sampling.cascade import Cascade
+from muse_studio.sampling.variants import part_problems
 
 DEEPEST, VALUES = 20, 1000
 """How deep a client's settings may be nested, and how many values they may hold."""
@@ -57,8 +56,7 @@ def problems(model: Cascade, settings: Any = None, editor: Any = None) -> list[d
     """
     found = [*_strange_values(settings, "settings"), *_strange_values(editor, "editor")]
     if not found:
-        with run_scope(model.hook):  # the environment's observers hear already, and are not made again
-            found = [*_of_stages(model, settings), *_of_editor(model.registry, editor)]
+        found = [*_of_stages(model, settings), *_of_editor(model, editor)]
     return [{"path": path, "message": message} for path, message in found]
 
 
@@ -78,18 +76,18 @@ def _of_stages(model: Cascade, settings: Any) -> Found:
             for key, change in changes.items():
                 if key in OF_STAGE:
                     own = (model.recipe or {"stages": {name: {}}})["stages"][name].get(key)
-                    yield from _of_part(model.registry, key, own, change, f"{path}.{key}")
+                    yield from _of_part(model, key, own, change, f"{path}.{key}")
                 else:
                     cure = f";{near(key, OF_STAGE)} a client sets {', '.join(OF_STAGE)}, the rest is the recipe's"
                     yield f"{path}.{key}", f"{key!r} can't be set here{cure}"
 
 
-def _of_editor(registry: Registry, editor: Any) -> Found:
+def _of_editor(model: Cascade, editor: Any) -> Found:
     if editor is not None:
-        yield from _of_part(registry, "editor", None, editor, "editor")
+        yield from _of_part(model, "editor", None, editor, "editor")
 
 
-def _of_part(registry: Registry, kind: str, own: Any, change: Any, path: str) -> Found:
+def _of_part(model: Cascade, kind: str, own: Any, change: Any, path: str) -> Found:
     """What is wrong with one part of a kind, the client's table laid over the recipe's own."""
     tables = ([] if own is None else [{kind: own}]) + [{kind: change}]
     try:
@@ -99,20 +97,20 @@ def _of_part(registry: Registry, kind: str, own: Any, change: Any, path: str) ->
         return
     assert isinstance(merged.value, dict)  # as it was given
     node = merged.value[kind]
-    strange = list(_strange_parts(registry, kind, node, change, path))
+    strange = list(_strange_parts(model, kind, node, change, path))
     yield from strange
     if not strange:
-        for each in build.check(node, registry, kind_named(kind).contract):
+        for each in part_problems(model, kind, node):
             yield ".".join(filter(None, (path, each.path))), each.message
 
 
-def _strange_parts(registry: Registry, kind: str, node: Node, change: Any, path: str) -> Found:
+def _strange_parts(model: Cascade, kind: str, node: Node, change: Any, path: str) -> Found:
     """Parts within a part that hold weights: the recipe alone may say those."""
     if not isinstance(change, Mapping) or not isinstance(node.value, dict):
         return
     use = node.value.get("use", Node(None, ""))
     try:
-        takes = registry.find(kind, str(use.value)).settings
+        takes = model.registry.find(kind, str(use.value)).settings
     except UserError:
         return  # which the check tells
     for key, each in change.items():
@@ -120,7 +118,7 @@ def _strange_parts(registry: Registry, kind: str, node: Node, change: Any, path:
             if inner not in KINDS:
                 yield f"{path}.{key}", f"{key} is {kind_named(inner).with_article}, which the recipe alone can name"
             else:
-                yield from _strange_parts(registry, inner, node.value[key], each, f"{path}.{key}")
+                yield from _strange_parts(model, inner, node.value[key], each, f"{path}.{key}")
 
 
 def _strange_values(value: Any, path: str) -> Found:

@@ -18,12 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muse_server.engine import Cancelled
 from muse_server.refusals import Refusal
-from muse_server.shown import without_paths
-from muse_studio.errors import RecipeError, Refused, UserError, error_message
+from muse_server.work import failures
+from muse_studio.errors import Refused, UserError, error_message
 
 LOG = logging.getLogger("muse_server")
 
-NOT_YOURS = "error that is not yours; what it was stands in the server's own terminal"
 ONCE = "x-should-retry"
 """The header by which OpenAI's clients don't ask again by themselves, and draw the same thrice."""
 REFUSED = "content_policy_violation"
@@ -51,12 +50,12 @@ def told(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]]:
         return 409, _error(409, "it was cancelled", code="cancelled"), {ONCE: "false"}
     if not isinstance(error, UserError):
         log(error)
-        return 500, _error(500, NOT_YOURS), {ONCE: "false"}
+        return 500, _error(500, failures.NOT_YOURS), {ONCE: "false"}
     status = getattr(error, "status", 400)
     code = REFUSED if isinstance(error, Refused) else getattr(error, "code", None)
     after = getattr(error, "retry_after", None)
     headers = {} if after is None else {"retry-after": str(after)}
-    return status, _error(status, _words(error), getattr(error, "param", None), code), headers
+    return status, _error(status, failures.failure(error)["message"], getattr(error, "param", None), code), headers
 
 
 async def failed(request: Request, error: Exception) -> JSONResponse:
@@ -144,13 +143,6 @@ def _error(status: int, message: str, param: str | None = None, code: str | None
 def _code(status: int) -> str | None:
     """HTTP's own words for a status, for programs."""
     return None if status == 400 else HTTPStatus(status).phrase.lower().replace(" ", "_")
-
-
-def _words(error: UserError) -> str:
-    """What a UserError says; of a recipe's problems, which stand at no line here, their paths and messages."""
-    if isinstance(error, RecipeError):
-        return without_paths("; ".join(f"{each.path}: {each.message}".removeprefix(": ") for each in error.problems))
-    return without_paths(str(error))
 
 
 def _no_number(text: str) -> Any:

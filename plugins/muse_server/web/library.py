@@ -143,7 +143,7 @@ class _Library:
         return self._parts
 
     def _read(self) -> dict[str, list[dict[str, Any]]]:
-        return {kind: parts.told(self._desk.model.registry, kind) for kind in parts.KINDS}
+        return {kind: parts.told(self._desk.model.registry.parts(kind)) for kind in parts.KINDS}
 
     def _id(self, request: Request) -> str:
         id: str = request.path_params["picture"]

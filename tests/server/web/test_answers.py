@@ -26,7 +26,7 @@ TOLD = [
     (HTTPException(404), 404, "there is nothing at this address", None, "not_found"),
     (HTTPException(413, "too large"), 413, "too large", None, "request_entity_too_large"),
     (RecipeError([Problem("override 'x'", "stages.base", "is bad")]), 400, "stages.base: is bad", None, None),
-    (UserError("/home/ann/x.png is full"), 400, "… is full", None, None),
+    (UserError("/srv/ann/x.png is full"), 400, "… is full", None, None),
 ]
 
 
@@ -40,7 +40,7 @@ def test_an_error_is_told_in_openais_shape(error: Exception, status: int, messag
 
 
 def test_what_is_a_bug_is_told_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
-    status, body, headers = told(ZeroDivisionError("secret of /home/ann"))
+    status, body, headers = told(ZeroDivisionError("secret of /srv/ann"))
     assert (status, headers) == (500, {"x-should-retry": "false"})
     assert body["error"]["type"] == "server_error" and "not yours" in body["error"]["message"]
     assert "secret" not in json.dumps(body) and "secret" in caplog.text and "Traceback" not in caplog.text

@@ -39,7 +39,7 @@ def png(**settings: Any) -> bytes:
     return file.getvalue()
 
 
-def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+def refused(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -55,7 +55,7 @@ def test_the_page_and_its_files(http: httpx.Client) -> None:
         kind = {"js": "text/javascript", "css": "text/css"}.get(file.rpartition(".")[2], "")
         assert found.headers["content-type"].startswith(kind)
     for path in ("/page/../task.py", "/page/%2e%2e/task.py", "/page/..%2ftask.py", "/page//etc/passwd", "/page/", "/x"):
-        problem(http.get(path), 404)
+        refused(http.get(path), 404)
 
 
 def test_the_model(http: httpx.Client, desk: Desk) -> None:
@@ -78,14 +78,14 @@ def test_parts(http: httpx.Client) -> None:
     everything = http.get("/api/parts").json()
     assert list(everything) == ["sampler", "schedule", "guidance", "editor"]
     assert http.get("/api/parts?kind=sampler").json() == everything["sampler"]
-    assert problem(http.get("/api/parts?kind=transformer"), 400)["param"] == "kind"
+    assert refused(http.get("/api/parts?kind=transformer"), 400)["param"] == "kind"
 
 
 def test_checking_settings(http: httpx.Client) -> None:
     assert http.post("/api/check", json={"settings": {"base": {"sampler": "halton"}}}).json() == {"problems": []}
     told = http.post("/api/check", json={"settings": {"base": {"sampler": "haltn"}}, "editor": "inpant"}).json()
     assert [each["path"] for each in told["problems"]] == ["settings.base.sampler", "editor"]
-    assert problem(http.post("/api/check", json={"recipe": "x"}), 400)["param"] == "recipe"
+    assert refused(http.post("/api/check", json={"recipe": "x"}), 400)["param"] == "recipe"
 
 
 def test_a_canvas_is_opened_drawn_on_and_undone(http: httpx.Client, desk: Desk) -> None:
@@ -111,9 +111,9 @@ def test_a_picture_is_the_one_that_the_canvas_draws_and_carries_no_secrets(http:
         assert picture.tobytes() == Canvas.of(desk.model, 5).generate("an apple", seed=7).image.tobytes()
     with Image.open(io.BytesIO(http.get(f"{canvas}/image?n=1&scale=2").content)) as picture:
         assert picture.size == (64, 64)
-    assert problem(http.get(f"{canvas}/image?n=9"), 404)["param"] == "n"
-    assert problem(http.get(f"{canvas}/image?scale=99"), 400)["param"] == "scale"
-    assert problem(http.get(f"{canvas}/image?n=-1"), 400)["param"] == "n"
+    assert refused(http.get(f"{canvas}/image?n=9"), 404)["param"] == "n"
+    assert refused(http.get(f"{canvas}/image?scale=99"), 400)["param"] == "scale"
+    assert refused(http.get(f"{canvas}/image?n=-1"), 400)["param"] == "n"
 
 
 def test_variants_are_staged_and_one_is_taken(http: httpx.Client, canvas: str) -> None:
@@ -121,9 +121,9 @@ def test_variants_are_staged_and_one_is_taken(http: httpx.Client, canvas: str) -
     assert (state["place"], len(state["staged"])) == (0, 3)
     accept = {"job": state["staged_job"], "index": 1}
     assert http.post(f"{canvas}/accept", json=accept).json()["place"] == 1
-    problem(http.post(f"{canvas}/accept", json=accept), 404)
-    assert problem(http.post(f"{canvas}/accept", json={"index": 1}), 400)["param"] == "job"
-    assert problem(http.post(f"{canvas}/accept", json={"job": "j", "index": -1}), 400)["param"] == "index"
+    refused(http.post(f"{canvas}/accept", json=accept), 404)
+    assert refused(http.post(f"{canvas}/accept", json={"index": 1}), 400)["param"] == "job"
+    assert refused(http.post(f"{canvas}/accept", json={"job": "j", "index": -1}), 400)["param"] == "index"
 
 
 def test_steps_and_the_file_of_a_canvas(http: httpx.Client, canvas: str) -> None:
@@ -135,7 +135,7 @@ def test_steps_and_the_file_of_a_canvas(http: httpx.Client, canvas: str) -> None
     kind = {"content-type": "application/octet-stream"}
     again = http.post("/api/sessions/file", content=file.content, headers=kind)
     assert again.status_code == 201 and again.json()["state"]["grids"] == state["grids"]
-    problem(http.post("/api/sessions/file", content=b"{}", headers=kind), 400)
+    refused(http.post("/api/sessions/file", content=b"{}", headers=kind), 400)
 
 
 def test_events_go_on_from_the_last_one_that_was_read(http: httpx.Client, canvas: str) -> None:
@@ -158,28 +158,28 @@ def test_events_go_on_from_the_last_one_that_was_read(http: httpx.Client, canvas
     after = read({"last-event-id": str(first[0])}, "done")
     assert after[-1][1] == "done" and [number for number, _ in after] == sorted({number for number, _ in after})
     assert read({"last-event-id": str(after[-1][0] - 1)}, "done") == after[-1:]
-    problem(http.get(f"{canvas}/events", headers={"last-event-id": "x"}), 400)
+    refused(http.get(f"{canvas}/events", headers={"last-event-id": "x"}), 400)
 
 
 def test_what_is_no_canvas_is_404(http: httpx.Client) -> None:
     for id in (NOBODY, "x", "..%2f..%2fetc", "a" * 23):
         for end in ("", "/events", "/image", "/steps", "/file"):
-            problem(http.get(f"/api/sessions/{id}{end}"), 404)
-        problem(http.post(f"/api/sessions/{id}/actions", json=APPLE), 404)
-    problem(http.post("/api/sessions", json={"canvas": NOBODY}), 404)
-    problem(http.post("/api/sessions", json={"canvas": "../../etc"}), 404)
-    problem(http.post("/api/sessions", json={"picture": "p_x"}), 404)
+            refused(http.get(f"/api/sessions/{id}{end}"), 404)
+        refused(http.post(f"/api/sessions/{id}/actions", json=APPLE), 404)
+    refused(http.post("/api/sessions", json={"canvas": NOBODY}), 404)
+    refused(http.post("/api/sessions", json={"canvas": "../../etc"}), 404)
+    refused(http.post("/api/sessions", json={"picture": "p_x"}), 404)
 
 
 def test_what_is_no_action_is_refused_with_its_field(http: httpx.Client, canvas: str) -> None:
     before = http.get(canvas).json()
     for wrong in ({}, {"do": "save"}, {"do": "erase", "region": "/etc/passwd"}, APPLE | {"seed": -1}, APPLE | {"x": 1}):
-        problem(http.post(f"{canvas}/actions", json=wrong), 400)
+        refused(http.post(f"{canvas}/actions", json=wrong), 400)
     placed = APPLE | {"settings": {"base": {"sampler": {"use": "halton", "weights": "/etc/passwd"}}}}
-    assert problem(http.post(f"{canvas}/actions", json=placed), 400)["param"] == "settings.base.sampler.weights"
+    assert refused(http.post(f"{canvas}/actions", json=placed), 400)["param"] == "settings.base.sampler.weights"
     for wrong in ({"seed": -1}, {"seed": "7"}):
-        assert problem(http.post("/api/sessions", json=wrong), 400)["param"] == "seed"
-    assert problem(http.post("/api/sessions", json={"out": "x"}), 400)["param"] == "out"
+        assert refused(http.post("/api/sessions", json=wrong), 400)["param"] == "seed"
+    assert refused(http.post("/api/sessions", json={"out": "x"}), 400)["param"] == "out"
     assert http.get(canvas).json() == before
 
 
@@ -194,8 +194,8 @@ def test_a_dropped_picture_is_kept_and_a_canvas_goes_on_from_it(http: httpx.Clie
         "/api/pictures", content=http.get(f"{canvas}/image").content, headers={"content-type": "image/png"}
     )
     assert ours.json()["width"] == 32
-    problem(http.post("/api/pictures", content=b"GIF89a", headers={"content-type": "image/png"}), 400)
-    problem(http.post("/api/pictures", content=png(), headers={"content-type": "image/gif"}), 415)
+    refused(http.post("/api/pictures", content=b"GIF89a", headers={"content-type": "image/png"}), 400)
+    refused(http.post("/api/pictures", content=png(), headers={"content-type": "image/gif"}), 415)
 
 
 def test_the_gallery(http: httpx.Client, canvas: str, tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def test_the_gallery(http: httpx.Client, canvas: str, tmp_path: Path) -> None:
     assert http.get("/api/gallery?words=pear").json() == [] == http.get(f"/api/gallery?before={kept['id']}").json()
     assert http.get(kept["image"]).content == http.get(f"{canvas}/image?n=1").content
     assert http.get(kept["thumbnail"]).headers["content-type"] == "image/webp"
-    assert problem(http.get("/api/gallery?limit=0"), 400)["param"] == "limit"
+    assert refused(http.get("/api/gallery?limit=0"), 400)["param"] == "limit"
     assert http.delete(kept["image"]).status_code == 204
     assert http.get("/api/gallery").json() == []
     for ask in (http.get, http.delete):
-        problem(ask(kept["image"]), 404)
-        problem(ask("/api/gallery/..%2f..%2fetc%2fpasswd"), 404)
+        refused(ask(kept["image"]), 404)
+        refused(ask("/api/gallery/..%2f..%2fetc%2fpasswd"), 404)
     assert (tmp_path / "bin" / f"{kept['id']}.png").is_file()
 
 
@@ -219,24 +219,24 @@ def test_what_was_set_and_done_is_written_out(http: httpx.Client, canvas: str) -
     told = http.post("/api/written", json=asked).json()
     assert "use: halton" in told["yaml"] and "prompt: an apple" in told["yaml"] and "seed: 9" in told["yaml"]
     assert "canvas.generate('an apple', seed=7)" in told["code"] and "seed=5)" in told["code"]
-    assert problem(http.post("/api/written", json=asked | {"settings": {"x": {}}}), 400)["param"] == "settings.x"
-    assert problem(http.post("/api/written", json=asked | {"prompt": "x" * 3000}), 400)["param"] == "prompt"
-    problem(http.post("/api/written", json={"session": "x"}), 404)
+    assert refused(http.post("/api/written", json=asked | {"settings": {"x": {}}}), 400)["param"] == "settings.x"
+    assert refused(http.post("/api/written", json=asked | {"prompt": "x" * 3000}), 400)["param"] == "prompt"
+    refused(http.post("/api/written", json={"session": "x"}), 404)
 
 
 def test_the_queue_names_no_job_that_others_could_cancel(http: httpx.Client, canvas: str) -> None:
     assert http.get("/api/queue").json() == {"now": None, "waiting": [], "mean_seconds": None}
     drawn(http, canvas)
     assert http.get("/api/queue").json()["mean_seconds"] > 0
-    problem(http.delete("/api/jobs/j_none"), 404)
+    refused(http.delete("/api/jobs/j_none"), 404)
 
 
 def test_an_error_of_ours_is_told_to_the_log_and_not_to_the_client(http, desk, monkeypatch, caplog) -> None:
     def broken(*_: Any) -> None:
-        raise ZeroDivisionError("in /home/ann/secret.py")
+        raise ZeroDivisionError("in /srv/ann/secret.py")
 
     monkeypatch.setattr(desk.gallery, "listed", broken)
-    error = problem(http.get("/api/gallery"), 500)
+    error = refused(http.get("/api/gallery"), 500)
     assert error["type"] == "server_error" and "secret" not in json.dumps(error)
     until(lambda: "ZeroDivisionError" in caplog.text)
 

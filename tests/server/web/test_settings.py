@@ -110,7 +110,7 @@ def test_the_words_are_those_of_muse_check(emoji: Model) -> None:
 
 @pytest.mark.parametrize("kind", parts.KINDS)
 def test_every_part_of_a_kind_is_told_with_all_its_settings(kind: str) -> None:
-    told = {each["full_name"]: each for each in parts.told(Registry(), kind)}
+    told = {each["full_name"]: each for each in parts.told(all_parts(kind))}
     there = {part.full_name: part for part in all_parts(kind)}
     assert set(told) == set(there)
     for name, part in there.items():
@@ -119,7 +119,7 @@ def test_every_part_of_a_kind_is_told_with_all_its_settings(kind: str) -> None:
 
 
 def test_a_setting_has_its_type_its_default_its_choices_and_its_words() -> None:
-    remdm = next(each for each in parts.told(Registry(), "sampler") if each["name"] == "remdm")
+    remdm = next(each for each in parts.told(all_parts("sampler")) if each["name"] == "remdm")
     told = {each["name"]: each for each in remdm["settings"]}
     assert told["steps"] | {"about": ""} == {
         "name": "steps",
@@ -137,7 +137,7 @@ def test_a_setting_has_its_type_its_default_its_choices_and_its_words() -> None:
     assert told["strategy"]["choices"] == ["cap", "rescale", "conf", "loop"]
     assert told["sampling_temperature"]["written"] == "float | list[float]"
     assert told["eta"]["about"].startswith("0 takes nothing back")
-    critic = next(each for each in parts.told(Registry(), "sampler") if each["name"] == "token-critic")
+    critic = next(each for each in parts.told(all_parts("sampler")) if each["name"] == "token-critic")
     asked = {each["name"]: each for each in critic["settings"]}["critic"]
     assert (asked["type"], asked["kind"], asked["required"]) == ("part", "transformer", True)
 
@@ -176,13 +176,13 @@ class Plugin:
 def test_a_third_partys_part_shows_itself_and_a_broken_one_takes_no_other_along() -> None:
     registry = Registry()
     registry._add("spirals", Plugin())
-    told = {each["name"]: each for each in parts.told(registry, "schedule")}
+    told = {each["name"]: each for each in parts.told(registry.parts("schedule"))}
     assert told["spiral"]["settings"][0]["about"] == "how often it goes round."
     assert "broken" not in told and "cosine" in told
 
 
 def test_tables_of_a_recipe_are_told_without_places() -> None:
-    critic = {"use": "token-critic", "steps": 3, "critic": {"use": "critic", "weights": "/home/x"}}
+    critic = {"use": "token-critic", "steps": 3, "critic": {"use": "critic", "weights": "/srv/x"}}
     assert parts.values_of(critic) == {"use": "token-critic", "steps": 3}
     assert parts.values_of("cosine") == {"use": "cosine"}
     assert parts.values_of(None) is None

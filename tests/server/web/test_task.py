@@ -62,7 +62,7 @@ def test_a_setting_that_can_not_be_is_refused_with_its_cure(given: dict[str, Any
 
 @pytest.mark.parametrize("given", [{}, {"host": "::1"}, {"host": "localhost"}, {"host": "0.0.0.0", "token": "auto"}])
 def test_what_only_this_machine_reaches_or_has_a_token_is_fine(given: dict[str, Any]) -> None:
-    studio(**given)
+    assert studio(**given).port == 7860
 
 
 def test_only_loopback_is_this_machine_alone() -> None:
@@ -185,6 +185,23 @@ def test_a_taken_port_is_told_before_the_model_is_served(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} is taken, by .*port=\\d+"):
             studio(port=port, out=str(tmp_path))()
+
+
+def test_a_lost_device_ends_it_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(serving.Desk):
+        async def start(self) -> None:
+            await super().start()
+            self.lost.set()
+
+    monkeypatch.setattr(serving, "Desk", Lost)
+    with pytest.raises(UserError, match="the device cpu is gone; all canvases are saved: start again"):
+        studio(port=0, out=str(tmp_path))()
+
+
+def test_what_is_told_at_the_end(tmp_path: Path) -> None:
+    said = serving.Ended("x", tmp_path, 1).summary()
+    assert said == f"{tmp_path}  one new picture in its gallery; all canvases are saved"
+    assert "12 new pictures" in serving.Ended("x", tmp_path, 12).summary()
 
 
 def test_sigterm_ends_it_well_and_a_token_is_printed(tmp_path: Path) -> None:
