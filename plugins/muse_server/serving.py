@@ -106,7 +106,7 @@ class _Server(uvicorn.Server):
         if others or first.partition("//")[2].partition(":")[0] != "127.0.0.1":
             _warn_of_plain()
         if self._browse and _has_screen():
-            await asyncio.to_thread(webbrowser.open, first)
+            self._browsing = asyncio.get_running_loop().run_in_executor(None, webbrowser.open, first)  # takes its time
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end now, which is asked ten times a second: also where the model's device is gone."""

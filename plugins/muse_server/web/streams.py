@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
@@ -55,7 +55,8 @@ async def _written(events: AsyncGenerator[Event], closing: asyncio.Event) -> Asy
     try:
         while not closed.done():
             following = following or asyncio.ensure_future(_next(events))
-            await asyncio.wait({following, closed}, timeout=EVERY, return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [closed, following]
+            await asyncio.wait(waiting, timeout=EVERY, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 event, following = following.result(), None
                 yield _event(event)
@@ -64,10 +65,10 @@ async def _written(events: AsyncGenerator[Event], closing: asyncio.Event) -> Asy
     except StopAsyncIteration:
         return
     finally:
-        waiting = [each for each in (closed, following) if each is not None]
-        for each in waiting:
+        ending = [each for each in (closed, following) if each is not None]
+        for each in ending:
             each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await events.aclose()
 
 

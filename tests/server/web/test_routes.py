@@ -11,10 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from muse_server.desk import Desk
 from muse_server.web.app import Served, make_app
+from muse_server.web.connection import configured
 from PIL import Image
-from serving import until
+from serving import serving, until
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from watched import Watched
 
@@ -161,6 +166,14 @@ def test_events_go_on_from_the_last_one_that_was_read(http: httpx.Client, canvas
     refused(http.get(f"{canvas}/events", headers={"last-event-id": "x"}), 400)
 
 
+def test_a_client_that_goes_leaves_no_listener(http: httpx.Client, desk: Desk, canvas: str) -> None:
+    (session,) = desk._sessions.values()
+    with http.stream("GET", f"{canvas}/events") as answer:
+        next(answer.iter_lines())
+        until(lambda: session.events.listeners == 1)
+    assert until(lambda: session.events.listeners == 0)
+
+
 def test_what_is_no_canvas_is_404(http: httpx.Client) -> None:
     for id in (NOBODY, "x", "..%2f..%2fetc", "a" * 23):
         for end in ("", "/events", "/image", "/steps", "/file"):
@@ -296,6 +309,19 @@ def test_no_handler_touches_torch_or_pillow_on_the_event_loop(http, watched: Wat
     http.post("/v1/images/generations", json={"prompt": "x", "size": "64x64"}).raise_for_status()
     http.post("/sdapi/v1/txt2img", json={"prompt": "x"}).raise_for_status()
     assert watched.caught == [] and watched.elsewhere > 0
+
+
+def test_what_would_touch_them_there_is_seen() -> None:
+    async def careless(request: Request) -> Response:
+        torch.zeros(2) + 1
+        Image.open(io.BytesIO(png())).load()
+        return Response()
+
+    watched = Watched()
+    app = Starlette(routes=[Route("/", careless)])
+    with serving(lambda port: configured(watched.within(app))) as port:
+        httpx.get(f"http://127.0.0.1:{port}/").raise_for_status()
+    assert {"torch's zeros", "pillow's open", "pillow's load"} <= set(watched.caught)
 
 
 @pytest.mark.parametrize("path", ["/api/queue", "/api/model"])
