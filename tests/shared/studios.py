@@ -13,6 +13,13 @@ from pathlib import Path
 
 from processes import environment
 
+_running: dict[str, int] = {}
+
+
+def process_of(address: str) -> int:
+    """The number of the process that serves there."""
+    return _running[address]
+
 
 @contextmanager
 def started(out: Path, *arguments: str, plugins: Sequence[Path] = ()) -> Iterator[str]:
@@ -42,6 +49,7 @@ def started(out: Path, *arguments: str, plugins: Sequence[Path] = ()) -> Iterato
             raise AssertionError(f"it ended without an address: {''.join(said)}")
         reading = threading.Thread(target=lambda: said.extend(server.stdout or ()), daemon=True)
         reading.start()  # a full pipe would stop it
+        _running[found[0]] = server.pid
         yield found[0]
     finally:
         server.send_signal(signal.SIGINT)
