@@ -221,8 +221,11 @@ class Engine:
             log.exception("it could not be told that a job ended")
 
     def _tell(self) -> None:
-        if self.moved is not None:
-            self.moved()
+        try:
+            if self.moved is not None:
+                self.moved()
+        except Exception:
+            log.exception("it could not be told that the queue moved")
 
 
 def _nothing(job: Job) -> None:

@@ -160,6 +160,10 @@ def test_an_end_that_nobody_can_be_told_of_ends_nothing(engine):
     def ended(job):
         raise RuntimeError("the loop is closed")
 
+    def moved():
+        raise RuntimeError("the loop is closed")
+
+    engine.moved = moved
     engine.submit("ann", lambda job: None, ended).result.result(20)
     assert engine.submit("ann", lambda job: 1).result.result(20) == 1
 
