@@ -250,8 +250,9 @@ def studio(context: click.Context, arguments: tuple[str, ...], plugins: tuple[st
     named = [each for each in arguments if not OVERRIDE.match(each)]
     if len(named) > 1:
         raise click.UsageError(f"{named[0]!r} and {named[1]!r} are two recipes; a page has one model", context)
-    say("loading the model; its page opens in some seconds", err=True)
-    _show(running.run(serving.page_of(named[0]) if named else serving.PAGE, overrides, plugins), plugins)
+    page = serving.page_of(named[0]) if named else serving.PAGE
+    say("loading the model; the address of its page follows", err=True)
+    _show(running.run(page, overrides, plugins), plugins)
 
 
 @muse.command()

@@ -40,7 +40,8 @@ class Ended:
 
     def summary(self) -> str:
         """One line: what there is now."""
-        new = "one new picture" if self.pictures == 1 else f"{self.pictures} new pictures"
+        count = {0: "no", 1: "one"}.get(self.pictures, self.pictures)
+        new = f"{count} new picture{'s' * (self.pictures != 1)}"
         return f"{self.folder}  {new} in its gallery; all canvases are saved"
 
 

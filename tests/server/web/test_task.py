@@ -201,6 +201,7 @@ def test_a_lost_device_ends_it_with_a_word(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_told_at_the_end(tmp_path: Path) -> None:
     said = serving.Ended("x", tmp_path, 1).summary()
     assert said == f"{tmp_path}  one new picture in its gallery; all canvases are saved"
+    assert "no new pictures" in serving.Ended("x", tmp_path, 0).summary()
     assert "12 new pictures" in serving.Ended("x", tmp_path, 12).summary()
 
 
