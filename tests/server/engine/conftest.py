@@ -14,6 +14,9 @@ from muse_studio.registry.plugins import Registry
 from muse_studio.sampling.model import Model
 from muse_studio.testing import FakeSampler, FakeTextEncoder, tiny_stage
 
+PATIENCE = 120
+"""Seconds that a test waits on a busy machine for what takes none on a quiet one."""
+
 
 class Slow:
     """A sampler that waits at each step until it is let go on, and says at which it is."""
@@ -27,7 +30,7 @@ class Slow:
     def __call__(self, predict, tokens, schedule, generator):
         for grid in self.inner(predict, tokens, schedule, generator):
             self.at.release()
-            assert self.gate.acquire(timeout=20)
+            assert self.gate.acquire(timeout=PATIENCE)
             yield grid
 
     def go(self, steps=1):
@@ -36,7 +39,7 @@ class Slow:
 
     async def reached(self):
         """Until the sampler is at its next step."""
-        assert await asyncio.to_thread(self.at.acquire, timeout=20)
+        assert await asyncio.to_thread(self.at.acquire, timeout=PATIENCE)
 
 
 def tiny(**parts):
@@ -89,7 +92,7 @@ async def ending(desk, session, job, after):
     """The event that tells that a job has ended."""
     heard = desk.events(session, after)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             async for event in heard:
                 if event.name in ("done", "failed", "cancelled") and event.data["job"] == job.id:
                     return event
