@@ -39,7 +39,9 @@ panel();
 theme(() => board.redraw());
 letDialogsClose();
 keys({ session, board, tools, deeds, staged, steps, prompt });
-byId("board").addEventListener("stroke", () => /** @type {HTMLElement | null} */ (document.activeElement)?.blur()); // keys are the page's again
+byId("board").addEventListener("stroke", () => {
+  if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); // keys are the page's again
+});
 board.still(still.matches);
 still.addEventListener("change", () => board.still(still.matches));
 
@@ -49,7 +51,8 @@ function introduce(model) {
   byId("device").textContent = model.device;
   byId("device").hidden = !model.device;
   byId("filters").hidden = !model.filters?.length;
-  byId("filters").textContent = `filter: ${model.filters?.join(", ")}${model.previews === false ? "; pictures are shown when they are done" : ""}`;
+  byId("filters").textContent =
+    `filter: ${model.filters?.join(", ")}${model.previews === false ? "; pictures are shown when they are done" : ""}`;
   for (const id of ["prompt", "negative"]) byId(id).maxLength = model.limits?.prompt ?? byId(id).maxLength;
 }
 
@@ -61,7 +64,9 @@ async function start() {
     steps.expect(model.stages);
     await Promise.all([session.resume(), settings.start(model), pictures.load()]);
     document.documentElement.dataset.ready = "yes";
-  } catch (problem) { failed(problem); }
+  } catch (problem) {
+    failed(problem);
+  }
 }
 
 askForToken(start);

@@ -10,6 +10,7 @@
  * @typedef {{send: (action: object) => void, listen: (hear: (name: string, data: any) => void) => () => void}} Link
  * @typedef {{row: number, column: number}} Cell
  * @typedef {{grid: [number, number], known: Uint8Array, frozen: Uint8Array, erased: Uint8Array}} Grids
+ * @typedef {{image: CanvasImageSource | null, stage: string, grid: [number, number], known: Uint8Array}} Live
  * @typedef {{image: string | null, stage: string, grid: [number, number], known: string, under?: string | null}} Shown
  *   one step of a drawing; `under` is what the stage before had drawn
  */
@@ -19,7 +20,15 @@ const FINE = 120; // css of a cell from which on the brush goes over to the next
 const LARGEST = 64; // css a px that zoom goes up to
 const SIDES = /** @type {const} */ (["left", "top", "right", "bottom"]);
 const COLOURS = {
-  paper: "#fbfaf7", veil: "#c9ccc8", dot: "#a9ada9", line: "#00000030", choice: "#2f4de0", ice: "#0b8fa3", rub: "#c2410c", ring: "#111827", halo: "#ffffff",
+  paper: "#fbfaf7",
+  veil: "#c9ccc8",
+  dot: "#a9ada9",
+  line: "#00000030",
+  choice: "#2f4de0",
+  ice: "#0b8fa3",
+  rub: "#c2410c",
+  ring: "#111827",
+  halo: "#ffffff",
 };
 
 /** Base64 of packed bits to one byte a cell. @param {string} text @param {number} count @returns {Uint8Array} */
@@ -35,59 +44,99 @@ export function pack(cells) {
   return btoa(String.fromCharCode(...packed));
 }
 
-/** All cells on the straight way from one to another, both among them (Bresenham). @param {Cell} from @param {Cell} to @returns {Cell[]} */
+/**
+ * All cells on the straight way from one to another, both among them (Bresenham).
+ * @param {Cell} from
+ * @param {Cell} to
+ * @returns {Cell[]}
+ */
 export function line(from, to) {
-  const across = Math.abs(to.column - from.column), down = -Math.abs(to.row - from.row);
-  const right = from.column < to.column ? 1 : -1, below = from.row < to.row ? 1 : -1;
+  const across = Math.abs(to.column - from.column),
+    down = -Math.abs(to.row - from.row);
+  const right = from.column < to.column ? 1 : -1,
+    below = from.row < to.row ? 1 : -1;
   const way = [];
-  let { row, column } = from, error = across + down;
+  let { row, column } = from,
+    error = across + down;
   for (;;) {
     way.push({ row, column });
     if (row === to.row && column === to.column) return way;
     const twice = 2 * error;
-    if (twice >= down) { error += down; column += right; }
-    if (twice <= across) { error += across; row += below; }
+    if (twice >= down) {
+      error += down;
+      column += right;
+    }
+    if (twice <= across) {
+      error += across;
+      row += below;
+    }
   }
 }
 
-/** The cells of a brush of a size around a cell: a square up to 2, then a disc. @param {Cell} at @param {number} size @returns {Cell[]} */
+/**
+ * The cells of a brush of a size around a cell: a square up to 2, then a disc.
+ * @param {Cell} at
+ * @param {number} size
+ * @returns {Cell[]}
+ */
 export function stamp(at, size) {
-  const first = -Math.floor((size - 1) / 2), middle = first + (size - 1) / 2, cells = [];
+  const first = -Math.floor((size - 1) / 2),
+    middle = first + (size - 1) / 2,
+    cells = [];
   for (let r = first; r < first + size; r++) {
     for (let c = first; c < first + size; c++) {
-      if (size < 3 || Math.hypot(r - middle, c - middle) <= size / 2) cells.push({ row: at.row + r, column: at.column + c });
+      if (size < 3 || Math.hypot(r - middle, c - middle) <= size / 2)
+        cells.push({ row: at.row + r, column: at.column + c });
     }
   }
   return cells;
 }
 
-/** The cells within some rings of chosen ones, those among them. @param {Uint8Array} cells @param {[number, number]} grid @param {number} rings */
+/**
+ * The cells within some rings of chosen ones, those among them.
+ * @param {Uint8Array} cells
+ * @param {[number, number]} grid
+ * @param {number} rings
+ */
 export function dilated(cells, [rows, columns], rings) {
   const grown = new Uint8Array(cells.length);
   cells.forEach((chosen, i) => {
     if (!chosen) return;
-    const row = Math.floor(i / columns), column = i % columns;
+    const row = Math.floor(i / columns),
+      column = i % columns;
     for (let r = Math.max(0, row - rings); r <= Math.min(rows - 1, row + rings); r++) {
-      for (let c = Math.max(0, column - rings); c <= Math.min(columns - 1, column + rings); c++) grown[r * columns + c] = 1;
+      for (let c = Math.max(0, column - rings); c <= Math.min(columns - 1, column + rings); c++)
+        grown[r * columns + c] = 1;
     }
   });
   return grown;
 }
 
-/** Cells of one grid as those of another that they touch. @param {Uint8Array} cells @param {[number, number]} from @param {[number, number]} to */
+/**
+ * Cells of one grid as those of another that they touch.
+ * @param {Uint8Array} cells
+ * @param {[number, number]} from
+ * @param {[number, number]} to
+ */
 export function regridded(cells, from, to) {
   const found = new Uint8Array(to[0] * to[1]);
-  const rows = Math.max(from[0], to[0]), columns = Math.max(from[1], to[1]);
+  const rows = Math.max(from[0], to[0]),
+    columns = Math.max(from[1], to[1]);
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c++) {
-      const of = (/** @type {[number, number]} */ grid) => Math.floor((r * grid[0]) / rows) * grid[1] + Math.floor((c * grid[1]) / columns);
+      const of = (/** @type {[number, number]} */ grid) =>
+        Math.floor((r * grid[0]) / rows) * grid[1] + Math.floor((c * grid[1]) / columns);
       if (cells[of(from)]) found[of(to)] = 1;
     }
   }
   return found;
 }
 
-/** A picture that can be drawn; of our own address or a data URL. @param {string} url @returns {Promise<CanvasImageSource>} */
+/**
+ * A picture that can be drawn; of our own address or a data URL.
+ * @param {string} url
+ * @returns {Promise<CanvasImageSource>}
+ */
 async function opened(url) {
   if (!url.startsWith("data:")) {
     const answer = await fetch(url);
@@ -124,8 +173,9 @@ class Board {
     /** @type {Uint8Array[]} */ this.after = [];
     /** @type {CanvasImageSource | null} */ this.image = null;
     /** @type {CanvasImageSource | null} */ this.under = null; // what the stage before has drawn
-    /** @type {{image: CanvasImageSource | null, stage: string, grid: [number, number], known: Uint8Array} | null} */ this.live = null;
-    /** @type {(Shown & {drawn: CanvasImageSource | null, below: CanvasImageSource | null}) | null} */ this.other = null;
+    /** @type {Live | null} */ this.live = null;
+    /** @type {(Shown & {drawn: CanvasImageSource | null, below: CanvasImageSource | null}) | null} */ this.other =
+      null;
     this.asked = { image: 0, live: 0, other: 0 }; // pictures that were asked for, of each kind
     this.seen = 0; // the latest live picture that came
     this.busy = false;
@@ -143,14 +193,28 @@ class Board {
   build() {
     const { canvas, teller, element } = this;
     Object.assign(element.style, { position: "relative", touchAction: "none", overflow: "hidden" });
-    Object.assign(canvas.style, { position: "absolute", inset: "0", width: "100%", height: "100%", touchAction: "none" });
-    Object.assign(teller.style, { position: "absolute", width: "1px", height: "1px", overflow: "hidden", clipPath: "inset(50%)", whiteSpace: "nowrap" });
+    Object.assign(canvas.style, {
+      position: "absolute",
+      inset: "0",
+      width: "100%",
+      height: "100%",
+      touchAction: "none",
+    });
+    Object.assign(teller.style, {
+      position: "absolute",
+      width: "1px",
+      height: "1px",
+      overflow: "hidden",
+      clipPath: "inset(50%)",
+      whiteSpace: "nowrap",
+    });
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-label", "Board: arrow keys walk over the tokens, space paints");
     teller.setAttribute("aria-live", "polite");
     element.replaceChildren(canvas, teller, ...this.handles);
-    const on = (/** @type {string} */ name, /** @type {(event: any) => void} */ hear) => canvas.addEventListener(name, hear, { passive: false });
+    const on = (/** @type {string} */ name, /** @type {(event: any) => void} */ hear) =>
+      canvas.addEventListener(name, hear, { passive: false });
     on("pointerdown", (event) => this.down(event));
     on("pointermove", (event) => this.move(event));
     on("pointerup", (event) => this.up(event));
@@ -158,11 +222,19 @@ class Board {
     on("pointerleave", () => this.hover(null));
     on("wheel", (event) => this.wheel(event));
     on("contextmenu", (event) => event.preventDefault());
-    on("mousedown", (event) => event.preventDefault()); // keys stay with the page: the board's own are for those who walk to it
+    on("mousedown", (event) => event.preventDefault()); // keys stay the page's: the board's are for who walks to it
     on("keydown", (event) => this.key(event));
-    on("blur", () => { this.walker = null; this.redraw(); });
-    on("focus", () => { if (canvas.matches(":focus-visible")) this.walk(0, 0); });
-    this.resizing = new ResizeObserver(() => { if (this.view.fitted) this.fit(); this.redraw(); });
+    on("blur", () => {
+      this.walker = null;
+      this.redraw();
+    });
+    on("focus", () => {
+      if (canvas.matches(":focus-visible")) this.walk(0, 0);
+    });
+    this.resizing = new ResizeObserver(() => {
+      if (this.view.fitted) this.fit();
+      this.redraw();
+    });
     this.resizing.observe(element);
     this.deaf = this.link.listen((name, data) => this.hear(name, data));
   }
@@ -178,9 +250,16 @@ class Board {
   /** @param {string} name @param {any} data */
   hear(name, data) {
     if (name === "state") this.adopt(data);
-    if (name === "done") { this.busy = false; this.adopt(data.state); }
+    if (name === "done") {
+      this.busy = false;
+      this.adopt(data.state);
+    }
     if (name === "step") this.step(data);
-    if (name === "failed" || name === "cancelled") { this.busy = false; this.live = this.under = null; this.redraw(); }
+    if (name === "failed" || name === "cancelled") {
+      this.busy = false;
+      this.live = this.under = null;
+      this.redraw();
+    }
   }
 
   /** Take the server's state for the truth. @param {any} state */
@@ -189,7 +268,10 @@ class Board {
     this.rings = state.dilate ?? 1;
     this.busy = Boolean(state.job);
     this.regrid(state);
-    const image = state.image && this.first && this.grids[this.first].known.some(Boolean) ? await opened(state.image).catch(() => null) : null;
+    const image =
+      state.image && this.first && this.grids[this.first].known.some(Boolean)
+        ? await opened(state.image).catch(() => null)
+        : null;
     if (number !== this.asked.image) return; // another was asked for since
     this.image = image;
     if (!state.job) this.live = this.under = null;
@@ -201,9 +283,16 @@ class Board {
   regrid(state) {
     const [width, height] = state.size;
     const moved = width !== this.picture[0] || height !== this.picture[1];
-    for (const [stage, { grid, known, frozen, erased }] of Object.entries(/** @type {Record<string, any>} */ (state.grids))) {
+    for (const [stage, { grid, known, frozen, erased }] of Object.entries(
+      /** @type {Record<string, any>} */ (state.grids),
+    )) {
       const count = grid[0] * grid[1];
-      this.grids[stage] = { grid, known: unpack(known, count), frozen: unpack(frozen, count), erased: unpack(erased, count) };
+      this.grids[stage] = {
+        grid,
+        known: unpack(known, count),
+        frozen: unpack(frozen, count),
+        erased: unpack(erased, count),
+      };
     }
     this.picture = [width, height];
     if (!this.stage || !this.grids[this.stage]) this.stage = this.first;
@@ -218,7 +307,7 @@ class Board {
     const count = data.grid[0] * data.grid[1];
     if (this.live && this.live.stage !== data.stage) this.under = this.live.image;
     const first = !this.live || this.live.stage !== data.stage;
-    if (!first && (this.still || (!data.image && this.live?.image))) return; // this step has no picture: the last one stays
+    if (!first && (this.still || (!data.image && this.live?.image))) return; // without a picture the last one stays
     const number = ++this.asked.live;
     const image = data.image ? await opened(data.image) : null;
     if (number < this.seen || !this.busy) return; // a later one was quicker
@@ -238,9 +327,15 @@ class Board {
 
   // ---- cells
 
-  get first() { return Object.keys(this.grids)[0] ?? null; }
-  get grid() { return this.stage ? this.grids[this.stage].grid : /** @type {[number, number]} */ ([0, 0]); }
-  get cells() { return this.stage ? this.grids[this.stage].known : new Uint8Array(0); }
+  get first() {
+    return Object.keys(this.grids)[0] ?? null;
+  }
+  get grid() {
+    return this.stage ? this.grids[this.stage].grid : /** @type {[number, number]} */ ([0, 0]);
+  }
+  get cells() {
+    return this.stage ? this.grids[this.stage].known : new Uint8Array(0);
+  }
 
   forget() {
     this.chosen = new Uint8Array(this.cells.length);
@@ -289,7 +384,7 @@ class Board {
   follow() {
     if (this.fixed || this.chosen.some(Boolean) || !this.first) return;
     const large = (this.picture[0] / this.grids[this.first].grid[1]) * this.view.scale >= FINE;
-    this.restage(large ? Object.keys(this.grids)[1] ?? this.first : this.first);
+    this.restage(large ? (Object.keys(this.grids)[1] ?? this.first) : this.first);
   }
 
   region() {
@@ -297,13 +392,16 @@ class Board {
   }
 
   /** @param {string} name @param {any} detail */
-  tell(name, detail) { this.element.dispatchEvent(new CustomEvent(name, { detail })); }
+  tell(name, detail) {
+    this.element.dispatchEvent(new CustomEvent(name, { detail }));
+  }
 
   // ---- pointers
 
   /** @param {{clientX: number, clientY: number}} event @returns {Cell} also beyond the picture */
   at(event) {
-    const box = this.canvas.getBoundingClientRect(), { scale, x, y } = this.view;
+    const box = this.canvas.getBoundingClientRect(),
+      { scale, x, y } = this.view;
     const [rows, columns] = this.grid;
     return {
       row: Math.floor(((event.clientY - box.top - y) / scale / this.picture[1]) * rows),
@@ -317,11 +415,19 @@ class Board {
     if (event.isTrusted) this.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, type: event.pointerType });
     const fingers = [...this.pointers.values()].filter((pointer) => pointer.type === "touch").length;
-    if (fingers > 1) { this.stroke = null; this.redraw(); return; } // two fingers pan and zoom
-    if (event.button === 1) { this.panning = { x: event.clientX, y: event.clientY }; return; }
+    if (fingers > 1) {
+      this.stroke = null;
+      this.redraw();
+      return;
+    } // two fingers pan and zoom
+    if (event.button === 1) {
+      this.panning = { x: event.clientX, y: event.clientY };
+      return;
+    }
     if (event.button !== 0 && event.button !== 5) return;
     if (this.stroke || !this.stage || (this.tool !== "brush" && this.tool !== "box" && this.busy)) return;
-    const cell = this.at(event), take = event.altKey || event.button === 5 || (event.buttons & 32) !== 0;
+    const cell = this.at(event),
+      take = event.altKey || event.button === 5 || (event.buttons & 32) !== 0;
     this.stroke = { id: event.pointerId, first: cell, last: cell, cells: new Uint8Array(this.cells.length), take };
     this.tell("stroke", {});
     this.extendStroke(cell);
@@ -330,7 +436,10 @@ class Board {
   /** @param {PointerEvent} event */
   move(event) {
     const before = this.pointers.get(event.pointerId);
-    if (this.pointers.size > 1 && before?.type === "touch") { this.pinch(event, before); return; }
+    if (this.pointers.size > 1 && before?.type === "touch") {
+      this.pinch(event, before);
+      return;
+    }
     if (before) Object.assign(before, { x: event.clientX, y: event.clientY });
     if (this.panning) {
       this.pan(event.clientX - this.panning.x, event.clientY - this.panning.y);
@@ -358,10 +467,13 @@ class Board {
     const stroke = /** @type {NonNullable<Board["stroke"]>} */ (this.stroke);
     if (this.tool === "box") {
       stroke.cells.fill(0);
-      const [top, bottom] = [stroke.first.row, cell.row].sort((a, b) => a - b), [left, right] = [stroke.first.column, cell.column].sort((a, b) => a - b);
-      for (let row = top; row <= bottom; row++) for (let column = left; column <= right; column++) this.mark(stroke.cells, { row, column });
+      const [top, bottom] = [stroke.first.row, cell.row].sort((a, b) => a - b),
+        [left, right] = [stroke.first.column, cell.column].sort((a, b) => a - b);
+      for (let row = top; row <= bottom; row++)
+        for (let column = left; column <= right; column++) this.mark(stroke.cells, { row, column });
     } else {
-      for (const step of line(stroke.last, cell)) for (const each of stamp(step, this.size)) this.mark(stroke.cells, each);
+      for (const step of line(stroke.last, cell))
+        for (const each of stamp(step, this.size)) this.mark(stroke.cells, each);
     }
     stroke.last = cell;
     this.redraw();
@@ -398,7 +510,8 @@ class Board {
   // ---- view
 
   fit() {
-    const { clientWidth, clientHeight } = this.element, [width, height] = this.picture;
+    const { clientWidth, clientHeight } = this.element,
+      [width, height] = this.picture;
     if (!width || !clientWidth) return;
     const scale = Math.max(0.1, Math.min((clientWidth - 2 * MARGIN) / width, (clientHeight - 2 * MARGIN) / height));
     this.view = { scale, x: (clientWidth - width * scale) / 2, y: (clientHeight - height * scale) / 2, fitted: true };
@@ -409,7 +522,9 @@ class Board {
 
   /** @param {number} factor @param {{x: number, y: number}} [about] css of the board, its middle unless given */
   zoom(factor, about = { x: this.element.clientWidth / 2, y: this.element.clientHeight / 2 }) {
-    const { x, y, scale } = this.view, next = Math.min(LARGEST, Math.max(0.1, scale * factor)), ratio = next / scale;
+    const { x, y, scale } = this.view,
+      next = Math.min(LARGEST, Math.max(0.1, scale * factor)),
+      ratio = next / scale;
     this.view = { scale: next, x: about.x - (about.x - x) * ratio, y: about.y - (about.y - y) * ratio, fitted: false };
     this.follow();
     this.redraw();
@@ -431,7 +546,10 @@ class Board {
     const apart = (/** @type {{x: number, y: number}} */ a) => Math.hypot(a.x - other.x, a.y - other.y);
     const now = { x: event.clientX, y: event.clientY };
     this.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
-    this.zoom(apart(now) / Math.max(1, apart(before)), { x: (now.x + other.x) / 2 - box.left, y: (now.y + other.y) / 2 - box.top });
+    this.zoom(apart(now) / Math.max(1, apart(before)), {
+      x: (now.x + other.x) / 2 - box.left,
+      y: (now.y + other.y) / 2 - box.top,
+    });
     Object.assign(before, now);
   }
 
@@ -440,7 +558,8 @@ class Board {
     if (!event.ctrlKey && this.view.fitted) return; // the page scrolls
     event.preventDefault();
     const box = this.canvas.getBoundingClientRect();
-    if (event.ctrlKey) this.zoom(Math.exp(-event.deltaY / 200), { x: event.clientX - box.left, y: event.clientY - box.top });
+    if (event.ctrlKey)
+      this.zoom(Math.exp(-event.deltaY / 200), { x: event.clientX - box.left, y: event.clientY - box.top });
     else this.pan(-event.deltaX, -event.deltaY);
   }
 
@@ -448,7 +567,12 @@ class Board {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const ways = /** @type {Record<string, [number, number]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
+    const ways = /** @type {Record<string, [number, number]>} */ ({
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    });
     if (event.ctrlKey || event.metaKey) return;
     if (ways[event.key]) this.walk(...ways[event.key]);
     else if (event.key === " " && this.walker) this.paintWalked(event.altKey);
@@ -461,8 +585,14 @@ class Board {
   walk(down, right) {
     const [rows, columns] = this.grid;
     if (!rows) return;
-    const from = this.walker ?? { row: Math.floor((rows - 1) / 2) - down, column: Math.floor((columns - 1) / 2) - right };
-    this.walker = { row: Math.min(rows - 1, Math.max(0, from.row + down)), column: Math.min(columns - 1, Math.max(0, from.column + right)) };
+    const from = this.walker ?? {
+      row: Math.floor((rows - 1) / 2) - down,
+      column: Math.floor((columns - 1) / 2) - right,
+    };
+    this.walker = {
+      row: Math.min(rows - 1, Math.max(0, from.row + down)),
+      column: Math.min(columns - 1, Math.max(0, from.column + right)),
+    };
     this.say();
     this.tell("hover", { stage: this.stage, ...this.walker });
     this.redraw();
@@ -470,17 +600,20 @@ class Board {
 
   say() {
     if (!this.walker || !this.stage) return;
-    const i = this.walker.row * this.grid[1] + this.walker.column, { frozen, erased } = this.grids[this.stage];
+    const i = this.walker.row * this.grid[1] + this.walker.column,
+      { frozen, erased } = this.grids[this.stage];
     const marks = [this.chosen[i] && "chosen", frozen[i] && "frozen", erased[i] && "empty"].filter(Boolean);
-    this.teller.textContent = `row ${this.walker.row + 1}, column ${this.walker.column + 1}${marks.map((mark) => ", " + mark).join("")}`;
+    this.teller.textContent = [`row ${this.walker.row + 1}`, `column ${this.walker.column + 1}`, ...marks].join(", ");
   }
 
   /** @param {boolean} take */
   paintWalked(take) {
-    const walker = /** @type {Cell} */ (this.walker), cells = new Uint8Array(this.cells.length);
+    const walker = /** @type {Cell} */ (this.walker),
+      cells = new Uint8Array(this.cells.length);
     for (const cell of stamp(walker, this.size)) this.mark(cells, cell);
     const again = this.chosen[walker.row * this.grid[1] + walker.column] === 1;
-    if (this.tool === "brush" || this.tool === "box" || !this.busy) this.apply(cells, take || (again && (this.tool === "brush" || this.tool === "box")));
+    if (this.tool === "brush" || this.tool === "box" || !this.busy)
+      this.apply(cells, take || (again && (this.tool === "brush" || this.tool === "box")));
     this.say();
   }
 
@@ -502,14 +635,29 @@ class Board {
     button.addEventListener("pointermove", (event) => {
       if (from) this.stretch(side, this.outwards(side, event.clientX - from.x, event.clientY - from.y));
     });
-    button.addEventListener("pointerup", () => { from = null; this.grow(); });
-    button.addEventListener("pointercancel", () => { from = null; this.ghost = null; this.redraw(); });
-    button.addEventListener("blur", () => { this.ghost = null; this.redraw(); });
+    button.addEventListener("pointerup", () => {
+      from = null;
+      this.grow();
+    });
+    button.addEventListener("pointercancel", () => {
+      from = null;
+      this.ghost = null;
+      this.redraw();
+    });
+    button.addEventListener("blur", () => {
+      this.ghost = null;
+      this.redraw();
+    });
     button.addEventListener("keydown", (event) => this.handleKey(side, event));
     return button;
   }
 
-  /** How many cells a way on the screen is, away from the picture. @param {string} side @param {number} across @param {number} down css */
+  /**
+   * How many cells a way on the screen is, away from the picture.
+   * @param {string} side
+   * @param {number} across
+   * @param {number} down css
+   */
   outwards(side, across, down) {
     const [rows, columns] = this.grids[/** @type {string} */ (this.first)].grid;
     const flat = side === "left" || side === "right";
@@ -531,8 +679,10 @@ class Board {
     if (event.key === out) this.stretch(side, now + 1);
     else if (event.key === back) this.stretch(side, Math.max(0, now - 1));
     else if (event.key === "Enter" && now) this.grow();
-    else if (event.key === "Escape" && now) { this.ghost = null; this.redraw(); }
-    else return;
+    else if (event.key === "Escape" && now) {
+      this.ghost = null;
+      this.redraw();
+    } else return;
     event.preventDefault();
     event.stopPropagation();
   }
@@ -553,11 +703,15 @@ class Board {
   redraw() {
     if (this.dirty) return;
     this.dirty = true;
-    requestAnimationFrame(() => { this.dirty = false; this.draw(); });
+    requestAnimationFrame(() => {
+      this.dirty = false;
+      this.draw();
+    });
   }
 
   draw() {
-    const { pen, canvas, element } = this, ratio = window.devicePixelRatio || 1;
+    const { pen, canvas, element } = this,
+      ratio = window.devicePixelRatio || 1;
     const [width, height] = [element.clientWidth, element.clientHeight];
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
@@ -575,18 +729,33 @@ class Board {
 
   /** The colours of the style sheet, ours where there is none. @returns {typeof COLOURS} */
   read() {
-    const style = getComputedStyle(this.element), found = { ...COLOURS };
-    for (const key of /** @type {(keyof typeof COLOURS)[]} */ (Object.keys(COLOURS))) found[key] = style.getPropertyValue(`--board-${key}`).trim() || COLOURS[key];
+    const style = getComputedStyle(this.element),
+      found = { ...COLOURS };
+    for (const key of /** @type {(keyof typeof COLOURS)[]} */ (Object.keys(COLOURS)))
+      found[key] = style.getPropertyValue(`--board-${key}`).trim() || COLOURS[key];
     return found;
   }
 
-  /** The box of some cells of a grid on the screen. @param {[number, number]} grid @param {number} row @param {number} column @returns {[number, number, number, number]} */
+  /**
+   * The box of some cells of a grid on the screen.
+   * @param {[number, number]} grid
+   * @param {number} row
+   * @param {number} column
+   * @returns {[number, number, number, number]}
+   */
   box([rows, columns], row, column, tall = 1, wide = 1) {
-    const { scale, x, y } = this.view, w = (this.picture[0] * scale) / columns, h = (this.picture[1] * scale) / rows;
+    const { scale, x, y } = this.view,
+      w = (this.picture[0] * scale) / columns,
+      h = (this.picture[1] * scale) / rows;
     return [x + column * w, y + row * h, w * wide, h * tall];
   }
 
-  /** A path around all cells that are set. @param {Uint8Array} cells @param {[number, number]} grid @param {number} [inset] css */
+  /**
+   * A path around all cells that are set.
+   * @param {Uint8Array} cells
+   * @param {[number, number]} grid
+   * @param {number} [inset] css
+   */
   path(cells, grid, inset = 0) {
     const path = new Path2D();
     cells.forEach((cell, i) => {
@@ -597,14 +766,25 @@ class Board {
     return path;
   }
 
-  /** The lines between cells that are set and cells that are not. @param {Uint8Array} cells @param {[number, number]} grid */
+  /**
+   * The lines between cells that are set and cells that are not.
+   * @param {Uint8Array} cells
+   * @param {[number, number]} grid
+   */
   outline(cells, grid) {
-    const path = new Path2D(), [rows, columns] = grid;
-    const is = (/** @type {number} */ r, /** @type {number} */ c) => r >= 0 && c >= 0 && r < rows && c < columns && cells[r * columns + c];
+    const path = new Path2D(),
+      [rows, columns] = grid;
+    const is = (/** @type {number} */ r, /** @type {number} */ c) =>
+      r >= 0 && c >= 0 && r < rows && c < columns && cells[r * columns + c];
     cells.forEach((cell, i) => {
       if (!cell) return;
-      const row = Math.floor(i / columns), column = i % columns, [x, y, w, h] = this.box(grid, row, column);
-      const edge = (/** @type {number[]} */ [a, b, c, d]) => { path.moveTo(a, b); path.lineTo(c, d); };
+      const row = Math.floor(i / columns),
+        column = i % columns,
+        [x, y, w, h] = this.box(grid, row, column);
+      const edge = (/** @type {number[]} */ [a, b, c, d]) => {
+        path.moveTo(a, b);
+        path.lineTo(c, d);
+      };
       if (!is(row - 1, column)) edge([x, y, x + w, y]);
       if (!is(row + 1, column)) edge([x, y + h, x + w, y + h]);
       if (!is(row, column - 1)) edge([x, y, x, y + h]);
@@ -613,17 +793,35 @@ class Board {
     return path;
   }
 
-  /** A small pattern: dots, or stripes from the left to the right. @param {"dots" | "stripes" | "cross"} kind @param {string} colour */
+  /**
+   * A small pattern: dots, or stripes from the left to the right.
+   * @param {"dots" | "stripes" | "cross"} kind
+   * @param {string} colour
+   */
   pattern(kind, colour) {
-    const tile = document.createElement("canvas"), side = kind === "dots" ? 8 : 9;
+    const tile = document.createElement("canvas"),
+      side = kind === "dots" ? 8 : 9;
     Object.assign(tile, { width: side, height: side });
     const pen = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
     pen.fillStyle = pen.strokeStyle = colour;
     pen.lineWidth = 1.6;
-    if (kind === "dots") { pen.beginPath(); pen.arc(4, 4, 1.2, 0, 7); pen.fill(); return this.pen.createPattern(tile, "repeat"); }
+    if (kind === "dots") {
+      pen.beginPath();
+      pen.arc(4, 4, 1.2, 0, 7);
+      pen.fill();
+      return this.pen.createPattern(tile, "repeat");
+    }
     for (const shift of [-side, 0, side]) {
-      pen.beginPath(); pen.moveTo(shift, side); pen.lineTo(shift + side, 0); pen.stroke();
-      if (kind === "cross") { pen.beginPath(); pen.moveTo(shift, 0); pen.lineTo(shift + side, side); pen.stroke(); }
+      pen.beginPath();
+      pen.moveTo(shift, side);
+      pen.lineTo(shift + side, 0);
+      pen.stroke();
+      if (kind === "cross") {
+        pen.beginPath();
+        pen.moveTo(shift, 0);
+        pen.lineTo(shift + side, side);
+        pen.stroke();
+      }
     }
     return this.pen.createPattern(tile, "repeat");
   }
@@ -638,26 +836,49 @@ class Board {
   }
 
   drawPicture() {
-    const { pen, colours, view } = this, c = /** @type {typeof COLOURS} */ (colours);
-    const place = /** @type {[number, number, number, number]} */ ([view.x, view.y, this.picture[0] * view.scale, this.picture[1] * view.scale]);
+    const { pen, colours, view } = this,
+      c = /** @type {typeof COLOURS} */ (colours);
+    const place = /** @type {[number, number, number, number]} */ ([
+      view.x,
+      view.y,
+      this.picture[0] * view.scale,
+      this.picture[1] * view.scale,
+    ]);
     const whole = this.grids[/** @type {string} */ (this.first)];
     pen.fillStyle = c.paper;
     pen.fillRect(...place);
     pen.imageSmoothingEnabled = view.scale < 12;
     pen.imageSmoothingQuality = "high";
-    const other = this.other, live = other ? { image: other.drawn, stage: other.stage, grid: other.grid, known: unpack(other.known, other.grid[0] * other.grid[1]) } : this.live;
+    const other = this.other,
+      live = other
+        ? {
+            image: other.drawn,
+            stage: other.stage,
+            grid: other.grid,
+            known: unpack(other.known, other.grid[0] * other.grid[1]),
+          }
+        : this.live;
     if (!live) {
       if (this.image) pen.drawImage(this.image, ...place);
-      if (whole.erased.every(Boolean)) this.patterned(this.path(whole.erased, whole.grid), "dots", c.dot, 0.4); // a blank sheet
+      if (whole.erased.every(Boolean))
+        this.patterned(this.path(whole.erased, whole.grid), "dots", c.dot, 0.4); // a blank sheet
       else this.veil(whole.erased, whole.grid, 1);
       return;
     }
-    const later = live.stage !== this.first, under = other ? other.below : this.under;
+    const later = live.stage !== this.first,
+      under = other ? other.below : this.under;
     const back = later && under ? under : other ? null : this.image;
     if (back) pen.drawImage(back, ...place);
-    if (live.image) this.clipped(later && back ? live.known : null, live.grid, () => pen.drawImage(/** @type {CanvasImageSource} */ (live.image), ...place));
+    if (live.image)
+      this.clipped(later && back ? live.known : null, live.grid, () =>
+        pen.drawImage(/** @type {CanvasImageSource} */ (live.image), ...place),
+      );
     else if (!(later && under)) this.known(live.known, live.grid);
-    this.veil(live.known.map((cell) => 1 - cell), live.grid, later && (under || !live.image) ? 0.45 : 1);
+    this.veil(
+      live.known.map((cell) => 1 - cell),
+      live.grid,
+      later && (under || !live.image) ? 0.45 : 1,
+    );
   }
 
   /** @param {Uint8Array | null} cells @param {[number, number]} grid @param {() => void} draw */
@@ -675,7 +896,8 @@ class Board {
 
   /** Cells of which nothing is known. @param {Uint8Array} cells @param {[number, number]} grid @param {number} alpha */
   veil(cells, grid, alpha) {
-    const c = /** @type {typeof COLOURS} */ (this.colours), path = this.path(cells, grid);
+    const c = /** @type {typeof COLOURS} */ (this.colours),
+      path = this.path(cells, grid);
     this.pen.save();
     this.pen.globalAlpha = alpha;
     this.pen.fillStyle = c.veil;
@@ -685,15 +907,25 @@ class Board {
   }
 
   drawMarks() {
-    const { pen, stage, grid } = this, c = /** @type {typeof COLOURS} */ (this.colours);
+    const { pen, stage, grid } = this,
+      c = /** @type {typeof COLOURS} */ (this.colours);
     const { frozen } = this.grids[/** @type {string} */ (stage)];
     this.marked(frozen, "stripes", c.ice, 0.14);
     this.flakes(frozen, c.ice);
-    const erasing = this.stroke && this.tool === "erase" && !this.stroke.take ? this.stroke.cells : null, chosen = erasing ?? this.chosen;
-    const rim = dilated(chosen, grid, this.rings).map((cell, i) => (cell && !chosen[i] && !frozen[i] ? 1 : 0)); // drawn anew, or erased, with them
+    const erasing = this.stroke && this.tool === "erase" && !this.stroke.take ? this.stroke.cells : null,
+      chosen = erasing ?? this.chosen;
+    const rim = dilated(chosen, grid, this.rings).map((cell, i) => (cell && !chosen[i] && !frozen[i] ? 1 : 0));
     this.marked(rim, "dots", c.choice, 0.12, false);
     pen.setLineDash([5, 5]);
-    if (rim.some(Boolean)) this.haloed(this.outline(rim.map((cell, i) => cell || chosen[i]), grid), c.choice, 1.2);
+    if (rim.some(Boolean))
+      this.haloed(
+        this.outline(
+          rim.map((cell, i) => cell || chosen[i]),
+          grid,
+        ),
+        c.choice,
+        1.2,
+      );
     pen.setLineDash([]);
     this.marked(this.chosen, null, c.choice, 0.36);
     if (this.stroke) this.drawStroke(this.stroke);
@@ -705,8 +937,12 @@ class Board {
     }
     if (this.walker) {
       const [x, y, w, h] = this.box(grid, this.walker.row, this.walker.column);
-      pen.strokeStyle = c.halo; pen.lineWidth = 6; pen.strokeRect(x, y, w, h);
-      pen.strokeStyle = c.ring; pen.lineWidth = 3; pen.strokeRect(x, y, w, h);
+      pen.strokeStyle = c.halo;
+      pen.lineWidth = 6;
+      pen.strokeRect(x, y, w, h);
+      pen.strokeStyle = c.ring;
+      pen.lineWidth = 3;
+      pen.strokeRect(x, y, w, h);
     }
   }
 
@@ -719,10 +955,22 @@ class Board {
   drawStroke({ cells, take }) {
     const c = /** @type {typeof COLOURS} */ (this.colours);
     if (take) this.marked(cells, "cross", c.rub, 0.2);
-    else this.marked(cells, this.tool === "freeze" ? "stripes" : this.tool === "brush" || this.tool === "box" ? null : "cross", this.toolColour(), 0.36);
+    else
+      this.marked(
+        cells,
+        this.tool === "freeze" ? "stripes" : this.tool === "brush" || this.tool === "box" ? null : "cross",
+        this.toolColour(),
+        0.36,
+      );
   }
 
-  /** Cells tinted, perhaps patterned, with a line around. @param {Uint8Array} cells @param {"dots" | "stripes" | "cross" | null} kind @param {string} colour @param {number} alpha */
+  /**
+   * Cells tinted, perhaps patterned, with a line around.
+   * @param {Uint8Array} cells
+   * @param {"dots" | "stripes" | "cross" | null} kind
+   * @param {string} colour
+   * @param {number} alpha
+   */
   marked(cells, kind, colour, alpha, lined = true) {
     const { pen, grid } = this;
     if (cells.length !== grid[0] * grid[1] || !cells.some(Boolean)) return;
@@ -749,35 +997,58 @@ class Board {
 
   /** @param {Uint8Array} cells @param {string} colour */
   flakes(cells, colour) {
-    const { pen, grid } = this, size = this.box(grid, 0, 0)[2];
+    const { pen, grid } = this,
+      size = this.box(grid, 0, 0)[2];
     if (size < 22) return;
     cells.forEach((cell, i) => {
       if (!cell) return;
-      const [x, y, w, h] = this.box(grid, Math.floor(i / grid[1]), i % grid[1]), r = Math.min(9, w / 6);
+      const [x, y, w, h] = this.box(grid, Math.floor(i / grid[1]), i % grid[1]),
+        r = Math.min(9, w / 6);
       pen.strokeStyle = colour;
       pen.lineWidth = 2;
       for (let turn = 0; turn < 3; turn++) {
-        const across = Math.cos((turn * Math.PI) / 3 + Math.PI / 2) * r, down = Math.sin((turn * Math.PI) / 3 + Math.PI / 2) * r;
-        pen.beginPath(); pen.moveTo(x + w / 2 - across, y + h / 2 - down); pen.lineTo(x + w / 2 + across, y + h / 2 + down); pen.stroke();
+        const across = Math.cos((turn * Math.PI) / 3 + Math.PI / 2) * r,
+          down = Math.sin((turn * Math.PI) / 3 + Math.PI / 2) * r;
+        pen.beginPath();
+        pen.moveTo(x + w / 2 - across, y + h / 2 - down);
+        pen.lineTo(x + w / 2 + across, y + h / 2 + down);
+        pen.stroke();
       }
     });
   }
 
   drawGrid() {
-    const { pen, grid } = this, [rows, columns] = grid, [x, y, w, h] = this.box(grid, 0, 0), c = /** @type {typeof COLOURS} */ (this.colours);
+    const { pen, grid } = this,
+      [rows, columns] = grid,
+      [x, y, w, h] = this.box(grid, 0, 0),
+      c = /** @type {typeof COLOURS} */ (this.colours);
     pen.strokeStyle = c.line;
     pen.lineWidth = 1;
     pen.beginPath();
-    for (let row = 0; row <= rows; row++) { pen.moveTo(x, Math.round(y + row * h) + 0.5); pen.lineTo(x + columns * w, Math.round(y + row * h) + 0.5); }
-    for (let column = 0; column <= columns; column++) { pen.moveTo(Math.round(x + column * w) + 0.5, y); pen.lineTo(Math.round(x + column * w) + 0.5, y + rows * h); }
+    for (let row = 0; row <= rows; row++) {
+      pen.moveTo(x, Math.round(y + row * h) + 0.5);
+      pen.lineTo(x + columns * w, Math.round(y + row * h) + 0.5);
+    }
+    for (let column = 0; column <= columns; column++) {
+      pen.moveTo(Math.round(x + column * w) + 0.5, y);
+      pen.lineTo(Math.round(x + column * w) + 0.5, y + rows * h);
+    }
     pen.stroke();
   }
 
   /** Where the picture will be after the drag. */
   drawGhost() {
     if (!this.ghost?.cells || !this.first) return;
-    const { side, cells } = this.ghost, grid = this.grids[this.first].grid, [rows, columns] = grid, c = /** @type {typeof COLOURS} */ (this.colours);
-    const place = { left: this.box(grid, 0, -cells, rows, cells), right: this.box(grid, 0, columns, rows, cells), top: this.box(grid, -cells, 0, cells, columns), bottom: this.box(grid, rows, 0, cells, columns) }[side];
+    const { side, cells } = this.ghost,
+      grid = this.grids[this.first].grid,
+      [rows, columns] = grid,
+      c = /** @type {typeof COLOURS} */ (this.colours);
+    const place = {
+      left: this.box(grid, 0, -cells, rows, cells),
+      right: this.box(grid, 0, columns, rows, cells),
+      top: this.box(grid, -cells, 0, cells, columns),
+      bottom: this.box(grid, rows, 0, cells, columns),
+    }[side];
     const path = new Path2D();
     path.rect(.../** @type {[number, number, number, number]} */ (place));
     this.patterned(path, "dots", c.choice, 0.8);
@@ -787,8 +1058,15 @@ class Board {
   }
 
   placeHandles() {
-    const { scale, x, y } = this.view, width = this.picture[0] * scale, height = this.picture[1] * scale;
-    const middle = { left: [x - 18, y + height / 2], right: [x + width + 18, y + height / 2], top: [x + width / 2, y - 18], bottom: [x + width / 2, y + height + 18] };
+    const { scale, x, y } = this.view,
+      width = this.picture[0] * scale,
+      height = this.picture[1] * scale;
+    const middle = {
+      left: [x - 18, y + height / 2],
+      right: [x + width + 18, y + height / 2],
+      top: [x + width / 2, y - 18],
+      bottom: [x + width / 2, y + height + 18],
+    };
     for (const [i, side] of SIDES.entries()) {
       const [left, top] = middle[side];
       Object.assign(this.handles[i].style, { left: `${left}px`, top: `${top}px`, transform: "translate(-50%, -50%)" });
@@ -807,25 +1085,61 @@ class Board {
 export function board(element, link) {
   const it = new Board(element, link);
   return {
-    get tool() { return it.tool; },
-    get size() { return it.size; },
-    get stage() { return it.stage; },
-    get stages() { return Object.keys(it.grids); },
-    get busy() { return it.busy; },
-    /** @param {Tool} tool */ use(tool) { it.tool = tool; it.redraw(); },
-    /** The brush's width in cells. @param {number} size */ resize(size) { it.size = size; it.redraw(); },
+    get tool() {
+      return it.tool;
+    },
+    get size() {
+      return it.size;
+    },
+    get stage() {
+      return it.stage;
+    },
+    get stages() {
+      return Object.keys(it.grids);
+    },
+    get busy() {
+      return it.busy;
+    },
+    /** @param {Tool} tool */ use(tool) {
+      it.tool = tool;
+      it.redraw();
+    },
+    /** The brush's width in cells. @param {number} size */ resize(size) {
+      it.size = size;
+      it.redraw();
+    },
     /** The stage whose cells are chosen; null follows the zoom. @param {string | null} stage */
-    among(stage) { it.fixed = stage !== null; if (stage) it.restage(stage); else it.follow(); },
-    /** @param {boolean} on */ grid(on) { it.gridded = on; it.redraw(); },
-    /** No live picture but the first of a stage. @param {boolean} on */ still(on) { it.still = on; },
+    among(stage) {
+      it.fixed = stage !== null;
+      if (stage) it.restage(stage);
+      else it.follow();
+    },
+    /** @param {boolean} on */ grid(on) {
+      it.gridded = on;
+      it.redraw();
+    },
+    /** No live picture but the first of a stage. @param {boolean} on */ still(on) {
+      it.still = on;
+    },
     region: () => it.region(),
-    /** @param {Uint8Array} cells of the stage that is chosen from */ select(cells) { it.choose(cells); },
-    all() { it.choose(new Uint8Array(it.cells.length).fill(1)); },
-    clear() { if (it.chosen.some(Boolean)) it.choose(new Uint8Array(it.cells.length)); },
+    /** @param {Uint8Array} cells of the stage that is chosen from */ select(cells) {
+      it.choose(cells);
+    },
+    all() {
+      it.choose(new Uint8Array(it.cells.length).fill(1));
+    },
+    clear() {
+      if (it.chosen.some(Boolean)) it.choose(new Uint8Array(it.cells.length));
+    },
     unstroke: (/** @type {boolean} */ again = false) => it.unstroke(again),
-    /** How many strokes can be taken back, or done again. */ strokes: (/** @type {boolean} */ again = false) => (again ? it.after : it.before).length,
+    /** How many strokes can be taken back, or done again. */ strokes: (/** @type {boolean} */ again = false) =>
+      (again ? it.after : it.before).length,
     /** Take what is chosen for good: its strokes are not taken back any more. */
-    settle() { it.before = []; it.after = []; it.changed(); },
+    settle() {
+      it.before = [];
+      it.after = [];
+      it.changed();
+    },
     zoom: (/** @type {number} */ factor) => it.zoom(factor),
     fit: () => it.fit(),
     pan: (/** @type {number} */ across, /** @type {number} */ down) => it.pan(across, down),

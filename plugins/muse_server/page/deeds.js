@@ -1,5 +1,7 @@
 // @ts-check
-/** What can be done to what is chosen, or to the whole picture; the editors' buttons are made of the parts there are. */
+/**
+ * What can be done to what is chosen, or to the whole picture; the editors' buttons are made of the parts there are.
+ */
 
 import { byId, make, onClick } from "./dom.js";
 import { recall, remember } from "./memory.js";
@@ -38,7 +40,13 @@ export function deedBar(session, board, prompt, settings) {
   function edit(name) {
     if (session.job) return;
     const region = board.region();
-    session.send({ do: "edit", editor: settings.editor(name), ...(region ? { region } : {}), ...prompt.how(), ...staged() });
+    session.send({
+      do: "edit",
+      editor: settings.editor(name),
+      ...(region ? { region } : {}),
+      ...prompt.how(),
+      ...staged(),
+    });
   }
 
   for (const each of buttons) each.addEventListener("click", () => act(/** @type {string} */ (each.dataset.do)));
@@ -46,27 +54,57 @@ export function deedBar(session, board, prompt, settings) {
 
   /** @param {{name: string, about: string}[]} editors */
   function offer(editors) {
-    byId("editors").replaceChildren(...editors.filter((each) => each.name !== SAME).map((each) => make("button", {
-      type: "button", title: each.about.split("\n")[0], "data-editor": each.name, onclick: () => edit(each.name),
-      ...(each.name === "variations" ? { "aria-keyshortcuts": "V" } : {}),
-    }, NAMES[each.name] ?? each.name)));
+    byId("editors").replaceChildren(
+      ...editors
+        .filter((each) => each.name !== SAME)
+        .map((each) =>
+          make(
+            "button",
+            {
+              type: "button",
+              title: each.about.split("\n")[0],
+              "data-editor": each.name,
+              onclick: () => edit(each.name),
+              ...(each.name === "variations" ? { "aria-keyshortcuts": "V" } : {}),
+            },
+            NAMES[each.name] ?? each.name,
+          ),
+        ),
+    );
     show();
   }
 
   function show() {
-    const state = session.state, erased = state ? /** @type {any} */ (Object.values(state.grids)[0]) : null;
-    const drawn = Boolean(erased) && atob(erased.known).split("").some((byte) => byte !== "\0");
-    const empty = Boolean(erased) && atob(erased.erased).split("").some((byte) => byte !== "\0");
+    const state = session.state,
+      erased = state ? /** @type {any} */ (Object.values(state.grids)[0]) : null;
+    const drawn =
+      Boolean(erased) &&
+      atob(erased.known)
+        .split("")
+        .some((byte) => byte !== "\0");
+    const empty =
+      Boolean(erased) &&
+      atob(erased.erased)
+        .split("")
+        .some((byte) => byte !== "\0");
     byId("region-name").textContent = chosen ? `${chosen} token${chosen > 1 ? "s" : ""}` : "whole picture";
     byId("deeds").classList.toggle("chosen", chosen > 0);
     byId("unchoose").hidden = !chosen;
-    for (const each of buttons) each.disabled = Boolean(session.job) || (each.dataset.do === "fill" ? !drawn || !empty : !drawn);
+    for (const each of buttons)
+      each.disabled = Boolean(session.job) || (each.dataset.do === "fill" ? !drawn || !empty : !drawn);
     for (const each of byId("editors").children) each.disabled = Boolean(session.job) || !drawn || empty;
-    byId("deeds").querySelector("[data-do=fill]").classList.toggle("firm", drawn && empty);
+    byId("deeds")
+      .querySelector("[data-do=fill]")
+      .classList.toggle("firm", drawn && empty);
     byId("empty").hidden = !state || drawn || Boolean(session.job);
   }
 
-  byId("board").addEventListener("region", (/** @type {CustomEvent} */ event) => { chosen = event.detail.cells; show(); });
-  session.listen((name) => { if (name !== "step") show(); });
+  byId("board").addEventListener("region", (/** @type {CustomEvent} */ event) => {
+    chosen = event.detail.cells;
+    show();
+  });
+  session.listen((name) => {
+    if (name !== "step") show();
+  });
   return { act, edit, offer };
 }

@@ -24,7 +24,9 @@ export function byId(id) {
 }
 
 /** Call when a control is clicked. @param {string} id @param {(event: any) => void} then */
-export function onClick(id, then) { byId(id).addEventListener("click", then); }
+export function onClick(id, then) {
+  byId(id).addEventListener("click", then);
+}
 
 /** Open a dialog over the page. @param {string} id */
 export function openDialog(id) {
@@ -42,10 +44,19 @@ export function letDialogsClose() {
   }
 }
 
-/** Call a function once nothing came for a while. @template {any[]} T @param {number} ms @param {(...given: T) => void} then @returns {(...given: T) => void} */
+/**
+ * Call a function once nothing came for a while.
+ * @template {any[]} T
+ * @param {number} ms
+ * @param {(...given: T) => void} then
+ * @returns {(...given: T) => void}
+ */
 export function calmly(ms, then) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ let waiting;
-  return (...given) => { clearTimeout(waiting); waiting = setTimeout(() => then(...given), ms); };
+  return (...given) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => then(...given), ms);
+  };
 }
 
 /** Whether somebody asked for no movement. */

@@ -16,11 +16,22 @@ export function dropping(session, fill, set, openCanvas) {
   /** @type {string | null} */ let address = null;
 
   /** @param {string} picture its id */
-  const newFrom = async (picture) => { try { await session.open({ picture }); } catch (error) { session.failed(error); } };
+  const newFrom = async (picture) => {
+    try {
+      await session.open({ picture });
+    } catch (error) {
+      session.failed(error);
+    }
+  };
 
   /** @param {Blob} file @returns {Promise<any>} */
   async function sent(file) {
-    try { return await ask("POST", "/api/pictures", file); } catch (error) { session.failed(error); return null; }
+    try {
+      return await ask("POST", "/api/pictures", file);
+    } catch (error) {
+      session.failed(error);
+      return null;
+    }
   }
 
   /** Go on from a picture on a new canvas. @param {Blob} file */
@@ -31,31 +42,64 @@ export function dropping(session, fill, set, openCanvas) {
 
   /** @param {Blob} file */
   async function open(file) {
-    if (!PICTURES.includes(file.type)) { await openCanvas(file); return; }
+    if (!PICTURES.includes(file.type)) {
+      await openCanvas(file);
+      return;
+    }
     const found = await sent(file);
     if (!found) return;
     if (address) URL.revokeObjectURL(address);
     address = URL.createObjectURL(file);
-    const said = found.said ?? {}, set_ = said.settings && Object.keys(said.settings).length > 0;
+    const said = found.said ?? {},
+      set_ = said.settings && Object.keys(said.settings).length > 0;
     const facts = [
-      fact("says", said.prompt), fact("not", said.negative), fact("seed", said.seed), fact("size", `${found.width} × ${found.height}`),
+      fact("says", said.prompt),
+      fact("not", said.negative),
+      fact("seed", said.seed),
+      fact("size", `${found.width} × ${found.height}`),
       ...(said.notices ?? []).map((/** @type {string} */ text) => make("p", { class: "remark" }, text)),
       ...(found.said ? [] : [make("p", { class: "remark" }, "It does not say how it was drawn.")]),
     ];
     showPicture(said.prompt || "A picture of yours", address, facts, [
       ["Go on from it", () => newFrom(found.picture)],
       ["Place it on this canvas", () => session.send({ do: "place", picture: found.picture })],
-      .../** @type {[string, () => any][]} */ (found.said ? [[set_ ? "Take its words, seed and settings" : "Take its words and seed", () => { fill(said); if (set_) set(said.settings); }]] : []),
+      .../** @type {[string, () => any][]} */ (
+        found.said
+          ? [
+              [
+                set_ ? "Take its words, seed and settings" : "Take its words and seed",
+                () => {
+                  fill(said);
+                  if (set_) set(said.settings);
+                },
+              ],
+            ]
+          : []
+      ),
       ["Draw anew where it is white", () => session.send({ do: "reroll", region: { picture: found.picture } })],
     ]);
   }
 
   let inside = 0;
-  const show = () => { byId("dropping").hidden = inside === 0; };
+  const show = () => {
+    byId("dropping").hidden = inside === 0;
+  };
   const files = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
-  document.addEventListener("dragenter", (event) => { if (files(event)) { inside += 1; show(); } });
-  document.addEventListener("dragleave", (event) => { if (files(event)) { inside = Math.max(0, inside - 1); show(); } });
-  document.addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
+  document.addEventListener("dragenter", (event) => {
+    if (files(event)) {
+      inside += 1;
+      show();
+    }
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (files(event)) {
+      inside = Math.max(0, inside - 1);
+      show();
+    }
+  });
+  document.addEventListener("dragover", (event) => {
+    if (files(event)) event.preventDefault();
+  });
   document.addEventListener("drop", (event) => {
     inside = 0;
     show();
@@ -73,7 +117,8 @@ export function dropping(session, fill, set, openCanvas) {
   byId("picture-file").addEventListener("change", () => {
     const [file] = byId("picture-file").files;
     byId("picture-file").value = "";
-    if (file) open(file); else notice("No picture was chosen.");
+    if (file) open(file);
+    else notice("No picture was chosen.");
   });
   return { open, goOn };
 }

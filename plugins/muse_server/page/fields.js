@@ -1,17 +1,15 @@
 // @ts-check
-/** One setting of a part as a field of a form, made of its signature: its type, its default, its choices. */
+/** One setting of a part as a field of a form, and a part as a choice that unfolds into its settings. */
 
+import { control, OWN } from "./controls.js";
 import { byId, make, openDialog } from "./dom.js";
 
 /**
- * @typedef {{name: string, type: string, nullable: boolean, written: string, default: any, required: boolean, choices: any[] | null, kind: string | null, about: string}} Setting
- * @typedef {{name: string, plugin: string, about: string, settings: Setting[]}} Part
- * @typedef {Record<string, Part[]>} Parts   by kind
- * @typedef {{parts: Parts, own: any, value: any, path: string, set: (value: any) => void}} Bound
- *   own: what the recipe has; value: what it was changed to, undefined where it was not
+ * @typedef {import("./controls.js").Setting} Setting
+ * @typedef {import("./controls.js").Part} Part
+ * @typedef {import("./controls.js").Parts} Parts
+ * @typedef {import("./controls.js").Bound} Bound
  */
-
-const OWN = "as the recipe has it";
 
 /** Show a docstring. @param {string} title @param {string} text */
 export function explain(title, text) {
@@ -21,103 +19,105 @@ export function explain(title, text) {
 }
 
 /** @param {string} title @param {string} text */
-export const info = (title, text) => make("button", { type: "button", class: "quiet info", "aria-label": `What ${title} is`, title: "What it is", onclick: () => explain(title, text) }, "i");
+export const info = (title, text) =>
+  make(
+    "button",
+    {
+      type: "button",
+      class: "quiet info",
+      "aria-label": `What ${title} is`,
+      title: "What it is",
+      onclick: () => explain(title, text),
+    },
+    "i",
+  );
 
-/** A value as the recipe would write it. @param {any} value */
-const written = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
-
-/** Text as a value: a number, a list of numbers, or what JSON reads; undefined where it is empty. @param {string} text @param {string} type */
-export function read(text, type) {
-  const bare = text.trim();
-  if (!bare) return undefined;
-  if (bare === "null") return null;
-  const list = type === "list" || (/[,[]/.test(bare) && type !== "str");
-  try { return type === "str" ? bare : JSON.parse(list && !bare.startsWith("[") ? `[${bare}]` : bare); } catch { return bare; } // the server says what is wrong with it
-}
-
-/** Where a slider ends: what is usual, as a signature knows no bounds. @param {Setting} setting @param {number} now */
-function bounds(setting, now) {
-  const usual = Number(setting.default ?? now) || 0, low = Math.min(0, 4 * Math.min(usual, now));
-  const most = setting.type === "int" ? Math.max(16, 4 * usual) : usual <= 1 ? 1 : 4 * usual;
-  return { min: low, max: Math.max(most, now), step: setting.type === "int" ? 1 : most <= 1 ? 0.01 : 0.1 };
-}
-
-/** A number and a slider, which say the same. @param {Setting} setting @param {Bound} bound */
-function numeric(setting, { own, value, set, path }) {
-  const now = value === undefined ? own : value, label = path.replaceAll(".", " ");
-  const text = make("input", { type: "text", inputMode: "decimal", value: written(now), placeholder: OWN, id: path, class: "number" });
-  const parts = [text];
-  if (typeof now === "number" || (now === null && typeof setting.default === "number")) {
-    const range = make("input", { type: "range", ...bounds(setting, Number(now ?? setting.default)), "aria-label": label });
-    range.value = String(now ?? setting.default);
-    range.addEventListener("input", () => { text.value = range.value; });
-    range.addEventListener("change", () => set(Number(range.value)));
-    parts.unshift(range);
-  }
-  text.addEventListener("change", () => set(read(text.value, setting.type)));
-  return parts;
-}
-
-/** @param {[string, string][]} options value as JSON, and what is shown @param {any} now @param {string} id @param {(value: any) => void} set */
-function choice(options, now, id, set) {
-  const select = make("select", { id }, ...options.map(([value, shown]) => make("option", { value }, shown)));
-  select.value = now === undefined ? "" : JSON.stringify(now);
-  select.addEventListener("change", () => set(select.value === "" ? undefined : JSON.parse(select.value)));
-  return [select];
-}
-
-/** @param {Setting} setting @param {Bound} bound @returns {HTMLElement[]} */
-function control(setting, bound) {
-  const { own, value, set, path } = bound, now = value === undefined ? own : value;
-  if (setting.choices) {
-    const none = /** @type {[string, string][]} */ (setting.nullable ? [["null", "none"]] : []);
-    return choice([...none, ...setting.choices.map((each) => /** @type {[string, string]} */ ([JSON.stringify(each), String(each)]))], now, path, set);
-  }
-  if (setting.type === "bool" && setting.nullable) return choice([["null", OWN], ["true", "yes"], ["false", "no"]], now ?? null, path, set);
-  if (setting.type === "bool") {
-    const box = make("input", { type: "checkbox", id: path, checked: Boolean(now) });
-    box.addEventListener("change", () => set(box.checked));
-    return [box];
-  }
-  if ((setting.type === "int" || setting.type === "float") && !Array.isArray(now)) return numeric(setting, bound);
-  const text = make("input", { type: "text", id: path, value: written(now), placeholder: setting.nullable ? OWN : setting.written });
-  text.addEventListener("change", () => set(read(text.value, setting.type)));
-  return [text];
-}
-
-/** A row of the form: name, control, what it is, and back to the recipe's where it was changed. @param {Setting} setting @param {Bound} bound */
+/**
+ * A row of the form: name, control, what it is, and back to the recipe's where it was changed.
+ * @param {Setting} setting
+ * @param {Bound} bound
+ */
 export function field(setting, bound) {
   const changed = bound.value !== undefined;
   const row = make("div", { class: `field type-${setting.type}${changed ? " changed" : ""}`, "data-path": bound.path });
   row.append(make("label", { for: bound.path, title: setting.written }, setting.name.replaceAll("_", " ")));
   if (setting.type === "part" && setting.kind) row.append(...part(setting.kind, bound));
   else row.append(make("div", { class: "control" }, ...control(setting, bound)));
-  row.append(make("span", { class: "end" }, info(setting.name, setting.about ? `${setting.name}: ${setting.written}\n\n${setting.about}` : setting.written), reset(setting.name, changed, bound.set)));
+  row.append(
+    make(
+      "span",
+      { class: "end" },
+      info(setting.name, setting.about ? `${setting.name}: ${setting.written}\n\n${setting.about}` : setting.written),
+      reset(setting.name, changed, bound.set),
+    ),
+  );
   return row;
 }
 
 /** @param {string} name @param {boolean} changed @param {(value: any) => void} set */
 function reset(name, changed, set) {
-  return make("button", { type: "button", class: "quiet reset", "aria-label": `Reset ${name}`, title: OWN, hidden: !changed, onclick: () => set(undefined) }, "↺");
+  return make(
+    "button",
+    {
+      type: "button",
+      class: "quiet reset",
+      "aria-label": `Reset ${name}`,
+      title: OWN,
+      hidden: !changed,
+      onclick: () => set(undefined),
+    },
+    "↺",
+  );
 }
 
-/** Where a part is chosen, and unfolds into its own settings. @param {string} kind @param {Bound} bound @returns {HTMLElement[]} */
+/**
+ * Where a part is chosen, and unfolds into its own settings.
+ * @param {string} kind
+ * @param {Bound} bound
+ * @returns {HTMLElement[]}
+ */
 export function part(kind, { parts, own, value, path, set }) {
-  const known = parts[kind] ?? [], use = value?.use ?? own?.use ?? "", chosen = known.find((each) => each.name === use);
-  const select = make("select", { id: path }, ...(chosen ? [] : [make("option", { value: use }, use || "none")]), ...known.map((each) => make("option", { value: each.name }, each.name)));
+  const known = parts[kind] ?? [],
+    use = value?.use ?? own?.use ?? "",
+    chosen = known.find((each) => each.name === use);
+  const select = make(
+    "select",
+    { id: path },
+    ...(chosen ? [] : [make("option", { value: use }, use || "none")]),
+    ...known.map((each) => make("option", { value: each.name }, each.name)),
+  );
   select.value = use;
   select.addEventListener("change", () => set(select.value === own?.use ? undefined : { use: select.value }));
-  const rows = (chosen?.settings ?? []).map((each) => field(each, {
-    parts, path: `${path}.${each.name}`, value: value?.[each.name],
-    own: use === own?.use && own[each.name] !== undefined ? own[each.name] : each.default,
-    set: (given) => set(changedTable(value, each.name, given)),
-  }));
+  const rows = (chosen?.settings ?? []).map((each) =>
+    field(each, {
+      parts,
+      path: `${path}.${each.name}`,
+      value: value?.[each.name],
+      own: use === own?.use && own[each.name] !== undefined ? own[each.name] : each.default,
+      set: (given) => set(changedTable(value, each.name, given)),
+    }),
+  );
   const changed = value?.use !== undefined;
-  const head = make("div", { class: `control chosen${changed ? " changed" : ""}` }, select, make("span", { class: "end" }, info(use, chosen ? `${use}, from plugin ${chosen.plugin}\n\n${chosen.about}` : ""), reset(kind, changed, () => set(undefined))));
+  const head = make(
+    "div",
+    { class: `control chosen${changed ? " changed" : ""}` },
+    select,
+    make(
+      "span",
+      { class: "end" },
+      info(use, chosen ? `${use}, from plugin ${chosen.plugin}\n\n${chosen.about}` : ""),
+      reset(kind, changed, () => set(undefined)),
+    ),
+  );
   return [head, make("div", { class: "inner" }, ...rows)];
 }
 
-/** A table with one value more or less; undefined where nothing is left of it. @param {any} table @param {string} key @param {any} value */
+/**
+ * A table with one value more or less; undefined where nothing is left of it.
+ * @param {any} table
+ * @param {string} key
+ * @param {any} value
+ */
 function changedTable(table, key, value) {
   const next = { ...table };
   if (value === undefined) delete next[key];

@@ -16,7 +16,9 @@ const FINAL = [401, 403, 404]; // to ask again would not help
 
 /** The server is not there. */
 export class Unreachable extends Error {
-  constructor() { super("The studio does not answer. Is it still running?"); }
+  constructor() {
+    super("The studio does not answer. Is it still running?");
+  }
 }
 
 /**
@@ -26,9 +28,13 @@ export class Unreachable extends Error {
  */
 export async function ask(method, path, body) {
   /** @type {RequestInit} */ const how = { method, credentials: "same-origin" };
-  if (body instanceof Blob) Object.assign(how, { body, headers: { "Content-Type": body.type || "application/octet-stream" } });
-  else if (body !== undefined) Object.assign(how, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
-  const answer = await fetch(path, how).catch(() => { throw new Unreachable(); });
+  if (body instanceof Blob)
+    Object.assign(how, { body, headers: { "Content-Type": body.type || "application/octet-stream" } });
+  else if (body !== undefined)
+    Object.assign(how, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+  const answer = await fetch(path, how).catch(() => {
+    throw new Unreachable();
+  });
   if (!answer.ok) throw new Problem(answer.status, await said(answer));
   return answer.status === 204 ? null : answer.json();
 }
@@ -73,7 +79,10 @@ export class Stream {
       this.moved(true);
       await this.read(answer.body);
     } catch (error) {
-      if (error instanceof Problem && FINAL.includes(error.status)) { this.end(); this.refused(error); }
+      if (error instanceof Problem && FINAL.includes(error.status)) {
+        this.end();
+        this.refused(error);
+      }
     }
     this.reading = null;
     if (this.ended || document.hidden) return;

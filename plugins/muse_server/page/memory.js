@@ -10,7 +10,11 @@ const PREFIX = "muse-studio.";
 function keep(storage, key, value) {
   const text = JSON.stringify(value);
   meanwhile.set(key, text);
-  try { storage.setItem(PREFIX + key, text); } catch (error) { console.info("nothing is remembered:", error); }
+  try {
+    storage.setItem(PREFIX + key, text);
+  } catch (error) {
+    console.info("nothing is remembered:", error);
+  }
 }
 
 /** @param {Storage} storage @param {string} key @param {any} otherwise */

@@ -17,7 +17,8 @@ export function panel() {
   /** @param {string | null} name which sheet is open */
   function open(name) {
     byId("panel").classList.toggle("open", name !== null);
-    for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-sheet]"))) each.setAttribute("aria-expanded", String(each.dataset.sheet === name));
+    for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-sheet]")))
+      each.setAttribute("aria-expanded", String(each.dataset.sheet === name));
     if (name) show(name);
   }
   for (const each of TABS) {
@@ -30,8 +31,19 @@ export function panel() {
     });
   }
   for (const each of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-sheet]"))) {
-    each.addEventListener("click", () => open(each.getAttribute("aria-expanded") === "true" ? null : /** @type {string} */ (each.dataset.sheet)));
+    each.addEventListener("click", () =>
+      open(each.getAttribute("aria-expanded") === "true" ? null : /** @type {string} */ (each.dataset.sheet)),
+    );
   }
   onClick("panel-close", () => open(null));
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && byId("panel").classList.contains("open")) { open(null); event.preventDefault(); } }, true);
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Escape" && byId("panel").classList.contains("open")) {
+        open(null);
+        event.preventDefault();
+      }
+    },
+    true,
+  );
 }

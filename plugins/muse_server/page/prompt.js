@@ -15,12 +15,16 @@ export function promptBar(session, settings) {
     byId(id).addEventListener("input", keep);
   }
 
-  function keep() { remember("words", Object.fromEntries(FIELDS.map((id) => [id, byId(id).value]))); }
+  function keep() {
+    remember("words", Object.fromEntries(FIELDS.map((id) => [id, byId(id).value])));
+  }
   const count = () => Number(/** @type {HTMLInputElement} */ (document.querySelector("[name=count]:checked")).value);
 
   /** The words and the seed as an action has them. */
   function how() {
-    const seed = byId("seed").value.trim(), negative = byId("negative").value.trim(), changes = settings.changes();
+    const seed = byId("seed").value.trim(),
+      negative = byId("negative").value.trim(),
+      changes = settings.changes();
     return {
       ...(byId("prompt").value.trim() ? { prompt: byId("prompt").value.trim() } : {}),
       ...(negative ? { negative } : {}),
@@ -37,7 +41,10 @@ export function promptBar(session, settings) {
 
   function draw() {
     if (session.job) return;
-    if (!byId("prompt").value.trim()) { byId("prompt").focus(); return; }
+    if (!byId("prompt").value.trim()) {
+      byId("prompt").focus();
+      return;
+    }
     const many = count();
     session.send({ do: "generate", ...how(), ...(many > 1 ? { count: many } : {}) });
   }
@@ -47,7 +54,10 @@ export function promptBar(session, settings) {
     draw();
   });
   onClick("stop", () => session.cancel());
-  onClick("die", () => { byId("seed").value = String(Math.floor(Math.random() * SEEDS)); keep(); });
+  onClick("die", () => {
+    byId("seed").value = String(Math.floor(Math.random() * SEEDS));
+    keep();
+  });
   session.listen((name) => {
     const drawing = Boolean(session.job);
     if (name === "step" && !byId("stop").hidden) return;

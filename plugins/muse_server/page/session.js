@@ -19,20 +19,27 @@ export class Session {
     this.text = "";
   }
 
-  /** Hear all events of the canvas, `opened` when another one is opened, and `link` as the stream comes and goes. @param {Hear} hear */
+  /**
+   * Hear all events of the canvas, `opened` when another one is opened, and `link` as the stream comes and goes.
+   * @param {Hear} hear
+   */
   listen(hear) {
     this.heard.add(hear);
     return () => this.heard.delete(hear);
   }
 
   /** @param {string} name @param {any} data */
-  tell(name, data) { for (const hear of [...this.heard]) hear(name, data); }
+  tell(name, data) {
+    for (const hear of [...this.heard]) hear(name, data);
+  }
 
   /** Go on where this tab was, or another was last; else with a new canvas. */
   async resume() {
     const id = recallHere("session", null) ?? recall("session", null);
     if (id) {
-      try { return this.take(id, await ask("GET", `/api/sessions/${id}`)); } catch (error) {
+      try {
+        return this.take(id, await ask("GET", `/api/sessions/${id}`));
+      } catch (error) {
         if (!(error instanceof Problem) || error.status !== 404) throw error;
       }
     }
@@ -46,7 +53,9 @@ export class Session {
   }
 
   /** Open one that is there. @param {string} id */
-  async change(id) { return this.take(id, await ask("GET", `/api/sessions/${id}`)); }
+  async change(id) {
+    return this.take(id, await ask("GET", `/api/sessions/${id}`));
+  }
 
   /** @param {string} id @param {any} state */
   take(id, state) {
@@ -58,10 +67,18 @@ export class Session {
     this.job = state.job?.id ?? null;
     this.tell("opened", { id });
     this.adopt(state);
-    this.stream = new Stream(`/api/sessions/${id}/events`, (name, data) => this.hear(name, data), (up) => this.tell("link", { up }), (problem) => this.refused(problem));
+    this.stream = new Stream(
+      `/api/sessions/${id}/events`,
+      (name, data) => this.hear(name, data),
+      (up) => this.tell("link", { up }),
+      (problem) => this.refused(problem),
+    );
   }
 
-  /** The canvas is not there any more, as a blank one after the server was started anew; or it is not for us. @param {Problem} problem */
+  /**
+   * The canvas is not there any more, as a blank one after the server was started anew; or it is not for us.
+   * @param {Problem} problem
+   */
   refused(problem) {
     if (problem.status === 404) this.open({}).catch(this.failed);
     else this.failed(problem);
@@ -69,13 +86,28 @@ export class Session {
 
   /** @param {string} name @param {any} data */
   hear(name, data) {
-    if (name === "state") { this.adopt(data); return; }
+    if (name === "state") {
+      this.adopt(data);
+      return;
+    }
     if (name === "step") {
-      performance.mark("muse-step", { detail: { stage: data.stage, step: data.step, late: data.sent ? performance.timeOrigin + performance.now() - data.sent : null } });
+      performance.mark("muse-step", {
+        detail: {
+          stage: data.stage,
+          step: data.step,
+          late: data.sent ? performance.timeOrigin + performance.now() - data.sent : null,
+        },
+      });
     }
     if (["waiting", "step", "staged"].includes(name) && this.job !== data.job) this.started(data.job);
-    if (["done", "failed", "cancelled"].includes(name)) { this.ended.add(data.job); this.job = null; }
-    if (name === "done") { this.state = data.state; this.text = JSON.stringify(data.state); }
+    if (["done", "failed", "cancelled"].includes(name)) {
+      this.ended.add(data.job);
+      this.job = null;
+    }
+    if (name === "done") {
+      this.state = data.state;
+      this.text = JSON.stringify(data.state);
+    }
     this.tell(name, data);
   }
 
@@ -102,7 +134,9 @@ export class Session {
     this.tell("sent", action);
     try {
       const answer = await ask("POST", `/api/sessions/${this.id}/actions`, action);
-      if (answer?.job && !answer.grids) { if (this.job !== answer.job) this.started(answer.job); } else if (answer) this.adopt(answer);
+      if (answer?.job && !answer.grids) {
+        if (this.job !== answer.job) this.started(answer.job);
+      } else if (answer) this.adopt(answer);
       return true;
     } catch (error) {
       this.failed(error);
@@ -114,7 +148,9 @@ export class Session {
   async cancel() {
     if (!this.job) return;
     performance.mark("muse-cancel");
-    await ask("DELETE", `/api/jobs/${this.job}`).catch((error) => { if (error.status !== 404) this.failed(error); });
+    await ask("DELETE", `/api/jobs/${this.job}`).catch((error) => {
+      if (error.status !== 404) this.failed(error);
+    });
   }
 
   /** Take one of the staged pictures. @param {string} job @param {number} index */
@@ -122,6 +158,8 @@ export class Session {
     try {
       const state = await ask("POST", `/api/sessions/${this.id}/accept`, { job, index });
       if (state?.grids) this.adopt(state);
-    } catch (error) { this.failed(error); }
+    } catch (error) {
+      this.failed(error);
+    }
   }
 }

@@ -1,5 +1,7 @@
 // @ts-check
-/** What was drawn and is not taken yet: shown in place one after the other, until one is taken or all are thrown away. */
+/**
+ * What was drawn and is not taken yet: shown in place one after the other, until one is taken or all are thrown away.
+ */
 
 import { byId, make, onClick } from "./dom.js";
 
@@ -12,9 +14,22 @@ export function staging(session, board) {
   function build() {
     byId("staged").hidden = !drawn.length;
     byId("staged-told").textContent = drawn.length === 1 ? "Take this one?" : `Which one of these ${drawn.length}?`;
-    byId("choices").replaceChildren(...drawn.map((each, i) => make("button", {
-      type: "button", class: "choice", "aria-pressed": String(i === at), "aria-label": `Number ${i + 1}, seed ${each.seed}`, onclick: () => choose(i),
-    }, make("img", { src: each.image, alt: "" }), make("kbd", {}, String(i + 1)))));
+    byId("choices").replaceChildren(
+      ...drawn.map((each, i) =>
+        make(
+          "button",
+          {
+            type: "button",
+            class: "choice",
+            "aria-pressed": String(i === at),
+            "aria-label": `Number ${i + 1}, seed ${each.seed}`,
+            onclick: () => choose(i),
+          },
+          make("img", { src: each.image, alt: "" }),
+          make("kbd", {}, String(i + 1)),
+        ),
+      ),
+    );
   }
 
   /** @param {number} i */
@@ -36,7 +51,10 @@ export function staging(session, board) {
 
   /** @param {any} state */
   function adopt(state) {
-    if (!state.staged?.length) { empty(); return; }
+    if (!state.staged?.length) {
+      empty();
+      return;
+    }
     job = state.staged_job;
     drawn = [...state.staged].sort((a, b) => a.index - b.index);
     choose(at >= 0 && at < drawn.length ? at : 0);

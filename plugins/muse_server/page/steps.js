@@ -1,20 +1,18 @@
 // @ts-check
 /** The steps of a drawing: a token of the row fills with each one, and afterwards the row is a slider through them. */
 
-import { unpack } from "./board.js";
 import { byId, calmly, make, onClick, still } from "./dom.js";
 import { ask } from "./link.js";
 import { status } from "./notices.js";
+import { told } from "./token.js";
 
 const PACE = 160; // ms a step when they are played
 const LINGER = 250; // ms over a token before it is told
 
-/** @typedef {{stage: string, step: number, steps: number, grid: [number, number], known: string, codes: string, image: string | null}} Step */
-
 /** @param {import("./session.js").Session} session @param {import("./tools.js").Board} board */
 export function stepRow(session, board) {
   /** @type {Record<string, number>} */ let counts = {};
-  /** @type {Step[] | null} */ let kept = null;
+  /** @type {import("./token.js").Step[] | null} */ let kept = null;
   let of = -1; // the moment whose steps are kept, or were asked for
   /** @type {ReturnType<typeof setInterval> | undefined} */ let playing;
   let half = false;
@@ -22,17 +20,25 @@ export function stepRow(session, board) {
   const range = /** @type {HTMLInputElement} */ (byId("step"));
   const place = (/** @type {string} */ stage, /** @type {number} */ step) => {
     let before = 0;
-    for (const [name, count] of Object.entries(counts)) { if (name === stage) return before + step; before += count; }
+    for (const [name, count] of Object.entries(counts)) {
+      if (name === stage) return before + step;
+      before += count;
+    }
     return before + step;
   };
   const total = () => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
   /** @param {number} filled */
   function paint(filled) {
-    const cells = byId("step-cells"), wanted = Object.entries(counts).flatMap(([stage, count], i) => Array.from({ length: count }, () => ({ stage, i })));
+    const cells = byId("step-cells"),
+      wanted = Object.entries(counts).flatMap(([stage, count], i) =>
+        Array.from({ length: count }, () => ({ stage, i })),
+      );
     if (cells.children.length !== wanted.length || cells.dataset.counts !== JSON.stringify(counts)) {
       cells.dataset.counts = JSON.stringify(counts);
-      cells.replaceChildren(...wanted.map(({ i }, n) => make("i", { class: `stage-${i % 2}${n && wanted[n - 1].i !== i ? " turn" : ""}` })));
+      cells.replaceChildren(
+        ...wanted.map(({ i }, n) => make("i", { class: `stage-${i % 2}${n && wanted[n - 1].i !== i ? " turn" : ""}` })),
+      );
     }
     [...cells.children].forEach((cell, n) => cell.classList.toggle("full", n < filled));
     range.max = String(Math.max(0, wanted.length));
@@ -40,8 +46,13 @@ export function stepRow(session, board) {
   }
 
   /** @param {boolean} on */
-  function enable(on) { for (const id of ["step", "step-back", "play", "step-on"]) byId(id).disabled = !on; }
-  const tell = (/** @type {string} */ text) => { byId("steps-told").textContent = text; range.setAttribute("aria-valuetext", text); };
+  function enable(on) {
+    for (const id of ["step", "step-back", "play", "step-on"]) byId(id).disabled = !on;
+  }
+  const tell = (/** @type {string} */ text) => {
+    byId("steps-told").textContent = text;
+    range.setAttribute("aria-valuetext", text);
+  };
 
   /** @param {Record<string, any>} stages of GET /api/model */
   function expect(stages) {
@@ -55,13 +66,17 @@ export function stepRow(session, board) {
     const done = place(data.stage, data.step);
     paint(done);
     tell(`${data.stage} ${data.step}/${data.steps}${data.index ? `, picture ${data.index + 1}` : ""}`);
-    if (!half && done >= total() / 2) { half = true; status("Half done."); }
+    if (!half && done >= total() / 2) {
+      half = true;
+      status("Half done.");
+    }
   }
 
   /** @param {any} state the slider is for the last moment, where that drew */
   function settle(state) {
     stop();
-    const now = state.history.find((/** @type {any} */ each) => each.n === state.place), drew = Boolean(now && "prompt" in now.did);
+    const now = state.history.find((/** @type {any} */ each) => each.n === state.place),
+      drew = Boolean(now && "prompt" in now.did);
     kept = null;
     of = drew ? state.place : -1;
     enable(drew);
@@ -70,7 +85,7 @@ export function stepRow(session, board) {
     board.show(null);
   }
 
-  /** @returns {Promise<Step[]>} */
+  /** @returns {Promise<import("./token.js").Step[]>} */
   async function fetched() {
     if (kept || of < 0 || session.job) return kept ?? [];
     const [asked, id] = [of, session.id];
@@ -84,12 +99,20 @@ export function stepRow(session, board) {
 
   /** @param {number} number how many steps are done, one at least; all is the canvas itself */
   async function go(number) {
-    const steps = await fetched().catch((error) => { session.failed(error); return []; });
+    const steps = await fetched().catch((error) => {
+      session.failed(error);
+      return [];
+    });
     if (!steps.length) return;
-    const at = Math.min(steps.length, Math.max(1, number)), shown = steps[at - 1];
+    const at = Math.min(steps.length, Math.max(1, number)),
+      shown = steps[at - 1];
     paint(at);
     tell(`${shown.stage} ${shown.step}/${shown.steps}`);
-    await board.show(at === steps.length ? null : { ...shown, under: steps.findLast((each, i) => i < at && each.stage !== shown.stage)?.image });
+    await board.show(
+      at === steps.length
+        ? null
+        : { ...shown, under: steps.findLast((each, i) => i < at && each.stage !== shown.stage)?.image },
+    );
   }
 
   function stop() {
@@ -99,41 +122,66 @@ export function stepRow(session, board) {
     byId("play-icon").setAttribute("href", "#i-play");
   }
   async function play() {
-    if (playing) { stop(); return; }
-    const steps = await fetched().catch((error) => { session.failed(error); return []; });
+    if (playing) {
+      stop();
+      return;
+    }
+    const steps = await fetched().catch((error) => {
+      session.failed(error);
+      return [];
+    });
     if (!steps.length) return;
-    if (still.matches) { await go(Number(range.value) < steps.length ? steps.length : 1); return; } // the first and the last alone
+    if (still.matches) {
+      await go(Number(range.value) < steps.length ? steps.length : 1);
+      return;
+    } // the first and the last alone
     if (Number(range.value) >= steps.length) await go(1);
     byId("play").setAttribute("aria-pressed", "true");
     byId("play-icon").setAttribute("href", "#i-pause");
-    playing = setInterval(() => { if (Number(range.value) >= steps.length) stop(); else go(Number(range.value) + 1); }, PACE);
+    playing = setInterval(() => {
+      if (Number(range.value) >= steps.length) stop();
+      else go(Number(range.value) + 1);
+    }, PACE);
   }
   /** @param {number} by */
-  function turn(by) { if (!range.disabled) { stop(); go(Number(range.value) + by); } }
+  function turn(by) {
+    if (!range.disabled) {
+      stop();
+      go(Number(range.value) + by);
+    }
+  }
 
   const hovered = calmly(LINGER, async (/** @type {{stage: string, row: number, column: number} | null} */ cell) => {
     byId("hover").textContent = cell ? told(cell, await fetched().catch(() => [])) : "";
   });
-  byId("board").addEventListener("hover", (/** @type {CustomEvent} */ event) => { byId("hover").textContent = ""; hovered(event.detail); });
-  range.addEventListener("input", () => { stop(); go(Number(range.value)); });
+  byId("board").addEventListener("hover", (/** @type {CustomEvent} */ event) => {
+    byId("hover").textContent = "";
+    hovered(event.detail);
+  });
+  range.addEventListener("input", () => {
+    stop();
+    go(Number(range.value));
+  });
   onClick("play", play);
   onClick("step-back", () => turn(-1));
   onClick("step-on", () => turn(1));
   session.listen((name, data) => {
-    if (name === "started") { half = false; stop(); enable(false); paint(0); tell("waiting"); board.show(null); status("Drawing."); }
+    if (name === "started") {
+      half = false;
+      stop();
+      enable(false);
+      paint(0);
+      tell("waiting");
+      board.show(null);
+      status("Drawing.");
+    }
     if (name === "step") live(data);
     if (name === "state" && !data.job) settle(data);
-    if (name === "done") { settle(data.state); status("Done."); }
+    if (name === "done") {
+      settle(data.state);
+      status("Done.");
+    }
     if (name === "failed" || name === "cancelled") settle(session.state);
   });
   return { expect, play, turn };
-}
-
-/** What is known of a token. @param {{stage: string, row: number, column: number}} cell @param {Step[]} steps */
-function told({ stage, row, column }, steps) {
-  const own = steps.filter((each) => each.stage === stage), last = own.at(-1), where = `${stage}, row ${row + 1}, column ${column + 1}`;
-  if (!last || row >= last.grid[0] || column >= last.grid[1]) return where;
-  const i = row * last.grid[1] + column, bytes = atob(last.codes), code = bytes.charCodeAt(2 * i) + 256 * bytes.charCodeAt(2 * i + 1);
-  const first = own.find((each) => unpack(each.known, each.grid[0] * each.grid[1])[i]);
-  return `${where}: code ${code}${first ? `, decided at step ${first.step} of ${first.steps}` : ""}`;
 }

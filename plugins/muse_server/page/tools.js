@@ -56,7 +56,10 @@ export function toolRail(session, board) {
     if (name !== "state" && name !== "done") return;
     const stages = Object.keys((name === "done" ? data.state : data).grids);
     if (byId("among").options.length === stages.length + 1) return;
-    byId("among").replaceChildren(make("option", { value: "" }, "auto"), ...stages.map((stage) => make("option", { value: stage }, stage)));
+    byId("among").replaceChildren(
+      make("option", { value: "" }, "auto"),
+      ...stages.map((stage) => make("option", { value: stage }, stage)),
+    );
   });
   return { use, resize, grid: () => grid(!gridded()), back };
 }
