@@ -32,7 +32,7 @@ def test_the_recipe_is_the_served_models_with_what_was_changed(tmp_path) -> None
 def test_the_code_draws_the_same(emoji: Model, tmp_path, monkeypatch) -> None:
     canvas = emoji.canvas(3)
     canvas.generate("a red apple").freeze("0,0,20,20").erase((30, 30, 40, 40)).fill("a pear", negative="blue")
-    canvas.extend(right=16).reroll({"base": "8x9:" + "80" * 9}, settings={"base": {"sampler": {"steps": 3}}})
+    canvas.extend(right=16).fill().reroll((10, 10, 30, 30), settings={"base": {"sampler": {"steps": 3}}})
     code = as_code("models/emoji", 3, canvas.actions)
     monkeypatch.chdir(tmp_path)
     done: dict = {}
