@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,9 +156,14 @@ async def client(address: str, number: int, on: Callable[[int], bool]) -> int:
     return done
 
 
-async def crowd(address: str, on: Callable[[int], bool]) -> int:
-    """All clients at once; the pictures that they had."""
-    return sum(await asyncio.gather(*(client(address, number, on) for number in range(CLIENTS))))
+def crowd(address: str, on: Callable[[int], bool]) -> int:
+    """All clients at once; the pictures that they had. In a thread of its own, as playwright has this one's loop."""
+
+    async def together() -> int:
+        return sum(await asyncio.gather(*(client(address, number, on) for number in range(CLIENTS))))
+
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(lambda: asyncio.run(together())).result()
 
 
 def queue(browser: Browser, folder: Path) -> list[Row]:
@@ -170,7 +176,7 @@ def queue(browser: Browser, folder: Path) -> list[Row]:
             target=sample, args=(int(address.rpartition(":")[2]), until, tells)
         )
         asking.start()
-        pictures = asyncio.run(crowd(address, lambda _: time.time() < until))
+        pictures = crowd(address, lambda _: time.time() < until)
         took = sorted(hears.recv())
         asking.join()
     cuts = statistics.quantiles(took, n=100)
@@ -186,9 +192,9 @@ def memory(browser: Browser, folder: Path) -> list[Row]:
     each = -(-PICTURES // CLIENTS // 2)
     with served(folder / "memory") as (address, process):
         loaded = resident(process)
-        first = asyncio.run(crowd(address, lambda done: done < each))
+        first = crowd(address, lambda done: done < each)
         middle = resident(process)
-        second = asyncio.run(crowd(address, lambda done: done < each))
+        second = crowd(address, lambda done: done < each)
         end = resident(process)
     return [
         Row("memory, model loaded", f"{loaded / MIB:.0f} MiB", ""),

@@ -29,9 +29,12 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 """What a client may send, by what the file holds; its name and what it calls itself say nothing."""
 PIXELS = 2**24
 """Of the largest picture: 4096 x 4096."""
+PIECES = 20_000
+"""Of a PNG's file, each of which pillow reads by itself: 32 MiB have room for a million, which take it many seconds."""
 LONGEST, MOST = 2000, 16
 """Letters of a prompt, and pictures of one drawing."""
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _PARAMETERS = "parameters"
 """The PNG text of A1111 and those that follow it."""
 _WEIGHTS = re.compile(r"(?P<path>\S+) .+?(?: sha256:|#sha256=)(?P<sum>[0-9a-f]{64})")
@@ -82,6 +85,8 @@ def said(content: bytes, model: Cascade) -> dict[str, Any] | None:
 
 
 def _opened(content: bytes) -> Image.Image:
+    if content.startswith(_PNG) and _is_chopped(content):
+        raise Refusal(f"the picture's file has more than {PIECES:,} pieces; save it anew", "picture")
     try:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -91,6 +96,16 @@ def _opened(content: bytes) -> Image.Image:
     if picture.width * picture.height > PIXELS:
         raise _too_large()
     return picture
+
+
+def _is_chopped(content: bytes) -> bool:
+    """Whether a PNG's file has too many pieces, each with its length in front of it."""
+    at = len(_PNG)
+    for _ in range(PIECES):
+        if at >= len(content):
+            return False
+        at += 12 + int.from_bytes(content[at : at + 4])
+    return at < len(content)
 
 
 def _too_large() -> Refusal:

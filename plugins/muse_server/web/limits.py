@@ -12,7 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from muse_server.web.answers import failure
 
 MIB = 2**20
-JSON_BYTES = 8 * MIB
+JSON_BYTES = MIB
+"""Of JSON, which is read on the event loop: what is larger would hold up all others."""
+
+PICTURED_BYTES = 8 * MIB
+"""Of JSON that has pictures in it, as A1111's does."""
+
+PICTURED = "/sdapi/"
 FILE_BYTES = 32 * MIB
 BARE_BYTES = 64 * 1024
 """Of a body of no kind that is known."""
@@ -91,13 +97,14 @@ class Limited:
         app: ASGIApp,
         *,
         json: int = JSON_BYTES,
+        pictured: int = PICTURED_BYTES,
         files: int = FILE_BYTES,
         streams: int = STREAMS,
         idle: float = IDLE_SECONDS,
         whole: float = WHOLE_SECONDS,
     ) -> None:
         self._app, self._streams = app, streams
-        self._json, self._files = json, files
+        self._json, self._pictured, self._files = json, pictured, files
         self._idle, self._whole = idle, whole
         self._open: Counter[str] = Counter()
 
@@ -145,7 +152,7 @@ class Limited:
         """How many bytes the body of a request may have, by what it says it is."""
         kind = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind == b"application/json":
-            return self._json
+            return self._pictured if scope["path"].startswith(PICTURED) else self._json
         return self._files if kind.startswith((b"image/", b"multipart/", b"application/octet")) else BARE_BYTES
 
 

@@ -325,7 +325,7 @@ def test_every_answer_has_the_headers(asks: Any, tiny: Any) -> None:
 
 def test_an_application_that_fails_is_answered_for(asks: Any) -> None:
     async def failing(scope: Any, receive: Any, send: Any) -> None:
-        raise ValueError("/home/somebody/secret")
+        raise ValueError("a secret")
 
     with pytest.raises(ValueError, match="secret"):
         asks(guard(failing))

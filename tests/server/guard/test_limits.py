@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 US = ("Host", "127.0.0.1:7860")
 JSON = ("Content-Type", "application/json")
-SMALL: dict[str, Any] = {"json": 100, "files": 300, "idle": 0.3, "whole": 0.8}
+SMALL: dict[str, Any] = {"json": 100, "pictured": 200, "files": 300, "idle": 0.3, "whole": 0.8}
 
 
 def kind(name: str) -> list[tuple[str, str]]:
@@ -45,6 +45,11 @@ def test_a_body_has_the_size_of_its_kind(asks: Any, tiny: Any, name: str, size: 
     assert answer.status == status
     if status == 413:
         assert set(json.loads(answer.body)["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(("path", "size", "status"), [("/sdapi/v1/img2img", 200, 200), ("/sdapi/v1/img2img", 201, 413)])
+def test_json_with_pictures_may_be_larger(asks: Any, tiny: Any, path: str, size: int, status: int) -> None:
+    assert asks(Limited(tiny, **SMALL), "POST", path, kind("application/json"), b"x" * size).status == status
 
 
 def test_a_length_that_is_a_lie_changes_nothing(asks: Any, tiny: Any) -> None:

@@ -102,7 +102,7 @@ def test_clients_that_go_amid_a_stream_are_forgotten(studio: Studio) -> None:
 
     asyncio.run(all_leave())
     until(lambda: listeners(studio) == 0)
-    until(lambda: studio.desk.engine.queue()["now"] is None)  # what they asked for is drawn all the same
+    assert until(lambda: studio.desk.engine.queue()["now"] is None)  # what they asked for is drawn all the same
 
 
 def test_one_stream_too_many_is_refused_and_told_when_to_come_back(studio: Studio) -> None:
