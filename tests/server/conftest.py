@@ -1,4 +1,4 @@
-"""One driver of browsers for all of these tests: a process can't start it twice."""
+"""One driver of browsers at a time: a process can't start it twice, and no test of asyncio can run beside it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def driver() -> Iterator[Playwright]:
-    """What starts browsers: `driver.chromium.launch(executable_path=chromium)`."""
+    """What starts browsers: `driver.chromium.launch(executable_path=chromium)`.
+
+    It keeps an event loop running in this thread while it is there, so that it ends with its file of tests.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as started:

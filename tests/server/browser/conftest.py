@@ -56,9 +56,9 @@ def asked(studio: str, method: str, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(driver: Playwright, chromium: str) -> Iterator[Browser]:
-    """Debian's Chromium, started once."""
+    """Debian's Chromium, started once for a file of tests."""
     browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
     yield browser
     browser.close()
