@@ -92,6 +92,10 @@ export function stepRow(session, board) {
     const { steps } = await ask("GET", `/api/sessions/${id}/steps?n=${asked}`);
     if (asked !== of || id !== session.id) return [];
     kept = steps;
+    if (!steps.length) {
+      enable(false);
+      tell("its steps are gone"); // the server keeps those of the last drawings only
+    }
     counts = {};
     for (const each of steps) counts[each.stage] = Math.max(counts[each.stage] ?? 0, each.step);
     return steps;

@@ -128,22 +128,30 @@ def test_a_handle_is_moved_by_keys(drawn: Easel) -> None:
     assert drawn.state()["size"] == [128, 160]
 
 
-def test_the_steps_are_gone_through_again(drawn: Easel) -> None:
-    told, row = drawn.page.locator("#steps-told"), drawn.page.locator(".cells .full")
-    drawn.page.keyboard.press("Escape")
-    drawn.page.evaluate("document.activeElement.blur()")
-    drawn.page.keyboard.press("ArrowLeft")
+def test_the_steps_are_gone_through_again(easel: Easel) -> None:
+    easel.draw()
+    told, row = easel.page.locator("#steps-told"), easel.page.locator(".cells .full")
+    easel.page.keyboard.press("Escape")
+    easel.page.evaluate("document.activeElement.blur()")
+    easel.page.keyboard.press("ArrowLeft")
     expect(told).to_have_text("superres 7/8")
     expect(row).to_have_count(23)
-    drawn.page.keyboard.press("Space")
+    easel.page.keyboard.press("Space")
     expect(row).to_have_count(24)
-    drawn.page.click("#play")
+    easel.page.click("#play")
     expect(told).to_have_text(re.compile("base"))
     expect(told).to_have_text("superres 8/8")
-    expect(drawn.page.locator("#play")).to_have_attribute("aria-pressed", "false")
-    drawn.page.mouse.move(*drawn.at(4, 4))
-    expect(drawn.page.locator("#hover")).to_contain_text("base, row 5, column 5: code")
-    expect(drawn.page.locator("#hover")).to_contain_text("decided at step")
+    expect(easel.page.locator("#play")).to_have_attribute("aria-pressed", "false")
+    easel.page.mouse.move(*easel.at(4, 4))
+    expect(easel.page.locator("#hover")).to_contain_text("base, row 5, column 5: code")
+    expect(easel.page.locator("#hover")).to_contain_text("decided at step")
+
+
+def test_steps_that_are_not_kept_any_more_are_no_riddle(drawn: Easel) -> None:
+    drawn.page.route("**/steps?*", lambda route: route.fulfill(json={"steps": []}))
+    drawn.page.click("#step-back")
+    expect(drawn.page.locator("#steps-told")).to_have_text("its steps are gone")
+    expect(drawn.page.locator("#step-back")).to_be_disabled()
 
 
 def test_a_picture_is_changed_by_words_and_varied(drawn: Easel) -> None:
