@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
@@ -197,6 +198,22 @@ def test_head_of_a_stream_leaves_no_listener(studio: Studio, canvas: str) -> Non
     for _ in range(20):
         assert asked(studio, "HEAD", f"{canvas}/events")[0] == 200
     assert until(lambda: not any(session.events.listeners for session in studio.desk._rooms))
+
+
+def test_no_log_has_a_prompt(studio: Studio, canvas: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    words = "nobody's business"
+    for path, more in [
+        (f"{canvas}/actions", {"do": "generate"}),
+        ("/v1/images/generations", {}),
+        ("/sdapi/v1/txt2img", {}),
+    ]:
+        for count in (1, 1000):  # what is done, and what is refused
+            body = json.dumps({"prompt": words, **more, "count": count, "n": count, "batch_size": count}).encode()
+            asked(studio, "POST", path, body)
+    assert asked(studio, "GET", f"/api/gallery?words={words.replace(' ', '%20')}")[0] == 200
+    assert until(lambda: studio.desk.engine.queue()["now"] is None)
+    assert "business" not in caplog.text
 
 
 def test_after_all_this_it_draws(studio: Studio) -> None:
