@@ -235,6 +235,27 @@ def generate(context: click.Context, arguments: tuple[str, ...], plugins: tuple[
 
 
 @muse.command()
+@click.argument("arguments", nargs=-1, metavar="[RECIPE] [KEY.PATH=VALUE]...")
+@_trust
+@_plugins
+@click.pass_context
+def studio(context: click.Context, arguments: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Open a page to draw on, with the model of RECIPE, the embedded one by default, until Ctrl-C.
+
+    KEY=VALUE changes the recipe `studio`: port=7861, open=false, host=0.0.0.0 token=auto, out=FOLDER.
+    """
+    from muse_studio.recipe import running, serving
+
+    overrides = [each for each in arguments if OVERRIDE.match(each)]
+    named = [each for each in arguments if not OVERRIDE.match(each)]
+    if len(named) > 1:
+        raise click.UsageError(f"{named[0]!r} and {named[1]!r} are two recipes; a page has one model", context)
+    page = serving.page_of(named[0]) if named else serving.PAGE
+    say("loading the model; the address of its page follows", err=True)
+    _show(running.run(page, overrides, plugins), plugins)
+
+
+@muse.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
 @_trust

@@ -35,10 +35,11 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
 
 
-def load(source: str | Path | Mapping[str, Any], changes: Iterable[Node] = (), *, obey: bool = True) -> Node:
+def load(source: str | Path | Mapping[str, Any] | Node, changes: Iterable[Node] = (), *, obey: bool = True) -> Node:
     """A recipe with its parents and the changes merged in.
 
-    source: a YAML file, a shipped recipe's name, a picture that carries its recipe, or a table as a dict.
+    source: a YAML file, a shipped recipe's name, a picture that carries its recipe, a table as a dict, or a tree that
+    was loaded before.
     changes: made by `override` or `overrides`; later ones win.
     obey: the recipe is to be run or checked, so what a picture wants beyond values is a problem, unless pictures are
     trusted. To print it, it is none; what it may not `extend` is one always.
@@ -46,7 +47,9 @@ def load(source: str | Path | Mapping[str, Any], changes: Iterable[Node] = (), *
     Raises UserError where there is no such recipe, RecipeError where one can't be read or merged.
     """
     reading = Reading()
-    if isinstance(source, Mapping):
+    if isinstance(source, Node):
+        root = source
+    elif isinstance(source, Mapping):
         root = _expand(from_plain(source, "recipe"), Path(), [], reading)
     else:
         root = _read(find(str(source), Path()), [], reading)

@@ -15,6 +15,7 @@ from muse_studio.contracts import NO_RUN, RunContext
 from muse_studio.errors import PluginError, Problem, RecipeError, Refused, UserError
 from muse_studio.recipe import build, merging
 from muse_studio.recipe.build import OBSERVERS, Named, attributed
+from muse_studio.recipe.tree import Node
 from muse_studio.registry.events import current, run_scope
 from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import Registry
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from muse_studio.recipe.reach import Reach
 
-Source: TypeAlias = str | Path | Mapping[str, Any]
+Source: TypeAlias = str | Path | Mapping[str, Any] | Node
 Overrides: TypeAlias = Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
 Files: TypeAlias = Sequence[str | Path]
 

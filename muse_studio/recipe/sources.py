@@ -77,7 +77,7 @@ def read_picture(path: Path) -> Text:
                 if isinstance(picture, PngImageFile):
                     text, told = picture.text.get(PICTURE_KEY), picture.text.get(WEIGHTS_KEY, "")
                 else:
-                    text = _user_comment(picture)
+                    text = user_comment(picture)
     except UserError:
         raise
     except Exception as error:  # pillow's readers raise whatever a damaged file leads them to
@@ -119,7 +119,8 @@ def _too_large(path: Path) -> UserError:
     )
 
 
-def _user_comment(picture: Image.Image) -> str | None:
+def user_comment(picture: Image.Image) -> str | None:
+    """The recipe that a WebP carries as `webp_exif` has it, None where it carries none."""
     comment = picture.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
     if not isinstance(comment, bytes) or not comment.startswith(_UNICODE):
         return None

@@ -11,8 +11,10 @@ from torch import nn
 from muse_studio.contracts import Editor
 from muse_studio.errors import Problem, RecipeError, near
 from muse_studio.recipe import merging
-from muse_studio.recipe.build import construct_settings
-from muse_studio.recipe.tree import from_plain
+from muse_studio.recipe.build import check, construct_settings
+from muse_studio.recipe.tree import Node, from_plain
+from muse_studio.registry.events import run_scope
+from muse_studio.registry.kinds import kind_named
 from muse_studio.runtime.device import move_to_device
 from muse_studio.sampling.arguments import described
 from muse_studio.sampling.stage import Stage
@@ -66,6 +68,15 @@ def editor_of(model: Cascade, editor: Any) -> Editor:
     table = from_plain({"editor": editor}, "edit", objects=True)
     made: Editor = construct_settings(_Editing, table, ["editor"], model.registry, "")[0]["editor"]
     return made
+
+
+def part_problems(model: Cascade, kind: str, part: Node) -> list[Problem]:
+    """Every problem of a part of that kind, in the words of `muse check`.
+
+    It is made without memory, and nothing is fetched for it. The model's own observers stay as they are.
+    """
+    with run_scope(model.hook):
+        return check(part, model.registry, kind_named(kind).contract)
 
 
 def for_drawing(part: Any) -> None:

@@ -351,6 +351,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task import-weights": published,
     "task prepare-tokens": preparing,
+    "task studio": drawing,
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
     "task train-tokenizer": tokenizer_training,

@@ -45,6 +45,7 @@ CHECKED_TASKS = {
     "finetune-decoder": "trains for minutes at least",
     "generate-published": "fetches gigabytes",
     "import-weights": "needs published weights",
+    "studio": "serves until Ctrl-C",
     "sweep": "takes minutes and the data set",
     "train": "trains for an hour",
     "train-tokenizer": "trains for minutes at least",
@@ -165,6 +166,8 @@ def treatment(command: Command) -> str:
 
 def _task(words: list[str]) -> str:
     """The task that a command runs; a file of the page, or a picture, is taken to draw."""
+    if words[1] == "studio":
+        return "studio"
     return _task_of("generate" if words[1] == "generate" else words[words.index("run") + 1])
 
 
@@ -182,6 +185,8 @@ def to_check(words: list[str]) -> list[str]:
         settings = [word for word in words[2:end] if re.match(r"[\w.]+=", word)]
         prompts = [word for word in words[2:end] if word not in settings]
         return ["check", "generate", *settings, f"prompt={json.dumps(prompts)}", *words[end:]]
+    if words[1] == "studio":  # of another model, what is said of the page
+        return ["check", "studio", *(word for word in words[2:] if re.match(r"[\w.]+=", word))]
     return ["check", *words[words.index("run") + 1 :]]
 
 

@@ -1,0 +1,1 @@
+"""The page's board in a notebook, over a canvas of the kernel."""
