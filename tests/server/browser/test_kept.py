@@ -168,23 +168,29 @@ def test_a_cut_stream_goes_on_without_an_event_twice(drawn: Easel) -> None:
     page.route("**/events", again)
     hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); "
     hide += "document.dispatchEvent(new Event('visibilitychange')); }"
-    page.evaluate(hide, True)  # which closes it
-    drawn.page.request.post(
-        f"{drawn.address}api/sessions/{drawn.session}/actions",
-        data=json.dumps({"do": "freeze", "region": {"boxes": [[0, 0, 16, 16]]}}),
-        headers={"Content-Type": "application/json"},
-    )
+
+    def freeze(x: int) -> None:
+        drawn.page.request.post(
+            f"{drawn.address}api/sessions/{drawn.session}/actions",
+            data=json.dumps({"do": "freeze", "region": {"boxes": [[x, 0, 16, 16]]}}),
+            headers={"Content-Type": "application/json"},
+        )
+
+    page.click("#tab-history")
+    freeze(0)
+    expect(page.locator(".moment")).to_have_count(3)  # so that there is a last event to go on from
+    page.evaluate(hide, True)  # which closes the stream
+    freeze(16)
     page.wait_for_timeout(200)
     assert asked == []
-    page.click("#tab-history")
-    expect(page.locator(".moment")).to_have_count(2)
+    expect(page.locator(".moment")).to_have_count(3)
     page.evaluate(hide, False)
     expect(page.locator("#queue")).to_have_text("not connected, trying again")
-    expect(page.locator(".moment")).to_have_count(3)
+    expect(page.locator(".moment")).to_have_count(4)
     assert len(asked) == 3 and len(set(asked)) == 1 and (asked[0] or "").isdigit()
     page.fill("#seed", "5")
     page.click("#draw")
-    drawn.until(lambda: drawn.done() == 3)
+    drawn.until(lambda: drawn.done() == 4)
     numbers = [int(each.split()[1]) for each in page.evaluate("window.told")]
     assert len(numbers) > 5 and numbers == sorted(set(numbers))
     drawn.problems[:] = [each for each in drawn.problems if "ERR_FAILED" not in each]  # what was cut on purpose
