@@ -75,8 +75,9 @@ class Recognition:
         self.count += len(prompts)
         for place, images in enumerate((generated, real)):
             for scores, own in zip(self.scores(images), named, strict=True):
-                rank = len(scores) if own is None else int((scores >= scores[own]).sum()) - 1
-                self.hits[place * len(TOP) :][: len(TOP)] += torch.tensor([rank < k for k in TOP])
+                if own is not None:
+                    rank = int((scores >= scores[own]).sum()) - 1
+                    self.hits[place * len(TOP) :][: len(TOP)] += torch.tensor([rank < k for k in TOP])
 
     def compute(self) -> Tensor:
         """float64[4]: top-1 and top-5 of drawn pictures, then of real ones; UserError of no picture."""

@@ -47,6 +47,7 @@ CHECKED_TASKS = {
     "import-weights": "needs published weights",
     "sweep": "takes minutes and the data set",
     "train": "trains for an hour",
+    "train-recogniser": "looks at the whole data set for minutes",
     "train-tokenizer": "trains for minutes at least",
 }
 """Tasks whose recipes are checked with all overrides and not run, and why."""

@@ -39,7 +39,17 @@ def test_pieces_are_those_of_a_search(seed, height, width, share):
 
 
 def test_a_spiral_is_one_piece_and_corners_that_touch_are_two():
-    rows = ["#########", "........#", "#######.#", "#.....#.#", "#.###.#.#", "#.#...#.#", "#.#####.#", "#.......#", "#########"]
+    rows = [
+        "#########",
+        "........#",
+        "#######.#",
+        "#.....#.#",
+        "#.###.#.#",
+        "#.#...#.#",
+        "#.#####.#",
+        "#.......#",
+        "#########",
+    ]
     spiral = torch.tensor([[letter == "#" for letter in row] for row in rows])
     assert len(split_pieces(spiral)) == 1
     assert len(split_pieces(torch.eye(2, dtype=torch.bool))) == 2

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from muse_tasks.evaluate.shown.recognition import ranks
+from muse_tasks.evaluate.shown.recognition import UNKNOWN, ranks
 from muse_tasks.evaluate.task import Evaluate
 
 from muse_studio.errors import UserError
@@ -32,7 +32,7 @@ class Told:
 class Knowing:
     """Knows every numbered picture: the nearer to a real one, the likelier its number. A metric by name alone."""
 
-    least, meanings = 1, {}  # noqa: RUF012
+    least, meanings = 1, {}
     things = tuple(f"thing {number}" for number in range(TOTAL))
 
     def scores(self, images):
@@ -52,9 +52,7 @@ class Things:
 
     def evaluation(self, split):
         numbers = range(HELD_OUT) if split == "held-out" else range(HELD_OUT, TOTAL)
-        return [
-            {"image": PICTURES[i], "caption": str(i), "group": "all", "thing": f"thing {i}"} for i in numbers
-        ]
+        return [{"image": PICTURES[i], "caption": str(i), "group": "all", "thing": f"thing {i}"} for i in numbers]
 
     def compositions(self, n, seed):
         image = torch.full((3, 16, 16), 255, dtype=torch.uint8)
@@ -93,7 +91,7 @@ def evaluate(make_stage, knows, numbers, tmp_path):
 def test_the_rank_is_how_many_wrong_things_are_as_likely():
     judge = Told([0.1, 0.9, 0.5, 0.4], [1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], [0.0] * 4)
     right = [["c"], ["a"], ["a", "c"], ["c", "d"], ["nothing that it knows"]]
-    assert ranks(judge, torch.zeros(5, 3, 1, 1), right).tolist() == [1, 2, 1, 0, 4]
+    assert ranks(judge, torch.zeros(5, 3, 1, 1), right).tolist() == [1, 2, 1, 0, UNKNOWN]
 
 
 def test_all_that_is_shown_is_recognised_as_what_it_is(evaluate, tmp_path):

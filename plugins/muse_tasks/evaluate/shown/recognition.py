@@ -19,6 +19,9 @@ REAL, TOKENIZER, REFINED, DRAWN = "real", "tokenizer", "refined", "drawn"
 """What is shown to the judge: the real picture; the same through the tokenizer; what the stage draws, given the real
 tokens of the stage before; and what is drawn from the caption alone."""
 
+UNKNOWN = 2**31
+"""The rank of a thing that the judge does not know: among the first of none."""
+
 
 @runtime_checkable
 class Judge(Protocol):
@@ -42,15 +45,14 @@ def as_judge(metric: Metric | None) -> Judge | None:
 def ranks(judge: Judge, images: Tensor, right: Sequence[Sequence[str]]) -> Tensor:
     """How many wrong things the judge holds for at least as likely as the likeliest right one: int64[B], 0 is a hit.
 
-    images: uint8[B, 3, H, W]; right: for each, the things that count as right. Where the judge knows none of them, all
-    that it knows is wrong, and stands before them.
+    images: uint8[B, 3, H, W]; right: for each, the things that count as right; `UNKNOWN` where the judge knows none.
     """
     places = {thing: place for place, thing in enumerate(judge.things)}
     found = []
     for scores, things in zip(judge.scores(images), right, strict=True):
         own = [places[thing] for thing in things if thing in places]
         if not own:
-            found.append(len(scores))
+            found.append(UNKNOWN)
             continue
         wrong = torch.ones(len(scores), dtype=torch.bool)
         wrong[own] = False
