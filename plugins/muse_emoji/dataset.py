@@ -129,7 +129,7 @@ class Emoji(Dataset):
         "caption": all of it in words; "things": the labels of what is drawn, two where they are placed; "count": how
         many there are; "colour": what they were turned to, or None; "direction": where the first of two lies of the
         second, steps to the right and down, or None; "hues": what each colour's hue is, in degrees}. Drawings are those
-        of the split that hang together, whose labels name no colour.
+        of the split whose labels name no colour; things are of one piece each, and do not touch.
         """
         return compose(*self._loaded, self._rows, n, seed)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from muse_emoji.canvas import HUES
-from muse_emoji.compositions import DIRECTIONS, KINDS, whole
+from muse_emoji.compositions import DIRECTIONS, KINDS, stands_apart
 from muse_emoji.dataset import Emoji
 
 from muse_studio.errors import UserError
@@ -88,15 +88,19 @@ def test_too_few_drawings_are_told_with_the_cure(packages):
         Emoji(size=32, root=str(packages), styles=["noto"], limit=1).compositions(1, seed=0)
 
 
-def test_a_drawing_in_two_pieces_is_not_whole():
-    picture = np.zeros((16, 16, 4), np.uint8)
-    assert not whole(picture)
-    picture[2:8, 2:14, 3] = 255
-    assert whole(picture)
-    picture[10, 2, 3] = 255
-    assert whole(picture), "a dot beside it is no second thing"
-    picture[10:14, 2:14, 3] = 255
-    assert not whole(picture)
+def test_things_stand_apart_where_each_is_one_piece_of_about_one_size():
+    image = torch.full((3, 16, 16), 255, dtype=torch.uint8)
+    assert not stands_apart(image, 1)
+    image[:, 2:8, 2:14] = 0
+    assert stands_apart(image, 1) and not stands_apart(image, 2)
+    image[:, 10, 2] = 0
+    assert stands_apart(image, 1), "a dot beside it is no second thing"
+    assert not stands_apart(image, 2)
+    image[:, 10:14, 2:14] = 0
+    assert stands_apart(image, 2) and not stands_apart(image, 1)
+    image[:, 8:10, 4] = 0
+    assert not stands_apart(image, 2), "they touch"
+    assert not stands_apart(torch.full((3, 16, 16), 240, dtype=torch.uint8), 1), "nothing is seen"
 
 
 def test_every_record_of_an_evaluation_says_what_it_shows(packages):

@@ -56,11 +56,11 @@ def test_things_are_counted_on_any_ground_and_at_any_size(count, ground):
 
 
 def test_dirt_and_small_parts_are_no_things():
-    assert len(things(canvas((10, 10, 30, RED), (50, 50, 8, RED)))) == 1, "less than a third of the largest"
+    assert len(things(canvas((10, 10, 30, RED), (50, 50, 8, RED)))) == 1, "less than a quarter of the largest"
     assert len(things(canvas((10, 10, 30, RED), (42, 42, 20, RED)))) == 2
     assert things(canvas((10, 10, 3, RED))) == [], "less than half a percent of the canvas"
     assert things(canvas()) == []
-    assert things(canvas((10, 10, 30, (225, 225, 225)))) == [], "hardly another shade than the ground"
+    assert things(canvas((10, 10, 30, (230, 230, 230)))) == [], "hardly another shade than the ground"
 
 
 def test_a_thing_at_the_edge_does_not_become_the_ground():
@@ -114,7 +114,8 @@ def test_every_thing_must_have_the_colour():
     both = "count and colour"
     assert right(case(both, 2, "green"), same) and not right(case(both, 2, "green"), mixed)
     assert not right(case(both, 3, "green"), same) and not right(case(both, 2, "blue"), same)
-    assert right(case("colour", 1, "green"), same), "of one thing the pieces do not matter"
+    assert right(case("colour", 1, "green"), same), "of one thing the pieces are taken together"
+    assert right(case("colour", 1, "green"), canvas((4, 20, 24, GREEN), (34, 20, 20, GREY)))
     assert not right(case("colour", 1, "green"), canvas((10, 10, 40, GREY)))
 
 

@@ -42,14 +42,16 @@ class Composing(Protocol):
 def is_right(case: Composition, image: Tensor, judge: Judge) -> bool:
     """Whether a picture uint8[3, H, W] shows all that its kind asks for: count, colour, position.
 
-    Asked for a colour, each thing on it must have that; for one thing in a colour, it does not matter how many pieces
-    it is drawn in.
+    Asked for a colour, each thing on it must have that. One thing in a colour may be drawn in several pieces, which are
+    taken together.
     """
     canvas = look_at(image)
     things = find_things(canvas)
     if not things:
         return False
-    counted = len(things) == case["count"] or case["kind"] == "colour"
+    if case["kind"] == "colour":
+        things = [torch.stack(things).any(0)]
+    counted = len(things) == case["count"]
     colours = {name_colour(canvas, thing, case["hues"]) for thing in things} if case["colour"] else {None}
     direction = case["direction"]
     placed = direction is None or (counted and is_placed(canvas, things, case["things"], direction, judge))

@@ -14,13 +14,13 @@ SIDE = 128
 """Pictures are looked at in this many pixels a side."""
 EDGE = 2
 """The background is the median colour of a frame of so many pixels."""
-DIFFERS = 48
+DIFFERS = 32
 """Of 255: by how much some channel of a pixel must differ from the background for it to be of a thing."""
-PART = 1 / 3
+PART = 1 / 4
 """A piece counts as a thing from this share of the largest one's pixels on; what is smaller is a part, or dirt."""
 LEAST = 0.005
 """The share of the canvas that the largest piece must have, or there is nothing."""
-CHROMA = 60
+CHROMA = 40
 """Of 255: how far a pixel's channels must be apart for it to have a colour."""
 TINTED = 0.1
 """The share of a thing's pixels that must have a colour for the thing to have one."""
