@@ -14,7 +14,7 @@ SIDE = 128
 """Pictures are looked at in this many pixels a side."""
 EDGE = 2
 """The background is the median colour of a frame of so many pixels."""
-DIFFERS = 32
+DIFFERS = 48
 """Of 255: by how much some channel of a pixel must differ from the background for it to be of a thing."""
 PART = 1 / 4
 """A piece counts as a thing from this share of the largest one's pixels on; what is smaller is a part, or dirt."""
