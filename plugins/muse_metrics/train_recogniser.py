@@ -67,7 +67,7 @@ class TrainRecogniser:
     features: Features = field(default_factory=Features)
     out: str = "runs/recogniser.safetensors"
     sizes: list[int] = field(default_factory=lambda: [128, 64])
-    epochs: int = 40
+    epochs: int = 12
     batch: int = 512
     rate: float = 2e-3
     decay: float = 0.1
