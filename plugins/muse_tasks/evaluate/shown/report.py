@@ -33,7 +33,7 @@ DEFINITIONS = {
     f"median colour of a frame of {EDGE} pixels; pieces that hang together by pixels' sides are things, from "
     f"{PART:.0%} of the largest one's pixels on, if that has {LEAST:.1%} of the canvas. count: there are as many as "
     "asked for. colour: in each thing, or in the one thing, most pixels whose channels are "
-    f"{CHROMA} levels or more apart are nearest in hue to the asked colour, and these are {TINTED:.0%} of it or more. "
+    f"{CHROMA} levels or more apart are nearest in hue to the asked colour; {TINTED:.0%} of its pixels must be so. "
     "position: there are two, farther apart along the asked direction than across it, and the recogniser, shown each "
     "by itself on white and asked for the two names alone, finds them the right way round. count and colour: both",
     FREE_WORDS: "of n phrases that are no captions of the data set: how often the recogniser, shown what all stages "
