@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from muse_emoji import canvas, captions, render, sources
+from muse_emoji.compositions import compose
 from muse_emoji.edits import compose_edits
 from muse_emoji.pairs import Pair, find_pairs
+from muse_emoji.phrases import read_phrases
 from muse_studio.images.pixels import from_image
 
 LARGEST = 1024
@@ -108,9 +110,8 @@ class Emoji(Dataset):
         return self._record(*self._random_variant(row, np.random.default_rng([self.seed, index])))
 
     def evaluation(self, split: Literal["seen", "held-out"]) -> list[dict[str, Any]]:
-        """Every drawing of a split, plain on white under label and style; "group" is the style."""
-        rows = self._splits["train" if split == "seen" else split]
-        return [self._plain(row) | {"group": self._loaded[0][row].style} for row in rows]
+        """Every drawing of a split, plain on white under label and style; "group" is the style, "thing" the label."""
+        return [self._named(row) for row in self._splits["train" if split == "seen" else split]]
 
     def edits(self, n: int, seed: int) -> list[dict[str, Any]]:
         """n pairs of pictures of which one attribute differs, with what an edit from one to the other must give.
@@ -120,6 +121,36 @@ class Emoji(Dataset):
         "prompt_after": captions}. Drawings are those of the split, turned or put on a background by the seed.
         """
         return compose_edits(*self._loaded, self._rows, n, seed)
+
+    def compositions(self, n: int, seed: int) -> list[dict[str, Any]]:
+        """n canvases of each kind of which everything is known, on white; a larger n begins with those of a smaller.
+
+        Each is {"kind": "count", "colour", "position" or "count and colour", in turn; "image": uint8[3, size, size];
+        "caption": all of it in words; "things": the labels of what is drawn, two where they are placed; "count": how
+        many there are; "colour": what they were turned to, or None; "direction": where the first of two lies of the
+        second, steps to the right and down, or None; "hues": what each colour's hue is, in degrees}. Drawings are those
+        of the split whose labels name no colour; things are of one piece each, and do not touch.
+        """
+        return compose(*self._loaded, self._rows, n, seed)
+
+    def phrases(self, seed: int) -> list[dict[str, Any]]:
+        """Phrases that no caption is, as {"caption"; "things": the labels that count as right; "image": one drawing}.
+
+        The drawing is one that training may see, of any right emoji and style, drawn by the seed. A phrase none of
+        whose emoji is among the split's drawings is left out.
+        """
+        pairs = self._loaded[0]
+        found = []
+        for index, (phrase, labels) in enumerate(read_phrases()):
+            rows = [row for row in self._rows if pairs[row].label in labels]
+            if rows:
+                row = int(np.random.default_rng([seed, index]).choice(rows))
+                found.append({"caption": phrase, "things": labels, "image": self._plain(row)["image"]})
+        return found
+
+    def _named(self, row: int) -> dict[str, Any]:
+        pair = self._loaded[0][row]
+        return self._plain(row) | {"group": pair.style, "thing": pair.label}
 
     def _plain(self, row: int) -> dict[str, Any]:
         pair, picture = self._loaded[0][row], self._loaded[1][row]

@@ -1,4 +1,4 @@
-"""Offers the field's measures of pictures; nothing of them is imported before it is used."""
+"""Offers the field's measures of pictures, and the task that trains a judge; none is imported before it is used."""
 
 from muse_studio.hookspecs import hookimpl
 
@@ -14,5 +14,12 @@ def muse_metrics() -> dict[str, str]:
         "kernel": "muse_metrics.kernel:Kernel",
         "precision-recall": "muse_metrics.precision_recall:PrecisionRecall",
         "psnr": "muse_metrics.pairs:PSNR",
+        "recognition": "muse_metrics.recognition:Recognition",
         "ssim": "muse_metrics.pairs:SSIM",
     }
+
+
+@hookimpl
+def muse_tasks() -> dict[str, str]:
+    """What trains the judge of `recognition`."""
+    return {"train-recogniser": "muse_metrics.train_recogniser:TrainRecogniser"}

@@ -174,6 +174,16 @@ def classes(folder: Path) -> dict[str, Any]:
     return {"features": Features(weights=str(folder / "classes.pth"), side=32), "splits": 2}
 
 
+def judge(folder: Path) -> dict[str, Any]:
+    """A judge of three things that looks at a small network's features."""
+    settings = features(folder)
+    looked = {"network": settings["features"].network, "side": settings["features"].side}
+    tensors = {"weight": torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), "bias": torch.zeros(3)}
+    things = ["a red apple", "a car", "two cats"]
+    weights.save(tensors, folder / "judge.safetensors", {"things": things, "features": looked})
+    return settings | {"head": str(folder / "judge.safetensors")}
+
+
 def whole_clip(folder: Path) -> dict[str, Any]:
     from transformers import CLIPConfig, CLIPModel
 
@@ -294,6 +304,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "metric kernel": features,
     "metric precision-recall": features,
     "metric psnr": nothing,
+    "metric recognition": judge,
     "metric ssim": nothing,
     "objective discrete-flow": nothing,
     "objective distillation": lambda folder: {"teacher": testing.FakeTransformer()},
@@ -354,6 +365,10 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task studio": drawing,
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},
+    "task train-recogniser": lambda folder: {
+        "dataset": testing.FakeDataset(),
+        "out": str(folder / "judge.safetensors"),
+    },
     "task train-tokenizer": tokenizer_training,
     "text-encoder class": classes_by_name,
     "text-encoder clip": clip,

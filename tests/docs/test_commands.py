@@ -48,6 +48,7 @@ CHECKED_TASKS = {
     "studio": "serves until Ctrl-C",
     "sweep": "takes minutes and the data set",
     "train": "trains for an hour",
+    "train-recogniser": "looks at the whole data set for minutes",
     "train-tokenizer": "trains for minutes at least",
 }
 """Tasks whose recipes are checked with all overrides and not run, and why."""

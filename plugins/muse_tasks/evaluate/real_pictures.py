@@ -15,6 +15,7 @@ from muse_studio.sampling.stage import Stage
 from muse_tasks.evaluate.measures import count_codes, predict_masked
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import features
+from muse_tasks.evaluate.shown import recognition
 from muse_tasks.evaluate.totals import Totals
 
 RIGHT, ANOTHER, NONE = "right", "another", "none"
@@ -50,9 +51,12 @@ class Real:
             totals.psnr[name, "tokenizer"].append(psnr(images.double(), again.double(), 255))
             totals.codes[name] += count_codes(tokens.cpu(), stage.tokenizer.codebook_size)
             totals.features[name, "reconstructed"].append(features(again))
+            totals.recognised.add(name, recognition.REAL, images, records)
+            totals.recognised.add(name, recognition.TOKENIZER, again, records)
             self._predict(totals, name, tokens, text, low)
             if low is not None:
-                self._refine(totals, name, images, text, low)
+                refined = self._refine(totals, name, images, text, low)
+                totals.recognised.add(name, recognition.REFINED, refined, records)
             for what, pictures in smaller.items():
                 totals.psnr[name, what].append(psnr(images.double(), enlarge(pictures, stage).double(), 255))
             low, smaller = tokens, {"enlarged": again, "enlarged_real": images}
@@ -74,11 +78,13 @@ class Real:
                 if which == RIGHT:
                     totals.right[name, ratio].append(right.flatten().cpu())
 
-    def _refine(self, totals: Totals, name: str, images: Tensor, text: TextEmbedding, low: Tensor) -> None:
-        """The picture that the stage draws from the real low-resolution tokens, against the real picture."""
+    def _refine(self, totals: Totals, name: str, images: Tensor, text: TextEmbedding, low: Tensor) -> Tensor:
+        """The picture uint8 that the stage draws from the real low-resolution tokens, held against the real picture."""
         stage = self.stages[name]
         *_, tokens = stage.sample(text, self.drawing, low=low)
-        totals.psnr[name, "refined"].append(psnr(images.double(), to_bytes(decode(stage, tokens)).cpu().double(), 255))
+        refined = to_bytes(decode(stage, tokens)).cpu()
+        totals.psnr[name, "refined"].append(psnr(images.double(), refined.double(), 255))
+        return refined
 
 
 def enlarge(pictures: Tensor, stage: Stage) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypedDict, runtime_checkable
+from typing import Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,11 +17,15 @@ SPLITS: tuple[Split, ...] = ("seen", "held-out")
 
 
 class Record(TypedDict):
-    """A real picture uint8[3, H, W], its caption, and its group: the gallery that retrieval searches (a style)."""
+    """A real picture uint8[3, H, W], its caption, and its group: the gallery that retrieval searches (a style).
+
+    thing: the name of what it shows, by which it is recognised, where the data set says that.
+    """
 
     image: Tensor
     caption: str
     group: str
+    thing: NotRequired[str]
 
 
 @runtime_checkable

@@ -16,6 +16,8 @@ from muse_tasks.evaluate.metrics import DRAWN, RECONSTRUCTED
 from muse_tasks.evaluate.output import to_text
 from muse_tasks.evaluate.real_pictures import REFINED
 from muse_tasks.evaluate.records import SPLITS
+from muse_tasks.evaluate.shown import report as shown
+from muse_tasks.evaluate.shown.recognition import DRAWN as BY_CAPTION
 
 DEFINITIONS = {
     "seen": "pairs of picture and caption that training saw, or may have seen",
@@ -89,12 +91,15 @@ class Evaluation:
 
     def _definitions(self) -> dict[str, str]:
         added = {which: message for which, message in MEASURED.items() if which in self.metrics}
-        return DEFINITIONS | added | self.meanings
+        return DEFINITIONS | added | shown.definitions(self.metrics) | self.meanings
 
     def scores(self) -> dict[str, float]:
-        """How good the drawn pictures are, in few numbers: the last stage's retrieval by them, and their metrics."""
+        """How good the drawn pictures are, in few numbers: the last stage's retrieval and recognition, and metrics."""
         last = list(self.metrics["retrieval"].values())[-1]
         scores = {f"{k}, {split}": found["generated"][k] for k in ("R@1", "R@5") for split, found in last.items()}
+        for splits in list(self.metrics.get(shown.RECOGNITION, {}).values())[-1:]:
+            for split, found in splits.items():
+                scores |= {f"{k}, {split}": share for k, share in found[BY_CAPTION].items()}
         for name, number, splits in self._measured(DRAWN):
             scores |= {f"{name}: {number}, {split}": value for split, value in splits.items()}
         return scores
@@ -106,8 +111,8 @@ class Evaluation:
         return sum(found.values()) if found.keys() == self.metrics["retrieval"].keys() else None
 
     def summary(self) -> str:
-        """One table, a column a split, and the files."""
-        return to_text([self._table()], self.paths)
+        """A table with a column a split, those of what people see, and the files."""
+        return to_text([self._table(), *shown.tables(self.metrics)], self.paths)
 
     def _measured(self, which: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Of each metric its name, and of each of its numbers the name and the value by split."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from PIL import Image
 
 from muse_studio.contracts import NO_RUN, Dataset, Metric, RunContext, TextEncoder
 from muse_studio.errors import SettingError
@@ -15,7 +14,7 @@ from muse_studio.images.pixels import to_bytes
 from muse_studio.images.provenance import Provenance
 from muse_studio.images.sheets import Section, contact_sheet
 from muse_studio.registry.events import ProgressBar
-from muse_studio.runtime.device import choose_device
+from muse_studio.runtime.device import choose_device, move_to_device
 from muse_studio.sampling.cascade import count_steps, decode, make_ready, sample
 from muse_studio.sampling.stage import Stage, check_fit
 from muse_tasks.evaluate.collection import Collection, read
@@ -26,6 +25,8 @@ from muse_tasks.evaluate.real_pictures import ANOTHER, NONE, REFINED, RIGHT, Rea
 from muse_tasks.evaluate.records import stream
 from muse_tasks.evaluate.report import Evaluation
 from muse_tasks.evaluate.retrieval import Gallery, features
+from muse_tasks.evaluate.shown.prompted import COMPOSITION, FREE_WORDS, Found, Prompted, check_offers
+from muse_tasks.evaluate.shown.recognition import DRAWN, Judge, as_judge, check_knows, check_named
 from muse_tasks.evaluate.totals import Totals, mean
 from muse_tasks.generate.batching import batched, encode
 from muse_tasks.generate.drawing import timed
@@ -53,6 +54,11 @@ class Evaluate:
     metrics: by names of your own, metrics of the last stage's drawn pictures, each held against the real one of its
         caption; every split is measured alone. None by default: they take networks and time.
     reconstruction_metrics: the same of real pictures through the last stage's tokenizer, held against themselves.
+    recogniser: a metric that names what a picture shows, such as `recognition`: then each stage's pictures are
+        recognised, real ones, through the tokenizer, refined and drawn. The data set must say what its pictures show.
+    compositions: canvases of each kind that are drawn too, by a data set's captions of which count, colour and place
+        are known, and looked at by the rules of `shown.objects`; 0 is none. They take a recogniser, and so do phrases.
+    phrases: whether pictures are drawn too for the data set's phrases that no caption is, and recognised.
     """
 
     stages: dict[str, Stage]
@@ -68,6 +74,9 @@ class Evaluate:
     real: bool = True
     metrics: dict[str, Metric] = field(default_factory=dict)
     reconstruction_metrics: dict[str, Metric] = field(default_factory=dict)
+    recogniser: Metric | None = None
+    compositions: int = 0
+    phrases: bool = False
     collection: Collection | None = field(default=None, init=False, repr=False)
     """The data set's pictures, read at the first call; where another evaluation on the same data set has read them,
     it may be set to that one's."""
@@ -88,6 +97,10 @@ class Evaluate:
                 "reconstruction_metrics",
                 "reconstruction_metrics measure real pictures, which real=false leaves out; leave out either",
             )
+        if self.compositions < 0:
+            raise SettingError("compositions", f"compositions is {self.compositions}; give 0 or more")
+        if as_judge(self.recogniser) is None and (self.compositions or self.phrases):
+            raise SettingError("recogniser", "compositions and phrases take a recogniser; give one, or leave out both")
 
     def __call__(self, hook: Any = None, context: RunContext = NO_RUN) -> Evaluation:
         """Measure, and write both files; `hook` hears of each sampling step.
@@ -98,6 +111,7 @@ class Evaluate:
         out = open_folder(self.out, "evaluation")
         device, last = choose_device(self.device), list(self.stages.values())[-1]
         make_ready(self.stages, self.text_encoder, device)
+        judge = self._judge(device)
         if self.collection is None:
             self.collection = read(self.dataset)
         splits, gallery, starts = self.collection.splits, self.collection.gallery, self.collection.starts
@@ -110,7 +124,8 @@ class Evaluate:
         forwards: dict[str, list[int]] = defaultdict(list)
         with ProgressBar(batches * count_steps(self.stages)) as bar:
             for split, records in splits.items():
-                totals = by_split[split] = Totals(self.stages)
+                check_named(judge, records)
+                totals = by_split[split] = Totals(self.stages, judge)
                 picture_metrics.start(split)
                 noise, refining, drawing = (stream(self.seed, split, purpose) for purpose in ("mask", "refine", "draw"))
                 real = Real(self.stages, self.mask_ratios, noise, refining, device)
@@ -127,14 +142,41 @@ class Evaluate:
                         drawn = [to_bytes(decode(self.stages[name], finished[name])).cpu() for name in finished]
                     for name, pictures in zip(finished, drawn, strict=True):
                         totals.features[name, "generated"].append(features(pictures))
+                        totals.recognised.add(name, DRAWN, pictures, batch)
                     picture_metrics.add_drawn(batch, last, drawn[-1])
                     totals.keep(batch, drawn, self.shown)
                 picture_metrics.finish()
         metrics = self._metrics(by_split, gallery) | picture_metrics.found
         metrics["forwards"] = {name: sum(each) / len(each) for name, each in forwards.items()}
-        result = Evaluation(metrics, _sheet(by_split, list(self.stages)), seconds, picture_metrics.meanings)
+        sections = _sections(by_split, list(self.stages))
+        for name, (found, section) in self._prompted(judge, device, hook).items():
+            metrics[name] = found
+            sections.append(section)
+        sheet = contact_sheet(sections, side=96)
+        result = Evaluation(metrics, sheet, seconds, picture_metrics.meanings)
         result.paths = write(result, out, Provenance(context.recipe, context.plugins, edited=True))
         return result
+
+    def _judge(self, device: torch.device) -> Judge | None:
+        """The recogniser, ready; UserError where its network or something of the data set is missing."""
+        check_offers(self.dataset, self.compositions, self.phrases)
+        judge = as_judge(self.recogniser)
+        if judge is not None:
+            move_to_device(self.recogniser, device)
+            check_knows(judge)
+        return judge
+
+    def _prompted(self, judge: Judge | None, device: torch.device, hook: Any) -> dict[str, Found]:
+        """What is drawn for captions of its own: its numbers and its part of the sheet, by name."""
+        if judge is None:
+            return {}
+        prompted = Prompted(self.stages, self.text_encoder, judge, device, self.seed, self.batch, self.shown, hook)
+        found = {}
+        if self.compositions:
+            found[COMPOSITION] = prompted.compositions(self.dataset, self.compositions)
+        if self.phrases:
+            found[FREE_WORDS] = prompted.free_words(self.dataset)
+        return found
 
     def _choose(self, split: str, total: int) -> list[int]:
         return torch.randperm(total, generator=stream(self.seed, split, "choice"))[: self.n].tolist()
@@ -149,6 +191,9 @@ class Evaluate:
         metrics |= {kind: {} for kind in ("tokenizer", "masked_tokens", "refinement", "retrieval")}
         for name in self.stages:
             metrics["retrieval"][name] = {split: totals.retrieval(gallery, name) for split, totals in by_split.items()}
+            if self.recogniser is not None:
+                found = {split: totals.recognised.shares(name) for split, totals in by_split.items()}
+                metrics.setdefault("recognition", {})[name] = found
         for place, (name, stage) in enumerate(self.stages.items() if self.real else ()):
             counts = torch.stack([totals.codes[name] for totals in by_split.values()]).sum(0)
             metrics["tokenizer"][name] = {
@@ -185,7 +230,6 @@ class Evaluate:
         }
 
 
-def _sheet(by_split: dict[str, Totals], stages: list[str]) -> Image.Image:
+def _sections(by_split: dict[str, Totals], stages: list[str]) -> list[Section]:
     columns = ["real", *(stages if len(stages) > 1 else ["generated"])]
-    sections = [Section(f"{split} pairs", totals.tiles, columns) for split, totals in by_split.items()]
-    return contact_sheet(sections, side=96)
+    return [Section(f"{split} pairs", totals.tiles, columns) for split, totals in by_split.items()]

@@ -12,17 +12,19 @@ from muse_studio.images.sheets import Tile
 from muse_studio.sampling.stage import Stage
 from muse_tasks.evaluate.records import Record
 from muse_tasks.evaluate.retrieval import Gallery, recall
+from muse_tasks.evaluate.shown.recognition import Judge, Recognised
 
 
 class Totals:
     """What is gathered: lists hold one tensor a batch, `targets` the gallery's row of each picture.
 
     Keys begin with the stage's name. psnr: of what; right, loss: at which mask ratio, and given which low-resolution
-    tokens; features: of which pictures.
+    tokens; features: of which pictures. recognised: what the judge, where there is one, makes of the pictures.
     """
 
-    def __init__(self, stages: dict[str, Stage]) -> None:
+    def __init__(self, stages: dict[str, Stage], judge: Judge | None = None) -> None:
         self.targets: list[int] = []
+        self.recognised = Recognised(judge)
         self.psnr: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
         self.right: dict[tuple[str, float], list[Tensor]] = defaultdict(list)
         self.loss: dict[tuple[str, float, str], list[Tensor]] = defaultdict(list)
