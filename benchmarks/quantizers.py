@@ -24,6 +24,8 @@ from muse_studio.images.pixels import psnr, to_bytes
 PLAIN = {"use": "vq", "cosine": False, "ema": 0.0, "revive_after": 0, "gradient": "straight"}
 """The codebook of van den Oord et al. (2017), learned by gradient, with nothing against its collapse."""
 EMBEDDED = {"use": "vq", "cosine": True, "ema": 0.99, "revive_after": 40, "gradient": "straight"}
+EVEN = {"entropy": 0.1}
+"""The entropy loss that LFQ and IBQ were published with, by MaskGIT's weight; MAGVIT-v2's temperature goes with it."""
 QUANTIZERS: dict[str, Any] = {
     "vq, as embedded": EMBEDDED,
     "vq, as embedded, rotation": EMBEDDED | {"gradient": "rotation"},
@@ -32,7 +34,9 @@ QUANTIZERS: dict[str, Any] = {
     "vq by moving average": PLAIN | {"ema": 0.99},
     "simvq": "simvq",
     "ibq": "ibq",
+    "ibq, entropy": "ibq",
     "lfq": "lfq",
+    "lfq, entropy": {"use": "lfq", "temperature": 0.01, "group": 4},
     "fsq": {"use": "fsq", "levels": [8, 8, 8, 8]},
     "projected": "projected",
 }
@@ -42,9 +46,9 @@ AT_ONCE, MOST = 64, 1024
 """Pictures measured at a time, and of each split, drawn by lot, the same for all."""
 
 
-def trained(quantizer: Any, folder: Path, steps: int, settings: tuple[str, ...]) -> Any:
-    """The tokenizer that the recipe trains with a quantizer."""
-    changes = {"tokenizer.quantizer": quantizer, "fit.steps": steps, "fit.out": str(folder)}
+def trained(quantizer: Any, more: dict[str, Any], folder: Path, steps: int, settings: tuple[str, ...]) -> Any:
+    """The tokenizer that the recipe trains with a quantizer, and with more settings of its row."""
+    changes = {"tokenizer.quantizer": quantizer, "fit.steps": steps, "fit.out": str(folder), **more}
     ms.run("train-emoji-tokenizer", [changes, *settings])
     kept = {"decoder_blocks": 2, "quantizer": quantizer, "weights": str(folder / "tokenizer.safetensors")}
     return ms.load({"extends": "models/emoji-tokenizer"} | kept, kind="tokenizer")
@@ -81,7 +85,8 @@ def main(steps: int, only: tuple[str, ...], out: str, settings: tuple[str, ...])
     click.echo("| --- | ---: | ---: | ---: | ---: |")
     for name in only or QUANTIZERS:
         folder = Path(out) / name.replace(", ", "-").replace(" ", "-")
-        found = measured(trained(QUANTIZERS[name], folder, steps, settings))
+        more = EVEN if name.endswith(", entropy") else {}
+        found = measured(trained(QUANTIZERS[name], more, folder, steps, settings))
         numbers = f"{found['codes']:.1%} | {found['perplexity']:.0f} | {found['seen']:.2f} | {found['held-out']:.2f}"
         click.echo(f"| {name} | {numbers} |")
 
