@@ -50,7 +50,8 @@ class Moment:
         grids: dict[str, Any] = {
             what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS
         }
-        return Moment(**grids, did=self.did, drawn=None if self.drawn is None else self.drawn.to(device))
+        drawn = None if self.drawn is None else self.drawn.to(device)
+        return Moment(**grids, did=self.did, drawn=drawn, steps=self.steps)
 
 
 @dataclass(frozen=True)

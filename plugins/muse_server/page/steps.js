@@ -8,6 +8,7 @@ import { told } from "./token.js";
 
 const PACE = 160; // ms a step when they are played
 const LINGER = 250; // ms over a token before it is told
+const MARKS = ["freeze", "thaw", "erase"]; // actions that draw nothing and leave all tokens where they are
 
 /** @param {import("./session.js").Session} session @param {import("./tools.js").Board} board */
 export function stepRow(session, board) {
@@ -72,13 +73,14 @@ export function stepRow(session, board) {
     }
   }
 
-  /** @param {any} state the slider is for the last moment, where that drew */
+  /** @param {any} state the slider is for the last drawing, until something else is put in its place */
   function settle(state) {
     stop();
-    const now = state.history.find((/** @type {any} */ each) => each.n === state.place),
+    const done = state.history.slice(0, state.place),
+      now = done.findLast((/** @type {any} */ each) => !MARKS.includes(each.did.do)),
       drew = Boolean(now && "prompt" in now.did);
     kept = null;
-    of = drew ? state.place : -1;
+    of = drew ? now.n : -1;
     enable(drew);
     paint(drew ? total() : 0);
     tell(drew ? "all steps" : "no steps yet");

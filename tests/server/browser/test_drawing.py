@@ -145,6 +145,9 @@ def test_the_steps_are_gone_through_again(easel: Easel) -> None:
     easel.page.mouse.move(*easel.at(4, 4))
     expect(easel.page.locator("#hover")).to_contain_text("base, row 5, column 5: code")
     expect(easel.page.locator("#hover")).to_contain_text("decided at step")
+    easel.page.click("[data-do=freeze]")
+    easel.until(lambda: easel.done() == 2)
+    expect(told).to_have_text("all steps")  # what draws nothing leaves them to be gone through
 
 
 def test_steps_that_are_not_kept_any_more_are_no_riddle(drawn: Easel) -> None:
