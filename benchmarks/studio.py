@@ -157,7 +157,7 @@ async def client(address: str, number: int, on: Callable[[int], bool]) -> int:
 
 
 def crowd(address: str, on: Callable[[int], bool], clients: int = CLIENTS) -> int:
-    """So many clients at once; the pictures that they had. In a thread of its own, as playwright has this one's loop."""
+    """So many clients at once, in a thread, as playwright has the loop of this one; the pictures that they had."""
 
     async def together() -> int:
         return sum(await asyncio.gather(*(client(address, number, on) for number in range(clients))))
