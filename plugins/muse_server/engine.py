@@ -12,6 +12,7 @@ from typing import Any
 
 from muse_server.refusals import Full
 from muse_server.work.jobs import Cancelled, Job
+from muse_server.work.tidying import Tidy
 from muse_server.work.turns import Turns
 from muse_studio.errors import UserError, words_of
 from muse_studio.runtime import memory
@@ -45,6 +46,7 @@ class Engine:
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._changed = threading.Condition()
         self._closed = False
+        self._tidy = Tidy()
         self._thread = threading.Thread(target=self._run, name="muse model", daemon=True)
 
     def start(self) -> None:
@@ -191,6 +193,7 @@ class Engine:
             self._look_after()
         if not job.quick:
             self._tell()
+            self._tidy()
 
     def _look_after(self) -> None:
         """Tell where the device is lost, whose every further job would fail."""

@@ -178,11 +178,12 @@ def test_memory_stays_after_two_hundred_pictures(tmp_path: Path) -> None:
     quick = {"base": {"sampler": {"steps": 2}}, "superres": {"sampler": {"steps": 1}}}
     with started(tmp_path) as address:
         process = process_of(address)
+        asyncio.run(one(address, 0, 1, {"settings": quick}))  # a weight is read from disk when it is first needed
         loaded = resident(process)
         asyncio.run(together(address, pictures=4, settings=quick))
         middle = resident(process)
         asyncio.run(together(address, pictures=5, settings=quick))
         end = resident(process)
-    print(f"{loaded / MIB:.0f} MiB loaded, {middle / MIB:.0f} after 96 pictures, {end / MIB:.0f} after 216")
+    print(f"{loaded / MIB:.0f} MiB after the first, {middle / MIB:.0f} after 96 pictures, {end / MIB:.0f} after 216")
     assert end - loaded <= 64 * MIB
     assert end - middle <= 16 * MIB
