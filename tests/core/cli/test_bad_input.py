@@ -136,9 +136,9 @@ class TestOut:
         Path("pictures").mkdir()
         Image.new("RGB", (64, 64), "red").save("pictures/red.png")
         monkeypatch.setattr(Image.Image, "save", save)
-        code, out, told = muse(
-            "run", "evaluate", DRAW[2], "dataset={use: folder, path: pictures, size: 64}", "stages.base.sampler.steps=1"
-        )
+        few = ("recogniser=null", "compositions=0", "phrases=false")  # a folder has none of them
+        dataset = "dataset={use: folder, path: pictures, size: 64}"
+        code, out, told = muse("run", "evaluate", DRAW[2], dataset, "stages.base.sampler.steps=1", *few)
         assert (code, out) == (2, "")
         assert told == (
             "error: out/evaluate/sheet.png can't be written: No space left on device; make room, or choose another "

@@ -52,7 +52,10 @@ def test_stopping_takes_two_steps_at_most(drawn: Easel) -> None:
     after = [each for each in drawn.page.evaluate(MARKS) if each["at"] > clicked]
     print(f"\nfrom the click to stopped: {stopped - clicked:.0f} ms, {len(after)} steps")
     assert len(after) <= 2
-    assert drawn.state() == before
+    chosen = {"staged", "staged_job"}  # what was finished before the click may still be taken
+    assert {key: each for key, each in drawn.state().items() if key not in chosen} == {
+        key: each for key, each in before.items() if key not in chosen
+    }
     assert np.array_equal(drawn.image(), image)
 
 
