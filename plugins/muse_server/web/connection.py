@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from http import HTTPStatus
 from typing import Any
 
@@ -42,6 +43,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it wait for a request, or refuse it where there are too many."""
         super().connection_made(transport)
+        wire = transport.get_extra_info("socket")
+        if wire is not None and wire.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does so for sockets that it bound itself; else a body waits 40 ms for its head to be acknowledged
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.most:
             self._refuse(429, f"{self.most} connections are open, which is all that there may be", "retry-after: 1\r\n")
         else:

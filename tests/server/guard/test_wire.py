@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import uvicorn
@@ -22,6 +22,12 @@ class Hasty(Connection):
     most = 12
     head_seconds = 1.0
     unread_seconds = 1.0
+    prompt: ClassVar[list[int]] = []
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        wire = transport.get_extra_info("socket")
+        self.prompt.append(wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,12 @@ def head(port: int, path: str = "/api/queue", method: str = "GET", *more: str, h
 
 
 JSON = "Content-Type: application/json"
+
+
+def test_it_answers_without_delay(port: int) -> None:
+    """A body does not wait for its head to be acknowledged, which takes 40 ms."""
+    assert status(said(port, head(port))) == 200
+    assert set(Hasty.prompt) == {1}
 
 
 def test_it_answers(port: int) -> None:
