@@ -62,7 +62,7 @@ KINDS = {
     "mdlm": {"of": "mdlm"},
     "maskgit": {"of": "maskgit"},
     "tokenizer": {"of": "tokenizer", "fit": {"steps": 12}},  # later a rounding error makes a latent choose another code
-    "adversaries": {"of": "adversaries"},
+    "adversaries": {"of": "adversaries", "fit": {"steps": 12}},
 }
 CASES = [(kind, way) for kind, case in KINDS.items() for way in WAYS if case["of"] in WEIGHTS or "fsdp" not in way]
 # Muon turns matrices in bfloat16, and two networks that chase each other drive rounding errors apart.

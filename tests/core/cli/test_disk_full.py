@@ -37,12 +37,13 @@ out: disk/sweep
 """
 QUICK = ("stages.base.transformer.weights=null", "stages.base.sampler.steps=1")
 DATA = "dataset={use: folder, path: pictures, size: 64}"
+FEW = ("recogniser=null", "compositions=0", "phrases=false")  # a folder has none of what these ask for
 COMMANDS = {
     "train": ("run", "train.yaml"),
     "generate": ("run", "generate", "extends=models/emoji-base", "count=2", *QUICK, "out=disk/out", "animate=true"),
     "prepare-tokens": ("run", "prepare-tokens", DATA, "out=disk/tokens", "shard=2", "workers=0"),
     "sweep": ("run", "sweep.yaml"),
-    "evaluate": ("run", "evaluate", *QUICK, DATA, "extends=models/emoji-base", "n=2", "out=disk/evaluate"),
+    "evaluate": ("run", "evaluate", *QUICK, DATA, "extends=models/emoji-base", "n=2", *FEW, "out=disk/evaluate"),
 }
 """Each writes to the disk alone."""
 NO_ROOM = re.compile(r"error: .*disk/\S.* No space left on device.*; (.*: )?make room.*")

@@ -186,4 +186,4 @@ def test_memory_stays_after_two_hundred_pictures(tmp_path: Path) -> None:
         end = resident(process)
     print(f"{loaded / MIB:.0f} MiB after the first, {middle / MIB:.0f} after 96 pictures, {end / MIB:.0f} after 216")
     assert end - loaded <= 64 * MIB
-    assert end - middle <= 16 * MIB
+    assert end - middle <= 32 * MIB  # one that is kept takes 1 MiB: 120
