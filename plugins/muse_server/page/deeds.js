@@ -96,7 +96,7 @@ export function deedBar(session, board, prompt, settings) {
     byId("deeds")
       .querySelector("[data-do=fill]")
       .classList.toggle("firm", drawn && empty);
-    byId("empty").hidden = !state || drawn || Boolean(session.job);
+    byId("empty").hidden = !state || drawn || Boolean(session.job) || state.staged.length > 0;
   }
 
   byId("board").addEventListener("region", (/** @type {CustomEvent} */ event) => {

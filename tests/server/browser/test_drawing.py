@@ -84,6 +84,7 @@ def test_four_are_staged_and_one_is_taken(easel: Easel, shots: Path) -> None:
     easel.page.keyboard.press("ArrowRight")
     expect(choices.nth(3)).to_have_attribute("aria-pressed", "true")
     easel.page.keyboard.press("ArrowLeft")
+    expect(easel.page.locator("#empty")).to_be_hidden()
     easel.page.screenshot(path=shots / "staged.png")
     easel.page.keyboard.press("Enter")
     easel.until(lambda: easel.done() == 1)
