@@ -6,6 +6,8 @@ import pytest
 from easel import Easel, between
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.slow  # a real browser, or the embedded model: minutes of a default run
+
 ERASER = 32
 """The bit of `buttons` that is a pen's other end."""
 

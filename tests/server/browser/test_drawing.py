@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from easel import Easel, far_from
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow  # a real browser, or the embedded model: minutes of a default run
 
 MARKS = "performance.getEntriesByName('muse-step').map(mark => ({at: mark.startTime, ...mark.detail}))"
 

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from easel import Easel
 from PIL import Image
 from playwright.sync_api import Route, expect
+
+pytestmark = pytest.mark.slow  # a real browser, or the embedded model: minutes of a default run
 
 DROP = """([text, name, type, how]) => {
   const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));

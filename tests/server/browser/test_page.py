@@ -10,6 +10,8 @@ from easel import Easel
 from npm import package
 from playwright.sync_api import Page, expect
 
+pytestmark = pytest.mark.slow  # a real browser, or the embedded model: minutes of a default run
+
 AXE = "4.14.1"
 
 

@@ -21,6 +21,8 @@ from spoken import mask
 from muse_studio import load
 from muse_studio.sampling.model import Model
 
+pytestmark = pytest.mark.slow  # a real browser, or the embedded model: minutes of a default run
+
 NAME = "models/emoji"
 PROMPT = "a red apple, noto style"
 
