@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from muse_server import settings
+from muse_server.canvases.fields import LONGEST, MOST
 from muse_server.parts import OF_STAGE
 from muse_server.played import client_actions
 from muse_server.refusals import Refusal
@@ -31,8 +32,6 @@ PIXELS = 2**24
 """Of the largest picture: 4096 x 4096."""
 PIECES = 20_000
 """Of a PNG's file, each of which pillow reads by itself: 32 MiB have room for a million, which take it many seconds."""
-LONGEST, MOST = 2000, 16
-"""Letters of a prompt, and pictures of one drawing."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PARAMETERS = "parameters"
