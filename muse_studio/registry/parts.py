@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from muse_studio.errors import PluginError, error_message
 from muse_studio.registry.kinds import Kind, kind_of
+from muse_studio.runtime import launch
 
 REQUIRED = inspect.Parameter.empty
 SCALARS = (bool, int, float, str)
@@ -167,12 +168,16 @@ class Part:
         return f"{self.plugin}/{self.name}"
 
     def load(self) -> Callable[..., Any]:
-        """The callable itself, imported at first use; PluginError where it can't be."""
+        """The callable itself, imported at first use; PluginError where it can't be. A Ctrl-C waits for its end.
+
+        What is imported first is torch, whose C++ ends the process where Python raises in the midst of it.
+        """
         found: Any = self.target
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
             try:
-                found = reduce(getattr, attribute.split("."), importlib.import_module(module))
+                with launch.interrupted_later():
+                    found = reduce(getattr, attribute.split("."), importlib.import_module(module))
             except (Exception, SystemExit) as error:
                 raise PluginError(
                     f"plugin {self.plugin} offers {self} as {self.target}, which can't be imported: "

@@ -1,4 +1,4 @@
-"""What the environment tells a process: by torchrun, which it is; by its user, whether strangers are trusted.
+"""What is told to a process: by torchrun, which it is; by its user, whether strangers are trusted, and when to stop.
 
 Nothing here imports torch at first, as the command line needs it.
 """
@@ -6,10 +6,13 @@ Nothing here imports torch at first, as the command line needs it.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from typing import Any
 
 from muse_studio.errors import NotFetched
 
@@ -37,6 +40,23 @@ def trusting(trust: bool = True) -> Iterator[None]:
         if trust:
             os.environ.pop(TRUST)
             os.environ |= {} if before is None else {TRUST: before}
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Within it a Ctrl-C waits for the end; in the main thread, as no other hears of one."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda *of: heard.append(of))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for each in heard[:1]:
+            before(*each)
 
 
 _NOTHING: ContextVar[bool] = ContextVar("muse_nothing_fetched", default=False)

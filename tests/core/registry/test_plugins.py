@@ -1,3 +1,4 @@
+import signal
 import sys
 from importlib.metadata import EntryPoint
 
@@ -7,6 +8,7 @@ from muse_studio import hookspecs
 from muse_studio.contracts import NO_RUN, Sampler, Task, TextEncoder
 from muse_studio.errors import PluginError, UserError
 from muse_studio.registry.kinds import hook_points, kind_of, kinds
+from muse_studio.registry.parts import Part
 from muse_studio.registry.plugins import GROUP, Registry
 
 GOOD = """
@@ -284,3 +286,11 @@ def test_the_default_plugins_register_by_the_same_door():
     assert registry.failed == {}
     assert {"task", "sampler", "tokenizer"} <= {part.kind for part in registry.parts()}
     assert hookspecs.PROJECT == GROUP
+
+
+def test_a_ctrl_c_waits_until_a_part_is_imported(installed):
+    installed(slow="import signal\nsignal.raise_signal(signal.SIGINT)\n\nclass Sampler:\n    pass\n")
+    with pytest.raises(KeyboardInterrupt):
+        Part("sampler", "slow", "others", "slow:Sampler").load()
+    assert hasattr(sys.modules["slow"], "Sampler")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
