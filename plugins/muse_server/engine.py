@@ -21,6 +21,8 @@ __all__ = ["Cancelled", "Engine", "Full", "Job"]
 
 REMEMBERED = 16
 """Jobs whose seconds the mean is of."""
+PAST = 1024
+"""Jobs that are known to have ended."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class Engine:
         self._quick: deque[Job] = deque()
         self._now: Job | None = None
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._past: deque[str] = deque(maxlen=PAST)
         self._changed = threading.Condition()
         self._closed = False
         self._tidy = Tidy()
@@ -106,6 +109,11 @@ class Engine:
             self._end(found, Cancelled())
             self._tell()
         return True
+
+    def ended(self, job: str) -> bool:
+        """Whether a job has ended, however it did, and not long ago."""
+        with self._changed:
+            return job in self._past
 
     def queue(self) -> dict[str, Any]:
         """The id of the job that is being drawn, or None; those that wait, in order; and a job's mean seconds."""
@@ -213,6 +221,9 @@ class Engine:
         elif failure is not None:
             job.failed = words_of(failure)
         ended, job.ended, job.work = job.ended, None, _nothing  # which may hold a picture
+        if not job.quick:
+            with self._changed:
+                self._past.append(job.id)
         if failure is None:
             job.result.set_result(result)
         else:

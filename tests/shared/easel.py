@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import CDPSession, Page, expect
+from playwright.sync_api import CDPSession, ConsoleMessage, Page, expect
 
 MARGIN = 40
 """Pixels of the screen around a picture that fits the board."""
@@ -23,8 +23,12 @@ class Easel:
     def __init__(self, page: Page, address: str) -> None:
         self.page, self.address = page, address.split("#")[0]
         self.problems: list[str] = []
-        page.on("console", lambda said: self.problems.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def _said(self, said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            self.problems.append(f"{said.text} ({said.location.get('url')})")
 
     def open(self, end: str = "") -> Easel:
         """Load the page, and wait until it can be used."""

@@ -148,9 +148,7 @@ export class Session {
   async cancel() {
     if (!this.job) return;
     performance.mark("muse-cancel");
-    await ask("DELETE", `/api/jobs/${this.job}`).catch((error) => {
-      if (error.status !== 404) this.failed(error);
-    });
+    await ask("DELETE", `/api/jobs/${this.job}`).catch(this.failed);
   }
 
   /** Take one of the staged pictures. @param {string} job @param {number} index */
