@@ -169,7 +169,8 @@ def test_events_go_on_from_the_last_one_that_was_read(http: httpx.Client, canvas
 def test_a_client_that_goes_leaves_no_listener(http: httpx.Client, desk: Desk, canvas: str) -> None:
     (session,) = desk._rooms
     with http.stream("GET", f"{canvas}/events") as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept, as a generator that nobody has ends the stream
+        next(lines)
         until(lambda: session.events.listeners == 1)
     assert until(lambda: session.events.listeners == 0)
 
