@@ -90,7 +90,7 @@ class Desk:
             made = Canvas.of(self.model, chosen, keep_steps=True)
             if other is not None:
                 made.dilate = other.dilate
-                moments.restored(made, moments.all_of(other), moments.place(other))
+                made.restore(other.moments, len(other.history))
             return self._acting.made(id, made if placed is None else made.place(placed))
 
         return await self._rooms.add(make)
@@ -155,7 +155,7 @@ class Desk:
         number(scale, "scale", 1, LARGEST_SCALE)
         shown = session.shot
         canvas = _at(shown, n)
-        moment, said = moments.now(canvas), moments.provenance(canvas)
+        moment, said = canvas.now, canvas.provenance
         if (png := session.picture(moment)) is None:
             image = shown.image if n in (None, shown.place) else await self._quickly(lambda: moments.picture(canvas))
             png = await asyncio.to_thread(moments.png, image, said)
@@ -221,6 +221,6 @@ class Desk:
 def _at(shown: Shot, n: int | None) -> Canvas:
     """The canvas after n actions, as it is where that is None; NotFound where there were not so many."""
     try:
-        return moments.at(shown.canvas, shown.place if n is None else n)
+        return shown.canvas.at(shown.place if n is None else n)
     except IndexError:
         raise NotFound(f"there is no moment {n} of this canvas", "n") from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -54,13 +55,32 @@ class Board:
                 raise ValueError(f"the grid of {name} is {list(grid.shape)}, which fits none of the others")
         return plane
 
-    def check(self, moment: Moment) -> None:
-        """ValueError where a moment is of another model."""
+    def check(self, history: Sequence[Moment]) -> None:
+        """ValueError where these are no canvas's moments, one after the other, or are of another model."""
+        before = None
+        for number, moment in enumerate(history):
+            try:
+                before = self._check(moment, before, first=number == 0)
+            except (UserError, ValueError) as error:
+                raise ValueError(f"moment {number}: {error}") from error
+
+    def _check(self, moment: Moment, before: tuple[int, int] | None, first: bool) -> tuple[int, int]:
+        """Height and width of a moment's picture, which comes after one of the size `before`."""
+        if not first:
+            deeds.check_told(moment.did)
         for grids in (moment.codes, moment.erased, moment.frozen):
-            self.plane(grids)
+            picture = self.plane(grids).picture
         due = list(moment.codes.values())[-1].shape
-        if moment.drawn is not None and moment.drawn.shape != due:
+        if moment.drawn is None:
+            return picture
+        if moment.drawn.shape != due:
             raise ValueError(f"the grid of what was drawn is {list(moment.drawn.shape)}, and {list(due)} is due")
+        if before is None:
+            raise ValueError("it keeps pixels of a moment before it, and there is none")
+        added = self._added(moment.did) if moment.did.get("do") == "extend" else (0, 0, 0, 0)
+        if picture != (before[0] + added[1] + added[3], before[1] + added[0] + added[2]):
+            raise ValueError("it keeps pixels of the moment before it, which is of another size")
+        return picture
 
     def told(self, texts: Cells, like: Grids, codes: bool = False) -> Grids:
         """The grids that an action tells, bool or codes int64; UserError where they are no such as these `like`."""
@@ -104,18 +124,23 @@ class Board:
             codes[name] = stage.tokenizer.encode(images.to(self.device))
         return codes
 
+    @staticmethod
+    def placed(codes: Grids, picture: str) -> Moment:
+        """The canvas of these tokens, which are a picture's: of that file, or "a picture"."""
+        nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
+        told = {name: deeds.pack(grid[0]) for name, grid in codes.items()}
+        return Moment(codes, nothing, nothing, {"do": "place", "picture": picture, "tokens": told})
+
     def extended(self, now: Moment, sides: Mapping[str, Any]) -> Moment:
         """The canvas with so many pixels more at its sides, in whole cells, which are erased; UserError where it can't.
 
         sides: left, top, right and bottom.
         """
-        for side, pixels in sides.items():
-            if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 0:
-                raise UserError(f"extend: {side} is {pixels!r}; give 0 pixels or more")
         plane = self.plane(now.codes)
         high, wide = self._cell()
-        left, right = (-(-sides[side] // wide) for side in ("left", "right"))
-        top, bottom = (-(-sides[side] // high) for side in ("top", "bottom"))
+        left, top, right, bottom = (
+            pixels // one for pixels, one in zip(self._added(sides), (wide, high, wide, high), strict=True)
+        )
         if not any((left, right, top, bottom)):
             raise UserError("extend: nothing is added; give pixels at left, top, right or bottom")
         height, width = (plane.cells[0] + top + bottom) * high, (plane.cells[1] + left + right) * wide
@@ -130,13 +155,43 @@ class Board:
             return more
 
         grids = grown(now.codes, MASK), grown(now.erased, True), grown(now.frozen, False)
-        nothing = torch.zeros_like(list(grids[1].values())[-1])
-        return Moment(*grids, {"do": "extend", **sides}, drawn=nothing)
+        extended = Moment(*grids, {"do": "extend", **sides})
+        return replace(extended, drawn=self._nothing(extended))
 
     def corner(self, sides: Mapping[str, Any]) -> tuple[int, int]:
         """Where the former picture's top left is in one that was extended by these sides: pixels from top and left."""
-        high, wide = self._cell()
-        return -(-sides["top"] // high) * high, -(-sides["left"] // wide) * wide
+        left, top, *_ = self._added(sides)
+        return top, left
+
+    def _added(self, sides: Mapping[str, Any]) -> tuple[int, ...]:
+        """Pixels at left, top, right and bottom, rounded up to whole cells; UserError where one is no such number."""
+        added = []
+        for side, one in zip(("left", "top", "right", "bottom"), self._cell()[::-1] * 2, strict=True):
+            pixels = sides.get(side, 0)
+            if not isinstance(pixels, int) or isinstance(pixels, bool) or pixels < 0:
+                raise UserError(f"extend: {side} is {pixels!r}; give 0 pixels or more")
+            added.append(-(-pixels // one) * one)
+        return tuple(added)
+
+    def erased(self, now: Moment, cells: Grids) -> Moment:
+        """The canvas with these cells erased, but for those that are frozen."""
+        erased = {name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()}
+        return replace(now, erased=erased, drawn=self._nothing(now), steps=())
+
+    def frozen(self, now: Moment, cells: Grids) -> Moment:
+        """The canvas with these cells frozen, but for those that are erased."""
+        frozen = {name: grid | (cells[name] & ~now.erased[name]) for name, grid in now.frozen.items()}
+        return replace(now, frozen=frozen, drawn=self._nothing(now), steps=())
+
+    def thawed(self, now: Moment, cells: Grids) -> Moment:
+        """The canvas with none of these cells frozen."""
+        frozen = {name: grid & ~cells[name] for name, grid in now.frozen.items()}
+        return replace(now, frozen=frozen, drawn=self._nothing(now), steps=())
+
+    @staticmethod
+    def _nothing(now: Moment) -> Tensor:
+        """A grid of the last stage of which nothing is drawn."""
+        return torch.zeros_like(list(now.erased.values())[-1])
 
     def _cell(self) -> tuple[int, int]:
         """Height and width in pixels of the smallest part of which all stages have whole tokens."""

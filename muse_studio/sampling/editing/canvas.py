@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -99,7 +100,7 @@ class Canvas:
     @property
     def tokens(self) -> dict[str, Tensor]:
         """Each stage's grid int64[1, h, w], MASK where nothing is drawn."""
-        now = self._now
+        now = self.now
         return {name: torch.where(now.erased[name], MASK, codes) for name, codes in now.codes.items()}
 
     @property
@@ -134,6 +135,32 @@ class Canvas:
         return [deeds.shown(moment.did) for moment in self._history[1 : self._place + 1]]
 
     @property
+    def now(self) -> Moment:
+        """Its grids."""
+        return self._history[self._place]
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """Its blank beginning, and what it was after each action, also those that were undone."""
+        return tuple(self._history)
+
+    def at(self, place: int) -> Canvas:
+        """A copy that stands at so many actions, to act on; IndexError where there were not so many."""
+        if not 0 <= place < len(self._history):
+            raise IndexError(place)
+        other = copy(self)  # its history is a list that no action changes: each makes a new one
+        other._place = place
+        return other
+
+    def restore(self, moments: Sequence[Moment], place: int) -> Canvas:
+        """Have it be what another one was, which stood at so many actions; ValueError where its model has no such."""
+        if place not in range(len(moments)):
+            raise ValueError(f"it stands at action {place} of {len(moments)}")
+        self._board.check(moments)
+        self._history, self._place = [each.to(self.device) for each in moments], place
+        return self
+
+    @property
     def actions(self) -> list[dict[str, Any]] | None:
         """As `history`, with all that `play` needs; None where an action was given what no text can say."""
         done = self._history[1 : self._place + 1]
@@ -143,8 +170,8 @@ class Canvas:
     @property
     def steps(self) -> list[Step]:
         """Every step of the last action, where it drew and steps are kept."""
-        asked = (self.prompt, self._now.did.get("seed", self.seed))
-        kept = self._now.steps
+        asked = (self.prompt, self.now.did.get("seed", self.seed))
+        kept = self.now.steps
         return [Step(stage, step, of, tokens.long(), self.model, asked) for stage, step, of, tokens in kept]
 
     @property
@@ -173,7 +200,7 @@ class Canvas:
     def fill(self, prompt: str | None = None, **how: Unpack[How]) -> Canvas:
         """Draw what is erased; the prompt is the last one unless another is given."""
         asked = self._asked("fill", prompt, **how)
-        return self._add(drawing.draw(self.model, self.hook, self._plane, self._now, asked))
+        return self._add(drawing.draw(self.model, self.hook, self._plane, self.now, asked))
 
     def edit(
         self,
@@ -189,7 +216,7 @@ class Canvas:
         """
         cells = self._cells(region, self.dilate)
         asked = self._asked("edit", prompt, **how)
-        plane, now = self._plane, self._now
+        plane, now = self._plane, self.now
         edited = drawing.edit(self.model, self.hook, plane, now, cells, editor, self.dilate, asked)
         return self._add(replace(edited, did=edited.did | {"region": deeds.told_region(region, cells)}))
 
@@ -199,36 +226,36 @@ class Canvas:
         UserError where the picture would be larger than one that can be decoded.
         """
         sides = {"left": left, "top": top, "right": right, "bottom": bottom}
-        return self._add(self._board.extended(self._now, sides))
+        return self._add(self._board.extended(self.now, sides))
 
     def erase(self, region: Region | Cells | None = None) -> Canvas:
         """Forget a region's tokens, but for those that are frozen."""
         cells = self._cells(region, self.dilate)
-        return self._add(replace(self._erased(cells), did={"do": "erase", "region": deeds.told_region(region, cells)}))
+        erased = self._board.erased(self.now, cells)
+        return self._add(replace(erased, did={"do": "erase", "region": deeds.told_region(region, cells)}))
 
     def freeze(self, region: Region | Cells | None = None) -> Canvas:
         """Keep a region's tokens, whatever is erased or drawn, until it is thawed."""
-        return self._frozen("freeze", region)
+        cells = self._cells(region, 0)
+        frozen = self._board.frozen(self.now, cells)
+        return self._add(replace(frozen, did={"do": "freeze", "region": deeds.told_region(region, cells)}))
 
     def thaw(self, region: Region | Cells | None = None) -> Canvas:
         """Let a region change again."""
-        return self._frozen("thaw", region)
+        cells = self._cells(region, 0)
+        thawed = self._board.thawed(self.now, cells)
+        return self._add(replace(thawed, did={"do": "thaw", "region": deeds.told_region(region, cells)}))
 
     def place(self, picture: str | Image.Image) -> Canvas:
         """Put a picture there, scaled and cut to the canvas's shape; what was frozen no longer is."""
         opened = open_picture(picture) if isinstance(picture, str) else on_white(upright(picture))
         with self.model.naming_faults(), torch.inference_mode():
-            codes = {name: grid.clone() for name, grid in self._board.encoded(opened, self._now).items()}
-        return self._placed(codes, picture if isinstance(picture, str) else "a picture")
+            codes = {name: grid.clone() for name, grid in self._board.encoded(opened, self.now).items()}
+        return self._add(self._board.placed(codes, picture if isinstance(picture, str) else "a picture"))
 
     def _place_tokens(self, tokens: Mapping[str, str]) -> Canvas:
         """As `place`, of a picture's tokens as an action tells them."""
-        return self._placed(self._board.told(tokens, self._now.codes, codes=True), "a picture")
-
-    def _placed(self, codes: dict[str, Tensor], picture: str) -> Canvas:
-        nothing = {name: torch.zeros_like(grid, dtype=torch.bool) for name, grid in codes.items()}
-        told = {name: deeds.pack(grid[0]) for name, grid in codes.items()}
-        return self._add(Moment(codes, nothing, nothing, {"do": "place", "picture": picture, "tokens": told}))
+        return self._add(self._board.placed(self._board.told(tokens, self.now.codes, codes=True), "a picture"))
 
     def undo(self) -> Canvas:
         """Take the last action back; at the beginning, nothing."""
@@ -243,9 +270,14 @@ class Canvas:
     def save_picture(self, path: str | Path) -> Path:
         """Write a PNG that draws itself again, by `muse run`; UserError where a filter or the disk refuses it."""
         path, image = path_of(str(path)), self.finished()
-        placed = any(did["do"] == "place" for did in self.history)
-        write_png(image, path, Provenance(self._playing(), edited=placed, prompt=self.prompt))
+        write_png(image, path, self.provenance)
         return path
+
+    @property
+    def provenance(self) -> Provenance:
+        """What its picture says of itself: how it is drawn again."""
+        placed = any(did["do"] == "place" for did in self.history)
+        return Provenance(self._playing(), self.model.plugins, placed, self.prompt)
 
     def _playing(self) -> dict[str, Any] | None:
         """The recipe that draws the picture again: the model's, and all actions; None where there is none."""
@@ -278,23 +310,16 @@ class Canvas:
         else:
             raise UserError(f"{path} carries no recipe, as its canvas was made of parts; give them as model")
         try:
-            for moment in saved.history:
-                canvas._board.check(moment)
+            return canvas.restore(saved.history, saved.place)
         except ValueError as error:
             raise UserError(
-                f"{path} is of a model with other stages or grids; give the one it was drawn with"
+                f"{path} is of a model with other stages or grids, or damaged ({error}); give its own model"
             ) from error
-        canvas._history, canvas._place = [each.to(canvas.device) for each in saved.history], saved.place
-        return canvas
-
-    @property
-    def _now(self) -> Moment:
-        return self._history[self._place]
 
     @property
     def _plane(self) -> Layout:
         """The plane that the canvas is now, of one window or more."""
-        return self._board.plane(self._now.codes)
+        return self._board.plane(self.now.codes)
 
     def _add(self, moment: Moment) -> Canvas:
         """The next moment; what was undone before it is gone."""
@@ -303,31 +328,7 @@ class Canvas:
         return self
 
     def _cells(self, region: Region | Cells | None, dilate: int) -> dict[str, Tensor]:
-        return self._board.cells(region, self._now, dilate)
-
-    def _erased(self, cells: dict[str, Tensor]) -> Moment:
-        """The canvas with these cells erased, but for those that are frozen."""
-        now = self._now
-        return replace(
-            now,
-            erased={name: grid | (cells[name] & ~now.frozen[name]) for name, grid in now.erased.items()},
-            drawn=self._nothing,
-            steps=(),
-        )
-
-    @property
-    def _nothing(self) -> Tensor:
-        """A grid of the last stage of which nothing is drawn."""
-        return torch.zeros_like(list(self._now.erased.values())[-1])
-
-    def _frozen(self, do: str, region: Region | Cells | None) -> Canvas:
-        now, cells = self._now, self._cells(region, 0)
-        frozen = {
-            name: (grid | (cells[name] & ~now.erased[name])) if do == "freeze" else (grid & ~cells[name])
-            for name, grid in now.frozen.items()
-        }
-        told = deeds.told_region(region, cells)
-        return self._add(replace(now, frozen=frozen, did={"do": do, "region": told}, drawn=self._nothing, steps=()))
+        return self._board.cells(region, self.now, dilate)
 
     def _asked(self, do: str, prompt: str | None, **how: Unpack[How]) -> drawing.Asked:
         """What an action is asked for, with what is meant where nothing is said: the last prompt, a seed of its own."""
@@ -339,7 +340,7 @@ class Canvas:
     def _draw(self, region: Region | Cells | None, asked: drawing.Asked) -> Canvas:
         """Erase a region, and draw all that is erased."""
         cells = self._cells(region, self.dilate)
-        drawn = drawing.draw(self.model, self.hook, self._plane, self._erased(cells), asked)
+        drawn = drawing.draw(self.model, self.hook, self._plane, self._board.erased(self.now, cells), asked)
         told = {"region": deeds.told_region(region, cells)} if asked.do == "reroll" else {}
         return self._add(replace(drawn, did=drawn.did | told))
 

@@ -136,13 +136,21 @@ def told_value(key: str, value: Any) -> dict[str, Any]:
         return {UNSAID: True}
 
 
+def check_told(did: Any) -> None:
+    """UserError where what was done is none of `ACTIONS`; what else a moment tells of it is passed over."""
+    if not isinstance(did, Mapping):
+        raise UserError(f"what was done is {type(did).__name__}, and a table is due")
+    taken = ("do", *ACTIONS.get(str(did.get("do")), ()))
+    check_actions([{key: each for key, each in did.items() if key in taken}])
+
+
 def check_actions(actions: Any) -> None:
     """UserError, naming the place, where these are no list of actions as `ACTIONS` has them."""
     if not isinstance(actions, Sequence) or isinstance(actions, str):
         raise UserError(f"actions: expected a list of tables, got {type(actions).__name__}")
     for number, action in enumerate(actions):
         where = f"actions[{number}]"
-        if not isinstance(action, Mapping) or action.get("do") not in ACTIONS:
+        if not isinstance(action, Mapping) or str(action.get("do")) not in ACTIONS:
             raise UserError(f"{where}: expected a table whose `do` is one of {', '.join(ACTIONS)}, got {action!r:.80}")
         taken = ACTIONS[action["do"]]
         if strange := [str(key) for key in action if key not in ("do", *taken)]:

@@ -77,7 +77,7 @@ class Acting:
 
     def _watch(self, session: Session, job: Job, index: int, ends: bool) -> Watch:
         """What hears of each step. ends: whether a stage's last step comes once, and is shown in any case."""
-        former = moments.former(session.shot.canvas)
+        former = session.shot.canvas.now.codes
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
             job.check()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from muse_server.canvases import moments
 from muse_server.canvases.fields import FIELDS, SIDES, Surface
 from muse_server.canvases.placing import placed
 from muse_server.canvases.regions import Area
@@ -102,7 +101,7 @@ def _seeds(seed: int | None, count: int) -> tuple[int, ...]:
 
 
 def _go(canvas: Canvas, to: int) -> None:
-    while moments.place(canvas) > to:
+    while len(canvas.history) > to:
         canvas.undo()
-    while moments.place(canvas) < to:
+    while len(canvas.history) < to:
         canvas.redo()

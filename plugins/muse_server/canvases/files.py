@@ -46,7 +46,7 @@ def read(content: bytes, model: Cascade) -> Canvas:
         tensors = _tensors(content, settings["did"], model)
         history = [_moment(tensors, number, did, model) for number, did in enumerate(settings["did"])]
         canvas = Canvas.of(model, settings["seed"], settings["dilate"], keep_steps=True)
-        return moments.trimmed(moments.restored(canvas, history, settings["place"]))
+        return moments.trimmed(canvas.restore(history, settings["place"]))
     except (UserError, LookupError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise Refusal(f"this is no canvas that can be opened here: {words_of(error)}", "file") from error
 

@@ -43,9 +43,9 @@ def placed(canvas: Canvas, picture: Image.Image, at: tuple[int, int] | None = No
 
 def _place_within(canvas: Canvas, whole: Image.Image, region: Tensor) -> None:
     """Place what lies in a region bool[H, W] of a picture of the canvas's size."""
-    before = moments.now(canvas)
+    before = canvas.now
     tokens, erased = {}, {}
-    for name, codes in moments.former(moments.copied(canvas).place(whole)).items():
+    for name, codes in moments.copied(canvas).place(whole).now.codes.items():
         outside = ~to_cells(region, (codes.shape[1], codes.shape[2]))[None].to(codes.device)
         erased[name] = before.erased[name] & outside
         tokens[name] = deeds.pack(torch.where(outside & ~erased[name], before.codes[name], codes)[0])

@@ -56,7 +56,7 @@ class Reports:
     async def hang(self, session: Session, shot: Shot) -> None:
         """Put what was drawn into the gallery; where that fails, the session hears of it."""
         png = await asyncio.to_thread(moments.png, shot.image, shot.provenance)
-        session.keep(moments.now(shot.canvas), png)
+        session.keep(shot.canvas.now, png)
         try:
             await asyncio.to_thread(self._gallery.add, png, shot.seed, shot.prompt, session=session.id)
         except UserError as error:

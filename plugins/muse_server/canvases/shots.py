@@ -55,7 +55,7 @@ def title(history: list[dict[str, Any]]) -> str:
 
 def shot(canvas: Canvas) -> Shot:
     """A canvas as it is, from now on not to be changed; Refused where a filter refuses its picture."""
-    now = moments.now(canvas)
+    now = canvas.now
     grids = {
         name: {
             "grid": list(codes.shape[1:]),
@@ -68,11 +68,11 @@ def shot(canvas: Canvas) -> Shot:
     return Shot(
         canvas,
         moments.picture(canvas),
-        moments.provenance(canvas),
+        canvas.provenance,
         canvas.size,
         grids,
         canvas.history,
-        moments.place(canvas),
+        len(canvas.history),
         moments.undone(canvas),
         canvas.prompt,
     )
@@ -83,7 +83,7 @@ def steps(canvas: Canvas, pictures: bool) -> list[dict[str, Any]]:
 
     codes: base64 of uint16, little endian, 65535 where nothing is known; None of a tokenizer with more codes than that.
     """
-    kept = moments.kept_steps(canvas)
+    kept = canvas.now.steps
     shown: dict[str, list[Image.Image]] = {}
     for name in {stage for stage, *_ in kept} if pictures and len(kept) <= MOST_PICTURES else ():
         shown[name] = shown_steps(canvas.model.stages, name, [grid.long() for stage, *_, grid in kept if stage == name])

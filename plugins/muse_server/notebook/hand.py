@@ -69,19 +69,19 @@ class Hand:
         """In the thread: the state that comes of an action."""
         self._tell("waiting", {"job": job.id, "place": 0, "seconds": None})
         settings.check(self.canvas.model, action.given.get("settings"), action.given.get("editor"))
-        before, place = moments.now(self.canvas), moments.place(self.canvas)
+        before, place = self.canvas.now, len(self.canvas.history)
         canvas = moments.copied(self.canvas)
         action.on(canvas, action.seeds[0] if action.draws else None, self._watch(job, action.do != "edit"))
         made = shot(canvas)
         job.seal()
-        if moments.now(self.canvas) is not before or moments.place(self.canvas) != place:
+        if self.canvas.now is not before or len(self.canvas.history) != place:
             raise Refusal("the canvas was changed by the notebook meanwhile; do it again on what it is now")
-        moments.restored(self.canvas, moments.all_of(canvas), moments.place(canvas))
+        self.canvas.restore(canvas.moments, len(canvas.history))
         return _told(made)
 
     def _watch(self, job: Job, ends: bool) -> Watch:
         """What hears of each step. ends: whether a stage's last step comes once, and is shown in any case."""
-        former = moments.former(self.canvas)
+        former = self.canvas.now.codes
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
             job.check()
@@ -105,7 +105,7 @@ class Hand:
 
 def _surface(canvas: Canvas) -> Surface:
     grids = {name: (grid.shape[1], grid.shape[2]) for name, grid in canvas.tokens.items()}
-    return Surface(canvas.size, grids, moments.place(canvas) + moments.undone(canvas))
+    return Surface(canvas.size, grids, len(canvas.moments) - 1)
 
 
 def _told(made: Shot) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _new(model: Model, asked: Drawing, seed: int, watch: Watch) -> Made:
     if right or bottom:
         canvas.extend(right=right, bottom=bottom)
     canvas.generate(asked.prompt, negative=asked.negative, seed=seed, watch=watch)
-    return moments.picture(canvas), canvas.tokens, moments.provenance(canvas)
+    return moments.picture(canvas), canvas.tokens, canvas.provenance
 
 
 def _edited(model: Model, asked: Drawing, seed: int, watch: Watch) -> Made:

@@ -51,6 +51,11 @@ class FakeCanvas:
     size = (32, 24)
     called = ()
 
+    @property
+    def history(self):
+        """It stands at the third of five actions, at first."""
+        return [{}] * (3 + self.called.count("redo") - self.called.count("undo"))
+
     def __getattr__(self, name):
         assert callable(getattr(Canvas, name, None)) and not name.startswith("_")
 
@@ -67,14 +72,6 @@ class FakeCanvas:
                 assert each is None or type(each) is (str if key == "negative" else int)
 
         return call
-
-
-class Moments:
-    """Stands for where a fake canvas is in its history: at the third of five actions, at first."""
-
-    @staticmethod
-    def place(canvas):
-        return 3 + canvas.called.count("redo") - canvas.called.count("undo")
 
 
 def act(action):
@@ -98,7 +95,6 @@ def fakes():
     np.asarray(SURFACE.pictures["p_1"])  # so that pillow has imported what it needs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(actions, "placed", placed)
-        patch.setattr(actions, "moments", Moments)
         yield
 
 
@@ -255,4 +251,4 @@ def test_what_is_wrong_is_named(action, param, message):
 def test_a_picture_that_is_much_enlarged_is_scaled_where_it_is_seen(model, monkeypatch):
     canvas = Canvas.of(model)
     placing.placed(canvas, Image.new("RGB", (2048, 2048), "red"), (-5000, -5000), 100.0)
-    assert not any(bool(grid.any()) for grid in canvas._now.erased.values())
+    assert not any(bool(grid.any()) for grid in canvas.now.erased.values())

@@ -62,11 +62,11 @@ def test_a_long_history_loses_its_beginning_alone(model):
     short = moments.trimmed(moments.copied(canvas), kept=4, with_steps=1)
     assert same_tensors(short.tokens, tokens) and short.image.tobytes() == image.tobytes()
     assert len(short.history) == 4 and len(canvas.history) == 15 and short.actions is None
-    assert short.steps and not moments.at(short, 3).steps and canvas._history[1].steps
+    assert short.steps and not short.at(3).steps and canvas.moments[1].steps
     assert moments.trimmed(moments.copied(canvas)).actions == canvas.actions
     assert len(moments.trimmed(moments.copied(short), kept=3).history) == 3
-    early = moments.trimmed(moments.at(canvas, 2), kept=4)
-    assert moments.place(early) == 0
+    early = moments.trimmed(canvas.at(2), kept=4)
+    assert early.history == []
 
 
 def name_of(did, **more):

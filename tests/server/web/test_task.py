@@ -147,6 +147,7 @@ def test_a_picture_of_a_stranger_serves_no_more_than_its_values(tmp_path: Path, 
 # the whole, in a process of its own
 
 
+@pytest.mark.slow
 def test_it_comes_up_draws_and_ends_by_ctrl_c_with_all_saved(tmp_path: Path) -> None:
     with started(tmp_path / "out") as address:
         said = json.load(urllib.request.urlopen(f"{address}api/model"))
@@ -205,6 +206,7 @@ def test_what_is_told_at_the_end(tmp_path: Path) -> None:
     assert "12 new pictures" in serving.Ended("x", tmp_path, 12).summary()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_well_and_a_token_is_printed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "muse_studio", "studio", "port=0", "open=false", "host=0.0.0.0", "token=auto"]
     place = {**environment(), "OMP_NUM_THREADS": "1"}

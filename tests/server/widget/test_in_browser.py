@@ -126,7 +126,7 @@ def test_a_stroke_freezes_its_cells(cell: Cell) -> None:
     cell.page.mouse.move(*cell.at(1, 3), steps=2)
     cell.page.mouse.up()
     cell.until(lambda: cell.done() == ["generate", "freeze"])
-    frozen = cell.notebook.canvas._now.frozen["base"][0]
+    frozen = cell.notebook.canvas.now.frozen["base"][0]
     assert [(int(row), int(column)) for row, column in frozen.nonzero()] == [(1, 0), (1, 1), (1, 2), (1, 3)]
     cell.press("Undo")
     cell.until(lambda: cell.done() == ["generate"])

@@ -1,5 +1,7 @@
 """A canvas: what is frozen stays, what is undone comes back, the same seed and actions give the same picture."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,35 @@ def test_a_canvas_that_lacks_grids_is_of_no_model(tmp_path):
     del tensors["0.frozen.base"]
     save_file(tensors, path, told)
     with pytest.raises(UserError, match="of a model with other stages or grids"):
+        Canvas.load(path, model())
+
+
+@pytest.mark.parametrize(
+    ("number", "did", "reason"),
+    [
+        (2, {"do": "erase", "region": None}, "moment 2: it keeps pixels of the moment before it, which is of another"),
+        (2, {"do": "extend", "right": 64, "bottom": 8}, "moment 2: it keeps pixels of the moment before it, which is"),
+        (2, {"do": "extend", "left": -8}, "moment 2: extend: left is -8"),
+        (2, {"do": "extend", "left": 0, "right": True}, r"moment 2: actions\[0\].right: expected a whole number"),
+        (2, {"do": "extend", "right": "many"}, r"moment 2: actions\[0\].right: expected a whole number"),
+        (2, {}, r"moment 2: actions\[0\]: expected a table whose `do`"),
+        (2, {"do": []}, r"moment 2: actions\[0\]: expected a table whose `do`"),
+        (1, [], "moment 1: what was done is list"),
+        (3, {"do": "fill", "seed": -1}, r"moment 3: actions\[0\].seed: expected a whole number from 0"),
+        (0, None, "moment 0: it keeps pixels of a moment before it"),
+    ],
+)
+def test_a_history_that_no_actions_lead_to_is_refused(tmp_path, number, did, reason):
+    path = canvas().generate("a cat").extend(right=32).fill().save(tmp_path / "canvas.safetensors")
+    with safe_open(path, "pt") as file:
+        told, tensors = json.loads(file.metadata()["muse_canvas"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert Canvas.load(path, model()).size == (96, 32)
+    if did is None:
+        tensors["0.drawn"] = torch.ones_like(tensors["0.erased.large"])
+    else:
+        told["did"][number] = did
+    save_file(tensors, path, {"muse_canvas": json.dumps(told)})
+    with pytest.raises(UserError, match=f"of a model with other stages or grids, or damaged .{reason}"):
         Canvas.load(path, model())
 
 

@@ -35,7 +35,7 @@ def canvas(**settings):
 
 def state(of):
     """All that a canvas is."""
-    moment = of._now
+    moment = of.now
     return {
         f"{what} {name}": grid for what in ("codes", "erased", "frozen") for name, grid in getattr(moment, what).items()
     }
