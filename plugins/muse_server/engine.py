@@ -145,6 +145,7 @@ class Engine:
             self._quick.remove(job)
         else:
             self._turns.remove(job)
+            self._past.append(job.id)
         job.state = "cancelled"
         return True
 
@@ -194,6 +195,7 @@ class Engine:
             job.state = "failed" if failure is not None else "done"
             if not job.quick:
                 self._now = None
+                self._past.append(job.id)
                 if failure is None:
                     self._seconds.append(time.monotonic() - begun)
         self._end(job, failure, result)
@@ -221,9 +223,6 @@ class Engine:
         elif failure is not None:
             job.failed = words_of(failure)
         ended, job.ended, job.work = job.ended, None, _nothing  # which may hold a picture
-        if not job.quick:
-            with self._changed:
-                self._past.append(job.id)
         if failure is None:
             job.result.set_result(result)
         else:

@@ -68,8 +68,10 @@ class Board:
         """Height and width of a moment's picture, which comes after one of the size `before`."""
         if not first:
             deeds.check_told(moment.did)
-        for grids in (moment.codes, moment.erased, moment.frozen):
-            picture = self.plane(grids).picture
+        picture = self.plane(moment.codes).picture
+        shapes = {name: grid.shape for name, grid in moment.codes.items()}
+        if any({name: grid.shape for name, grid in each.items()} != shapes for each in (moment.erased, moment.frozen)):
+            raise ValueError("its grids are of different sizes or stages")
         due = list(moment.codes.values())[-1].shape
         if moment.drawn is None:
             return picture
@@ -77,8 +79,8 @@ class Board:
             raise ValueError(f"the grid of what was drawn is {list(moment.drawn.shape)}, and {list(due)} is due")
         if before is None:
             raise ValueError("it keeps pixels of a moment before it, and there is none")
-        added = self._added(moment.did) if moment.did.get("do") == "extend" else (0, 0, 0, 0)
-        if picture != (before[0] + added[1] + added[3], before[1] + added[0] + added[2]):
+        left, top, right, bottom = self._added(moment.did if moment.did["do"] == "extend" else {})
+        if picture != (before[0] + top + bottom, before[1] + left + right):
             raise ValueError("it keeps pixels of the moment before it, which is of another size")
         return picture
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -46,12 +46,13 @@ class Moment:
     steps: tuple[Kept, ...] = ()
 
     def to(self, device: torch.device) -> Moment:
-        """The same on a device."""
+        """The same on a device: this very one where it is there already, by which its pixels are remembered."""
         grids: dict[str, Any] = {
             what: {name: grid.to(device) for name, grid in getattr(self, what).items()} for what in GRIDS
         }
         drawn = None if self.drawn is None else self.drawn.to(device)
-        return Moment(**grids, did=self.did, drawn=drawn, steps=self.steps)
+        there = all(grid is getattr(self, what)[name] for what in GRIDS for name, grid in grids[what].items())
+        return self if there and drawn is self.drawn else replace(self, **grids, drawn=drawn)
 
 
 @dataclass(frozen=True)

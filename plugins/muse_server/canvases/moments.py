@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 from dataclasses import replace
 
 from PIL import Image
@@ -39,7 +40,9 @@ def trimmed(canvas: Canvas, kept: int = KEPT, with_steps: int = WITH_STEPS) -> C
         second = history[gone + 1]
         history = [first, replace(second, did=second.did | {deeds.UNSAID: True}), *history[gone + 2 :]]
         place = max(0, place - gone)
-    return canvas.restore(_without_old_steps(history, with_steps), place)
+    history = _without_old_steps(history, with_steps)
+    same = len(history) == len(canvas.moments) and all(map(operator.is_, history, canvas.moments))
+    return canvas if same else canvas.restore(history, place)
 
 
 def _without_old_steps(history: list[Moment], kept: int) -> list[Moment]:

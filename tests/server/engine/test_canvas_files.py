@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 
 import pytest
 import torch
@@ -65,6 +66,8 @@ def test_a_long_history_loses_its_beginning_alone(model):
     assert short.steps and not short.at(3).steps and canvas.moments[1].steps
     assert moments.trimmed(moments.copied(canvas)).actions == canvas.actions
     assert len(moments.trimmed(moments.copied(short), kept=3).history) == 3
+    assert short.now is canvas.now, "its pixels would be made again"
+    assert all(map(operator.is_, moments.trimmed(moments.copied(canvas)).moments, canvas.moments))
     early = moments.trimmed(canvas.at(2), kept=4)
     assert early.history == []
 
