@@ -1,5 +1,6 @@
 """Weights in several files, as transformers and diffusers write them, are read by their index, whole or not at all."""
 
+import functools
 import hashlib
 import json
 import os
@@ -15,19 +16,23 @@ from safetensors.torch import load_file, save_file
 
 from muse_studio.errors import UserError
 
-TENSORS = SOURCES["taming-vqgan"]()[0]["tokenizer"]
-NAMES = sorted(TENSORS)
 INDEXES = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin"]
 
 
-def write(folder, file="model.safetensors", tensors=TENSORS):
+@functools.cache
+def tensors():
+    """Those of a small tokenizer, by name and in the order of their names."""
+    held = SOURCES["taming-vqgan"]()[0]["tokenizer"]
+    return {name: held[name] for name in sorted(held)}
+
+
+def write(folder, file="model.safetensors"):
     """Three shards and their index; the index's path."""
     folder.mkdir(exist_ok=True)
     stem, _, ending = file.rpartition(".")
-    names = sorted(tensors)
-    homes = {name: f"{stem}-{place % 3 + 1:05}-of-00003.{ending}" for place, name in enumerate(names)}
+    homes = {name: f"{stem}-{place % 3 + 1:05}-of-00003.{ending}" for place, name in enumerate(tensors())}
     for home in set(homes.values()):
-        held = {name: tensors[name] for name in names if homes[name] == home}
+        held = {name: tensor for name, tensor in tensors().items() if homes[name] == home}
         torch.save(held, folder / home) if ending == "bin" else save_file(held, folder / home, {"format": "pt"})
     (folder / f"{file}.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": homes}))
     return folder / f"{file}.index.json"
@@ -41,7 +46,7 @@ def take(source, out, **settings):
 @pytest.fixture
 def whole(tmp_path):
     """What the same tensors in one file become."""
-    save_file(TENSORS, tmp_path / "one.safetensors")
+    save_file(tensors(), tmp_path / "one.safetensors")
     return take(tmp_path / "one.safetensors", tmp_path / "whole")
 
 
@@ -111,20 +116,21 @@ def homes(index):
 @pytest.mark.parametrize("file", INDEXES)
 def test_what_is_missing_is_told(tmp_path, file):
     index = write(tmp_path / "model", file)
-    change(index, weight_map=homes(index) | {"more.weight": homes(index)[NAMES[0]]})
+    change(index, weight_map=homes(index) | {"more.weight": homes(index)[next(iter(tensors()))]})
     refuse(index, r"index\.json: 'more\.weight' is to be in \S+-00001-of-00003\.\w+, which lacks it; fetch both")
     index = write(tmp_path / "model", file)
-    (index.parent / homes(index)[NAMES[1]]).unlink()
+    (index.parent / homes(index)[list(tensors())[1]]).unlink()
     refuse(index, r"lacks 1 of the 3 shards that \S+index\.json lists, first \S+-00002-of-00003\.\w+; fetch them too")
 
 
 @pytest.mark.parametrize("file", INDEXES)
 def test_a_tensor_in_two_shards_is_refused(tmp_path, file):
     index = write(tmp_path / "model", file)
-    second = index.parent / homes(index)[NAMES[1]]
-    more = {NAMES[0]: TENSORS[NAMES[0]], NAMES[1]: TENSORS[NAMES[1]]}
+    more = dict(list(tensors().items())[:2])
+    twice, alone = more
+    second = index.parent / homes(index)[alone]
     torch.save(more, second) if second.suffix == ".bin" else save_file(more, second)
-    refuse(index, rf"index\.json: '{NAMES[0]}' is in more than one file, also in \S+-00002-of-00003\.\w+; fetch")
+    refuse(index, rf"index\.json: '{twice}' is in more than one file, also in \S+-00002-of-00003\.\w+; fetch")
 
 
 @pytest.mark.parametrize("shard", ["../x.safetensors", "/etc/passwd", "..", "a\0b", "", 7, None])
@@ -136,7 +142,7 @@ def test_a_shard_elsewhere_is_refused(tmp_path, shard):
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path):
     index = write(tmp_path / "model")
-    shard = index.parent / homes(index)[NAMES[0]]
+    shard = index.parent / homes(index)[next(iter(tensors()))]
     shard.rename(tmp_path / "outside.safetensors")
     os.symlink(tmp_path / "outside.safetensors", shard)
     refuse(index, r"index\.json: model-00001\S+ is a link to \S+outside\.safetensors, outside of its folder; put the")

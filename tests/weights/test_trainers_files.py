@@ -14,8 +14,8 @@ from muse_studio.runtime.dialects import Piece, Rule
 from muse_studio.runtime.matching import Tensors
 from muse_studio.runtime.wrappers import HIDDEN, as_the_table_has_them
 
-PIECES = [(name, piece.name) for name in SOURCES if name not in FORMER for piece in dialect(name).pieces]
-"""Every file of every published layout that is read."""
+LAYOUTS = [name for name in SOURCES if name not in FORMER]
+"""Every published layout that is read."""
 
 
 def held(names, **strange):
@@ -24,8 +24,10 @@ def held(names, **strange):
     return Tensors({name: [1] for name in names}, numbers.__getitem__, strange)
 
 
-def piece_of(format, name):
-    return next(piece for piece in dialect(format).pieces if piece.name == name)
+def pieces_of(format):
+    """Each file of a layout, with the names in it."""
+    source = SOURCES[format]()[0]
+    return [(piece, list(source[piece.name])) for piece in dialect(format).pieces]
 
 
 def inside(name, word):
@@ -50,30 +52,30 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize(("format", "name"), PIECES)
+@pytest.mark.parametrize("format", LAYOUTS)
 @pytest.mark.parametrize("way", WRAPPED)
-def test_every_layout_is_read_without_what_is_wrapped_around_it(format, name, way):
-    piece = piece_of(format, name)
-    names = [each for each in SOURCES[format]()[0][name] if "/" not in each]  # trees of flax have none
-    found = as_the_table_has_them(held([WRAPPED[way](each) for each in names]), piece)
-    assert list(found.shapes) == list(as_the_table_has_them(held(names), piece).shapes)
-    assert all(found.read(each).item() == place for place, each in enumerate(found.shapes))
-    assert not names or found.notes[0].startswith("names are read without ")
+def test_every_layout_is_read_without_what_is_wrapped_around_it(format, way):
+    for piece, found in pieces_of(format):
+        names = [each for each in found if "/" not in each]  # trees of flax have none
+        read = as_the_table_has_them(held([WRAPPED[way](each) for each in names]), piece)
+        assert list(read.shapes) == list(as_the_table_has_them(held(names), piece).shapes)
+        assert all(read.read(each).item() == place for place, each in enumerate(read.shapes))
+        assert not names or read.notes[0].startswith("names are read without ")
 
 
-@pytest.mark.parametrize(("format", "name"), [each for each in PIECES if each[1] != "text_encoder"])
-def test_a_layer_in_parallel_is_read_without_it(format, name):
-    piece = piece_of(format, name)
-    names = [each for each in SOURCES[format]()[0][name] if "/" not in each]
-    found = as_the_table_has_them(held([inside(each, "module") for each in names]), piece)
-    assert list(found.shapes) == names
+@pytest.mark.parametrize("format", LAYOUTS)
+def test_a_layer_in_parallel_is_read_without_it(format):
+    for piece, found in pieces_of(format):
+        if piece.name != "text_encoder":
+            names = [each for each in found if "/" not in each]
+            assert list(as_the_table_has_them(held([inside(each, "module") for each in names]), piece).shapes) == names
 
 
-@pytest.mark.parametrize(("format", "name"), PIECES)
-def test_a_layout_itself_is_not_touched(format, name):
-    names = list(SOURCES[format]()[0][name])
-    found = as_the_table_has_them(held(names), piece_of(format, name))
-    assert set(found.shapes) <= set(names) and found.notes == ()
+@pytest.mark.parametrize("format", LAYOUTS)
+def test_a_layout_itself_is_not_touched(format):
+    for piece, names in pieces_of(format):
+        found = as_the_table_has_them(held(names), piece)
+        assert set(found.shapes) <= set(names) and found.notes == ()
 
 
 def layout(*patterns, **settings):
@@ -107,11 +109,20 @@ def test_moving_averages_of_a_wrapped_model_are_taken():
     assert list(found.shapes) == ["enc.weight"] and found.read("enc.weight").item() == 1
 
 
-TAMING = SOURCES["taming-vqgan"]()[0]["tokenizer"]
-
-
 def filled(number):
-    return {name: torch.full_like(tensor, number) for name, tensor in TAMING.items()}
+    """The tensors of a small tokenizer, all of this number."""
+    tensors = SOURCES["taming-vqgan"]()[0]["tokenizer"]
+    return {name: torch.full_like(tensor, number) for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def one():
+    return filled(1.0)
+
+
+@pytest.fixture(scope="module")
+def two():
+    return filled(2.0)
 
 
 def take(tmp_path, checkpoint, **settings):
@@ -122,44 +133,60 @@ def take(tmp_path, checkpoint, **settings):
     return report, tensors["encoder.layers.0.bias"].mean().item()
 
 
-ONE, TWO, OTHER = filled(1.0), filled(2.0), {"main.0.weight": torch.zeros(3)}
+OTHER = {"main.0.weight": torch.zeros(3)}
 HELD = {
-    "bare": (ONE, None),
-    "state_dict": ({"state_dict": ONE}, None),
-    **{key: ({key: ONE, "epoch": 3}, None) for key in ("model", "module", "ema", "params", "params_ema", "net")},
-    "a GAN": ({"discriminator": OTHER, "generator": ONE, "optimizer": {"state": {0: {"exp_avg": TWO}}}}, None),
-    "an odd name": ({"vq": {"weights": ONE}, "loss": OTHER}, None),
-    "model and ema": ({"model": TWO, "ema": ONE}, r"read from ema; key=model reads model"),
-    "state_dict in model": ({"model": {"state_dict": ONE}}, None),
-    "params and params_ema": ({"params": TWO, "params_ema": ONE}, "read from params_ema; key=params reads params"),
-    "an ema of a part": ({"model": ONE, "ema": dict(list(TWO.items())[4:])}, "read from model; key=ema reads ema"),
-    "two of one kind": ({"state_dict": ONE, "model": TWO}, "read from state_dict; key=model reads model"),
+    "bare": (lambda one, two: one, None),
+    "state_dict": (lambda one, two: {"state_dict": one}, None),
+    **{
+        key: (lambda one, two, key=key: {key: one, "epoch": 3}, None)
+        for key in ("model", "module", "ema", "params", "params_ema", "net")
+    },
+    "a GAN": (
+        lambda one, two: {"discriminator": OTHER, "generator": one, "optimizer": {"state": {0: {"exp_avg": two}}}},
+        None,
+    ),
+    "an odd name": (lambda one, two: {"vq": {"weights": one}, "loss": OTHER}, None),
+    "model and ema": (lambda one, two: {"model": two, "ema": one}, r"read from ema; key=model reads model"),
+    "state_dict in model": (lambda one, two: {"model": {"state_dict": one}}, None),
+    "params and params_ema": (
+        lambda one, two: {"params": two, "params_ema": one},
+        "read from params_ema; key=params reads params",
+    ),
+    "an ema of a part": (
+        lambda one, two: {"model": one, "ema": dict(list(two.items())[4:])},
+        "read from model; key=ema reads ema",
+    ),
+    "two of one kind": (
+        lambda one, two: {"state_dict": one, "model": two},
+        "read from state_dict; key=model reads model",
+    ),
     "names in a model": (
-        {"state_dict": {f"model._orig_mod.{name}": each for name, each in ONE.items()}},
+        lambda one, two: {"state_dict": {f"model._orig_mod.{name}": each for name, each in one.items()}},
         "without _or",
     ),
 }
+"""What a trainer writes, of a model of ones and another of twos, and what is told of it."""
 
 
 @pytest.mark.parametrize("wrapped", HELD)
-def test_the_model_is_found_in_what_a_trainer_writes_and_others_are_told(tmp_path, wrapped):
+def test_the_model_is_found_in_what_a_trainer_writes_and_others_are_told(tmp_path, one, two, wrapped):
     checkpoint, note = HELD[wrapped]
-    report, number = take(tmp_path, {**checkpoint, "hyper_parameters": argparse.Namespace(lr=1)})
+    report, number = take(tmp_path, {**checkpoint(one, two), "hyper_parameters": argparse.Namespace(lr=1)})
     assert number == 1
     assert note in report.summary() if note else len(report.summary().splitlines()) == 3
 
 
-def test_the_other_model_is_taken_by_its_key(tmp_path):
-    _, number = take(tmp_path, {"model": {"state_dict": TWO}, "ema": ONE}, key="model.state_dict")
+def test_the_other_model_is_taken_by_its_key(tmp_path, one, two):
+    _, number = take(tmp_path, {"model": {"state_dict": two}, "ema": one}, key="model.state_dict")
     assert number == 2
 
 
-def test_a_key_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+def test_a_key_that_is_not_there_is_answered_with_those_that_are(tmp_path, one, two):
     with pytest.raises(
         UserError, match=r"key is 'modle', and \S+ holds no .* did you mean 'model'\? it has .* model, ema"
     ):
-        take(tmp_path, {"model": TWO, "ema": ONE}, key="modle")
-    save_file(TAMING, tmp_path / "vq.safetensors")
+        take(tmp_path, {"model": two, "ema": one}, key="modle")
+    save_file(two, tmp_path / "vq.safetensors")
     with pytest.raises(UserError, match=r"key is 'ema', and \S+ is no file of torch\.save"):
         importing(str(tmp_path / "vq.safetensors"), "taming-vqgan", key="ema")()
 
@@ -173,8 +200,8 @@ def test_another_model_is_answered_with_the_file_s_keys(tmp_path):
 
 
 @pytest.mark.parametrize("before", ["", "module."])
-def test_a_stand_in_where_a_tensor_is_wanted_is_named(tmp_path, before):
-    strange = {before + name: each for name, each in ONE.items()} | {
+def test_a_stand_in_where_a_tensor_is_wanted_is_named(tmp_path, one, before):
+    strange = {before + name: each for name, each in one.items()} | {
         f"{before}quant_conv.bias": argparse.Namespace(a=1)
     }
     with pytest.raises(
@@ -184,14 +211,14 @@ def test_a_stand_in_where_a_tensor_is_wanted_is_named(tmp_path, before):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_stands_beside_tensors_is_no_matter(tmp_path):
-    _, number = take(tmp_path, {"state_dict": ONE | {"_extra_state": argparse.Namespace(a=1), "step": 3}})
+def test_what_stands_beside_tensors_is_no_matter(tmp_path, one):
+    _, number = take(tmp_path, {"state_dict": one | {"_extra_state": argparse.Namespace(a=1), "step": 3}})
     assert number == 1
 
 
-def test_a_wrapped_checkpoint_becomes_the_same_as_a_bare_one(tmp_path):
-    take(tmp_path, ONE)
+def test_a_wrapped_checkpoint_becomes_the_same_as_a_bare_one(tmp_path, one):
+    take(tmp_path, one)
     (tmp_path / "out").rename(tmp_path / "bare")
-    take(tmp_path, {"state_dict": {f"module.{name}": each for name, each in ONE.items()}})
+    take(tmp_path, {"state_dict": {f"module.{name}": each for name, each in one.items()}})
     bare, wrapped = (load_file(tmp_path / each / "tokenizer.safetensors") for each in ("bare", "out"))
     assert same_tensors(bare, wrapped)

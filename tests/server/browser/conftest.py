@@ -20,6 +20,7 @@ from studios import started
 
 expect.set_options(timeout=30_000)  # a busy machine is no failure of what is tested
 
+HERE = Path(__file__).parent
 SHOTS = Path(__file__).parents[3] / "build" / "studio"
 TOKEN = "a-token-for-a-class-of-thirty"
 
@@ -43,7 +44,7 @@ def muse_picture(image, prompt):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder open a browser."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(str(HERE)):
             item.add_marker("browser")
 
 

@@ -1,16 +1,31 @@
-"""The dialects over a desk that draws plain colours, at a real address."""
+"""The dialects over a desk that draws plain colours, at a real address.
+
+The `openai` client takes long to import, so it is done by what makes one, and not by everybody who lists the tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from fake_desk import FakeDesk
 from muse_server.web.connection import configured
-from openai import OpenAI
 from serving import serving
 from spoken import speaking
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+
+@pytest.fixture(scope="session")
+def openai() -> ModuleType:
+    """The package `openai`, for its client and its errors."""
+    import openai
+
+    return openai
 
 
 @pytest.fixture
@@ -26,9 +41,9 @@ def address(desk: FakeDesk) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(address: str) -> Iterator[OpenAI]:
+def client(address: str, openai: ModuleType) -> Iterator[OpenAI]:
     """The real client, which tries once."""
-    with OpenAI(api_key="unused", base_url=f"{address}/v1", max_retries=0) as opened:
+    with openai.OpenAI(api_key="unused", base_url=f"{address}/v1", max_retries=0) as opened:
         yield opened
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openai
 import pytest
 from fake_desk import SIDE, TOKENS, FakeDesk
 from muse_server.dialects import streams
 from muse_server.refusals import Full
-from openai.types import ImageEditCompletedEvent, ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image
 from serving import until
 from spoken import NAME, mask, png
 
 from muse_studio.errors import Refused, UserError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 
 def drawn(b64_json: str | None) -> Image.Image:
@@ -28,7 +30,7 @@ def drawn(b64_json: str | None) -> Image.Image:
     return image
 
 
-def test_it_lists_the_one_model(client: openai.OpenAI) -> None:
+def test_it_lists_the_one_model(client: OpenAI, openai: ModuleType) -> None:
     (model,) = client.models.list()
     assert (model.id, model.object, model.owned_by) == (NAME, "model", "muse_studio")
     assert client.models.retrieve(NAME) == model
@@ -37,7 +39,7 @@ def test_it_lists_the_one_model(client: openai.OpenAI) -> None:
     assert error.value.code == "model_not_found"
 
 
-def test_it_generates(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_generates(client: OpenAI, desk: FakeDesk) -> None:
     more = {"seed": 7, "negative_prompt": "brown", "settings": {"base": {"sampler": {"use": "halton", "steps": 24}}}}
     answer = client.images.generate(prompt="a red apple", n=2, response_format="b64_json", extra_body=more)
     asked = desk.drawing
@@ -52,13 +54,13 @@ def test_it_generates(client: openai.OpenAI, desk: FakeDesk) -> None:
 
 
 @pytest.mark.parametrize("size, wanted", [("auto", None), ("256x256", (256, 256)), ("1792x1024", (1792, 1024))])
-def test_a_size_is_asked_for(client: openai.OpenAI, desk: FakeDesk, size: Any, wanted: Any) -> None:
+def test_a_size_is_asked_for(client: OpenAI, desk: FakeDesk, size: Any, wanted: Any) -> None:
     answer = client.images.generate(prompt="a fox", size=size)
     assert desk.drawing.size == wanted and answer.size == ("128x128" if wanted is None else size)
 
 
 @pytest.mark.parametrize("kind, pillow", [("png", "PNG"), ("webp", "WEBP"), ("jpeg", "JPEG")])
-def test_every_format_says_where_it_comes_from(client: openai.OpenAI, kind: Any, pillow: str) -> None:
+def test_every_format_says_where_it_comes_from(client: OpenAI, kind: Any, pillow: str) -> None:
     answer = client.images.generate(prompt="a fox", output_format=kind, output_compression=80)
     assert answer.data is not None and answer.output_format == kind
     image = drawn(answer.data[0].b64_json)
@@ -66,18 +68,19 @@ def test_every_format_says_where_it_comes_from(client: openai.OpenAI, kind: Any,
     assert image.format == pillow and b"trainedAlgorithmicMedia" in packet
 
 
-def test_it_streams_partial_pictures(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_streams_partial_pictures(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     with client.images.generate(prompt="a fox", stream=True, partial_images=2, n=2, quality="high") as stream:
         events = list(stream)
-    assert [type(each) for each in events] == [*[ImageGenPartialImageEvent] * 2, ImageGenCompletedEvent] * 2
+    partial, last = openai.types.ImageGenPartialImageEvent, openai.types.ImageGenCompletedEvent
+    assert [type(each) for each in events] == [partial, partial, last] * 2
     assert [each.partial_image_index for each in events if each.type == "image_generation.partial_image"] == [0, 1] * 2
-    last = events[-1]
-    assert isinstance(last, ImageGenCompletedEvent) and last.usage.output_tokens == TOKENS
-    assert (last.size, last.quality, last.background, last.output_format) == ("128x128", "high", "opaque", "png")
-    assert drawn(last.b64_json).size == (SIDE, SIDE) and desk.cancelled == 0
+    ended = events[-1]
+    assert isinstance(ended, last) and ended.usage.output_tokens == TOKENS
+    assert (ended.size, ended.quality, ended.background, ended.output_format) == ("128x128", "high", "opaque", "png")
+    assert drawn(ended.b64_json).size == (SIDE, SIDE) and desk.cancelled == 0
 
 
-def test_it_edits_one_picture(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_edits_one_picture(client: OpenAI, desk: FakeDesk) -> None:
     answer = client.images.edit(image=png(64, 32, "red"), prompt="a pear", extra_body={"editor": {"use": "mask-free"}})
     asked = desk.drawing
     assert asked.picture is not None and asked.picture.size == (64, 32) and asked.picture.mode == "RGB"
@@ -85,7 +88,7 @@ def test_it_edits_one_picture(client: openai.OpenAI, desk: FakeDesk) -> None:
     assert answer.data is not None and len(answer.data) == 1
 
 
-def test_it_edits_the_first_of_several(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_edits_the_first_of_several(client: OpenAI, desk: FakeDesk) -> None:
     files = [("a.png", png(colour="red")), ("b.png", png(colour="blue"))]
     client.images.edit(image=files, prompt="a pear", n=2, extra_body={"settings": {"base": {"sampler": {"steps": 3}}}})
     asked = desk.drawing
@@ -93,7 +96,7 @@ def test_it_edits_the_first_of_several(client: openai.OpenAI, desk: FakeDesk) ->
     assert asked.count == 2 and asked.settings == {"base": {"sampler": {"steps": 3}}}
 
 
-def test_it_edits_where_the_mask_is_transparent(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_edits_where_the_mask_is_transparent(client: OpenAI, desk: FakeDesk) -> None:
     more = {"seed": 3, "settings": '{"base": {"sampler": {"steps": 3}}}'}
     client.images.edit(image=png(), mask=mask(), prompt="a hat", extra_body=more)
     region = desk.drawing.region
@@ -103,14 +106,14 @@ def test_it_edits_where_the_mask_is_transparent(client: openai.OpenAI, desk: Fak
     assert desk.drawing.seed == 3 and desk.drawing.settings == {"base": {"sampler": {"steps": 3}}}
 
 
-def test_it_streams_an_edit(client: openai.OpenAI) -> None:
+def test_it_streams_an_edit(client: OpenAI, openai: ModuleType) -> None:
     with client.images.edit(image=png(), prompt="a pear", stream=True, partial_images=1) as stream:
         events = list(stream)
     assert [each.type for each in events] == ["image_edit.partial_image", "image_edit.completed"]
-    assert isinstance(events[-1], ImageEditCompletedEvent)
+    assert isinstance(events[-1], openai.types.ImageEditCompletedEvent)
 
 
-def test_it_makes_variations(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_it_makes_variations(client: OpenAI, desk: FakeDesk) -> None:
     with pytest.warns(DeprecationWarning):
         answer = client.images.create_variation(image=png(), n=2, size="256x256")
     assert desk.drawing.editor == {"use": "variations"} and desk.drawing.count == 2 and desk.drawing.prompt == ""
@@ -137,21 +140,23 @@ def test_it_makes_variations(client: openai.OpenAI, desk: FakeDesk) -> None:
         ({"extra_body": {"prompt": 7}}, "prompt", "invalid_value"),
     ],
 )
-def test_a_mistake_names_its_field(client: openai.OpenAI, desk: FakeDesk, sent: Any, param: str, code: str) -> None:
+def test_a_mistake_names_its_field(
+    client: OpenAI, openai: ModuleType, desk: FakeDesk, sent: Any, param: str, code: str
+) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         client.images.generate(**{"prompt": "a fox", **sent})
     assert (error.value.param, error.value.code, error.value.type) == (param, code, "invalid_request_error")
     assert desk.asked == []
 
 
-def test_settings_may_name_no_place(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_settings_may_name_no_place(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     for text in ("/etc/passwd", "http://example.org/x", "~root", "..\\x"):
         with pytest.raises(openai.BadRequestError) as error:
             client.images.generate(prompt="a fox", extra_body={"settings": {"base": {"sampler": {"use": text}}}})
         assert (error.value.param or "").startswith("settings") and desk.asked == []
 
 
-def test_a_filter_s_refusal_is_a_violation_of_policy(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_a_filter_s_refusal_is_a_violation_of_policy(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     desk.failing = Refused("word-filter refuses this prompt")
     for more in ({}, {"stream": True}):
         with pytest.raises(openai.BadRequestError) as error:
@@ -159,7 +164,7 @@ def test_a_filter_s_refusal_is_a_violation_of_policy(client: openai.OpenAI, desk
         assert error.value.code == "content_policy_violation" and "word-filter" in str(error.value)
 
 
-def test_too_many_are_told_when_to_come_again(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_too_many_are_told_when_to_come_again(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     desk.failing = Full("64 pictures wait already; try again later", 7)
     for more in ({}, {"stream": True}):
         with pytest.raises(openai.RateLimitError) as error:
@@ -167,14 +172,14 @@ def test_too_many_are_told_when_to_come_again(client: openai.OpenAI, desk: FakeD
         assert error.value.response.headers["retry-after"] == "7" and error.value.code == "rate_limit_exceeded"
 
 
-def test_the_client_comes_again_by_itself(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_the_client_comes_again_by_itself(client: OpenAI, desk: FakeDesk) -> None:
     desk.failing = Full("wait", 1)
     threading.Timer(0.3, lambda: setattr(desk, "failing", None)).start()
     assert client.with_options(max_retries=2).images.generate(prompt="a fox").data
     assert len(desk.asked) == 2
 
 
-def test_an_error_that_is_ours_is_not_drawn_again(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_an_error_that_is_ours_is_not_drawn_again(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     desk.failing = RuntimeError("a secret")
     with pytest.raises(openai.InternalServerError) as error:
         client.with_options(max_retries=2).images.generate(prompt="a fox")
@@ -185,7 +190,7 @@ def test_an_error_that_is_ours_is_not_drawn_again(client: openai.OpenAI, desk: F
     "raised, said", [(UserError("no room is left"), "no room is left"), (RuntimeError("x"), "not yours")]
 )
 def test_an_error_amid_a_stream_is_an_event(
-    client: openai.OpenAI, desk: FakeDesk, raised: Exception, said: str
+    client: OpenAI, openai: ModuleType, desk: FakeDesk, raised: Exception, said: str
 ) -> None:
     desk.failing, desk.late = raised, True
     with client.images.generate(prompt="a fox", stream=True, partial_images=1) as stream:
@@ -194,14 +199,14 @@ def test_an_error_amid_a_stream_is_an_event(
             next(iter(stream))
 
 
-def test_a_timeout_cancels(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_a_timeout_cancels(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     desk.waiting = True
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).images.generate(prompt="a fox")
     until(lambda: desk.cancelled == 1)
 
 
-def test_each_of_a_client_s_tries_is_cancelled(client: openai.OpenAI, desk: FakeDesk) -> None:
+def test_each_of_a_client_s_tries_is_cancelled(client: OpenAI, openai: ModuleType, desk: FakeDesk) -> None:
     desk.waiting = True
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.2, max_retries=1).images.edit(image=png(), prompt="a fox")
@@ -210,7 +215,7 @@ def test_each_of_a_client_s_tries_is_cancelled(client: openai.OpenAI, desk: Fake
 
 @pytest.mark.parametrize("partials", [0, 1])
 def test_leaving_a_stream_cancels(
-    client: openai.OpenAI, desk: FakeDesk, partials: int, monkeypatch: pytest.MonkeyPatch
+    client: OpenAI, desk: FakeDesk, partials: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "EVERY", 0.05)  # the head comes with the first comment
     desk.waiting = True

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from fake_desk import FakeDesk
 from muse_server.dialects import streams
@@ -74,7 +74,7 @@ def guarded(desk: FakeDesk) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_the_client_s_key_is_the_token(guarded: str) -> None:
+def test_the_client_s_key_is_the_token(guarded: str, openai: ModuleType) -> None:
     with openai.OpenAI(api_key=TOKEN, base_url=f"{guarded}/v1", max_retries=0) as client:
         assert client.images.generate(prompt="a fox").data
     with openai.OpenAI(api_key="another", base_url=f"{guarded}/v1", max_retries=0) as client:

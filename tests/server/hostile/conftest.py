@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+HERE = Path(__file__).parent
+
 NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 """What the browser takes these names for, as the name server of whoever owns them would say."""
 
@@ -26,7 +28,7 @@ NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder open a browser."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(str(HERE)):
             item.add_marker("browser")
 
 
