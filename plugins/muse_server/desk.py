@@ -46,15 +46,17 @@ class Desk:
     """All sessions of a server, on one event loop.
 
     model: ready to draw; from `start` on it is the engine's thread's alone. gallery: takes a PNG of all that is drawn.
-    folder: canvases are kept in `sessions` below it. sessions: so many are in memory, at most. `previews` says whether
-    pictures are shown before they are finished, which none is that a filter has yet to see. `lost` is set where the
-    device is gone, so that nothing can be drawn any more.
+    folder: canvases are kept in `sessions` below it. sessions: so many are in memory, at most. apart: whether the
+    engine gets a thread of its own at `start`; otherwise somebody calls its `run`. `previews` says whether pictures
+    are shown before they are finished, which none is that a filter has yet to see. `lost` is set where the device is
+    gone, so that nothing can be drawn any more.
     """
 
-    def __init__(self, model: Model, gallery: Gallery, folder: Path, *, sessions: int = 64) -> None:
+    def __init__(self, model: Model, gallery: Gallery, folder: Path, *, sessions: int = 64, apart: bool = True) -> None:
         self.model, self.gallery, self.engine = model, gallery, Engine(alive=partial(answers, model))
         self.previews = not is_asked(model.hook, "muse_picture")
         self.lost = asyncio.Event()
+        self._apart = apart
         self._store = Store(folder / "sessions")
         self._reports = Reports(self.engine, gallery)
         self._acting = Acting(model, self._store, self.previews, self._reports.tell)
@@ -67,7 +69,8 @@ class Desk:
         self._reports.start()
         loop = asyncio.get_running_loop()
         self.engine.lost = lambda error: loop.call_soon_threadsafe(self.lost.set)
-        self.engine.start()
+        if self._apart:
+            self.engine.start()
 
     async def close(self) -> None:
         """Cancel what is drawn, and end all listening; each canvas was saved when it changed."""

@@ -1,4 +1,4 @@
-"""The thread that owns the model: jobs in a fair queue, one after the other; it knows neither HTTP nor asyncio."""
+"""The thread that has the model: jobs in a fair queue, one after the other; it knows neither HTTP nor asyncio."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ REMEMBERED = 16
 """Jobs whose seconds the mean is of."""
 PAST = 1024
 """Jobs that are known to have ended."""
+NAP = 0.5
+"""Seconds after which a thread that waits for a job looks up: on Windows no signal is heard before."""
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Does jobs in a thread of its own, in turn over their owners.
+    """Does jobs in one thread, in turn over their owners: in its own, by `start`, or in that which calls `run`.
 
     waiting: jobs that wait at most, in all. each: of one owner. Quick jobs are done before all others, and between the
     steps of one that is being drawn. An exception of a job fails that job alone. alive: is called by the thread after
@@ -50,22 +52,34 @@ class Engine:
         self._changed = threading.Condition()
         self._closed = False
         self._tidy = Tidy()
-        self._thread = threading.Thread(target=self._run, name="muse model", daemon=True)
+        self._working, self._rests = False, threading.Event()
 
     def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
+        """Begin to work, in a thread of its own."""
+        threading.Thread(target=self.run, name="muse model", daemon=True).start()
+
+    def run(self) -> None:
+        """Work in this thread, until another one closes it."""
+        with self._changed:
+            if self._closed:
+                return
+            self._working = True
+        try:
+            while (job := self._wait()) is not None:
+                self._do(job)
+        finally:
+            self._rests.set()
 
     def close(self) -> None:
-        """Cancel all jobs, and wait for the thread to end, which it does after the step that it is at."""
+        """Cancel all jobs, and wait until the work ends, which it does after the step that it is at."""
         with self._changed:
             self._closed = True
             stopped = [job for job in self._known() if job.stop() and self._drop(job)]
             self._changed.notify()
         for job in stopped:
             self._end(job, Cancelled())
-        if self._thread.is_alive():
-            self._thread.join()
+        if self._working:
+            self._rests.wait()
 
     def submit(
         self,
@@ -149,10 +163,6 @@ class Engine:
         job.state = "cancelled"
         return True
 
-    def _run(self) -> None:
-        while (job := self._wait()) is not None:
-            self._do(job)
-
     def _wait(self) -> Job | None:
         """The next job, once there is one; None where the engine is closed."""
         while True:
@@ -163,7 +173,7 @@ class Engine:
                     continue
                 if self._closed:
                     return None
-                self._changed.wait()
+                self._changed.wait(NAP)
 
     def _between(self) -> None:
         """Do the quick jobs that wait."""

@@ -1,4 +1,9 @@
-"""Runs the server: tells its address, opens the browser, and comes to a good end."""
+"""Runs the server: tells its address, opens the browser, and comes to a good end.
+
+The model stays in the main thread, and the event loop gets another. torch computes by OpenMP, which keeps threads for
+each one that ever computed; where there are more of them than cores, all sleep between any two operations. A model that
+is loaded in one thread and draws in another takes a third as long again for it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,14 @@ import sys
 import warnings
 import webbrowser
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 from muse_server.desk import Desk
 from muse_server.gallery import Gallery
@@ -48,16 +56,21 @@ class Ended:
 def serve(model: Model, served: Served, folder: Path, listener: socket.socket, browse: bool) -> Ended:
     """Serve at a bound socket until Ctrl-C, or until SIGTERM, which raises Terminated once all is saved.
 
-    UserError where the model's device was lost meanwhile.
+    It is called in the main thread, which alone hears signals; the model draws there. UserError where its device was
+    lost meanwhile.
 
     folder: of the gallery and the canvases. browse: open the page in a browser here.
     """
     gallery = Gallery(folder)
     before = len(gallery)
     closing = asyncio.Event()
-    desk = Desk(model, gallery, folder)
+    desk = Desk(model, gallery, folder, apart=False)
     server = _Server(configured(make_app(desk, served, closing)), desk, served, closing, browse)
-    server.run(sockets=[listener])
+    with ThreadPoolExecutor(1, "muse server") as apart, server.hearing():
+        ended = apart.submit(server.run, [listener])
+        ended.add_done_callback(lambda _: desk.engine.close())  # where it could not even begin
+        desk.engine.run()
+        ended.result()
     if server.heard == signal.SIGTERM:
         raise Terminated
     if desk.lost.is_set():
@@ -119,14 +132,19 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def hearing(self) -> Iterator[None]:
         """Within it Ctrl-C and SIGTERM end the server, and do no more than that: the first one is kept as `heard`."""
-        with super().capture_signals():
-            try:
-                yield
-            finally:
-                self.heard = next(iter(self._captured_signals), None)
-                self._captured_signals.clear()
+        former = {each: signal.signal(each, self.handle_exit) for each in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in former.items():
+                signal.signal(each, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Have the server end; at the second Ctrl-C at once."""
+        self.heard = self.heard or sig
+        super().handle_exit(sig, frame)
 
 
 def _warn_of_plain() -> None:

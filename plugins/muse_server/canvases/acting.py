@@ -76,13 +76,18 @@ class Acting:
         return made
 
     def _watch(self, session: Session, job: Job, index: int, ends: bool) -> Watch:
-        """What hears of each step. ends: whether a stage's last step comes once, and is shown in any case."""
+        """What hears of each step. ends: whether a stage's last step comes once, and is shown in any case.
+
+        But for the last stage's: that is the picture itself, which follows.
+        """
         former = session.shot.canvas.now.codes
+        shown = [*self._model.stages][:-1] if ends else []
 
         def watch(stage: str, step: int, steps: int, tokens: Tensor) -> None:
             job.check()
             image = None
-            if self._previews and session.events.listeners and self._throttle.due(ends and step == steps):
+            due = self._throttle.due(step == steps and stage in shown)
+            if due and self._previews and session.events.listeners:
                 with self._throttle.making():
                     image = data_url(preview(self._model.stages[stage], tokens, former[stage]))
             told = {"job": job.id, "index": index, "stage": stage, "step": step, "steps": steps}

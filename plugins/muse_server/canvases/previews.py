@@ -21,7 +21,7 @@ from muse_studio.sampling.stage import Stage
 
 A_SECOND = 12
 """Previews that are made a second, at most."""
-SHARE = 0.25
+SHARE = 0.1
 """The part of the time that goes by for previews, at most, where each of them takes long."""
 LARGEST_PNG = 256
 """Pixels of the longer side up to which a PNG is sent; a larger picture is a WebP, which is smaller by then."""

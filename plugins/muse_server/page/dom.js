@@ -59,5 +59,30 @@ export function calmly(ms, then) {
   };
 }
 
+/**
+ * Call a function at once, and then with the latest of what comes, at most once in a while.
+ * @template {any[]} T
+ * @param {number} ms
+ * @param {(...given: T) => void} then
+ * @returns {(...given: T) => void}
+ */
+export function seldom(ms, then) {
+  let resting = false;
+  /** @type {T | null} */ let latest = null;
+  const call = (/** @type {T} */ given) => {
+    latest = null;
+    resting = true;
+    setTimeout(() => {
+      resting = false;
+      if (latest) call(latest);
+    }, ms);
+    then(...given);
+  };
+  return (...given) => {
+    if (resting) latest = given;
+    else call(given);
+  };
+}
+
 /** Whether somebody asked for no movement. */
 export const still = matchMedia("(prefers-reduced-motion: reduce)");

@@ -73,6 +73,7 @@ const about = (seconds) =>
 export function tellAll(session) {
   const queue = byId("queue");
   const say = (/** @type {string} */ text, mood = "") => {
+    if (queue.textContent === text) return; // as each step says it, and the page would be laid out anew
     queue.textContent = text;
     queue.dataset.mood = mood;
   };

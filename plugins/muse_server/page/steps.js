@@ -1,12 +1,13 @@
 // @ts-check
 /** The steps of a drawing: a token of the row fills with each one, and afterwards the row is a slider through them. */
 
-import { byId, calmly, make, onClick, still } from "./dom.js";
+import { byId, calmly, make, onClick, seldom, still } from "./dom.js";
 import { ask } from "./link.js";
 import { status } from "./notices.js";
 import { told } from "./token.js";
 
 const PACE = 160; // ms a step when they are played
+const SHOWN = 100; // ms between two steps that are shown as they come: the page paints on cores that draw the picture
 const LINGER = 250; // ms over a token before it is told
 const MARKS = ["freeze", "thaw", "erase"]; // actions that draw nothing and leave all tokens where they are
 
@@ -61,8 +62,8 @@ export function stepRow(session, board) {
     paint(0);
   }
 
-  /** @param {any} data */
-  function live(data) {
+  const live = seldom(SHOWN, (/** @type {any} */ data) => {
+    if (data.job !== session.job) return; // it has ended meanwhile
     counts[data.stage] = data.steps;
     const done = place(data.stage, data.step);
     paint(done);
@@ -71,7 +72,7 @@ export function stepRow(session, board) {
       half = true;
       status("Half done.");
     }
-  }
+  });
 
   /** @param {any} state the slider is for the last drawing, until something else is put in its place */
   function settle(state) {
