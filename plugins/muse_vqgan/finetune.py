@@ -34,9 +34,10 @@ class FinetuneDecoder:
     whole tokenizer, `tokenizer.safetensors`, into fit.out.
 
     tokenizer: with the source's settings, but for decoder_channels and decoder_blocks (Muse doubles both: 256 channels
-    and 4 blocks, appendix A.2), and with `weights: null`. source: an address of the trained tokenizer's safetensors.
-    Where the new decoder has the channels of the source's and no fewer blocks it starts as that one, the further
-    blocks adding nothing yet; else with random weights. `post`, whose size the codes give, starts as the source's.
+    and 4 blocks, appendix A.2) and decoder_multipliers, and with `weights: null`. source: an address of the trained
+    tokenizer's safetensors. Where the new decoder has the channels of the source's and no fewer blocks it starts as
+    that one, the further blocks adding nothing yet, and afresh in further levels; else with random weights. `post`,
+    whose size the codes give, starts as the source's.
     perceptual: Muse lowers its weight to 0.005 here.
     """
 
@@ -60,7 +61,7 @@ class FinetuneDecoder:
         if differs:
             raise UserError(
                 f"source: {source} makes other tokens than tokenizer: {differs}; give tokenizer the settings that the "
-                "source was written for, all but decoder_channels and decoder_blocks"
+                "source was written for, all but decoder_channels, decoder_blocks and decoder_multipliers"
             )
         self.tokenizer, self.source, self.dataset = tokenizer, source, dataset
         self.fit, self.optimizer = fit, optimizer

@@ -154,6 +154,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.blocks = blocks
         self.block_of: dict[int, int] = {}  # of each layer that is of a block, which one of its level that is
+        self.ends: dict[int, int] = {}  # how many layers there are before the pixels, or before each level's doubling
         now = channels * multipliers[-1]
         layers: list[nn.Module] = [nn.Conv2d(width, now, 3, padding=1), *layout.middle(now)]
         for level, multiplier in reversed(list(enumerate(multipliers))):
@@ -162,6 +163,7 @@ class Decoder(nn.Module):
                 self.block_of |= dict.fromkeys(range(len(layers), len(layers) + len(added)), block)
                 layers += added
                 now = channels * multiplier
+            self.ends[level] = len(layers)
             if level > 0:
                 layers.append(Up(now))
         layers += [norm(now), nn.SiLU(), nn.Conv2d(now, 3 * patch**2, 3, padding=1)]
@@ -175,20 +177,26 @@ class Decoder(nn.Module):
     def grow_from(self, smaller: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Tensors with which this decoder draws what another one draws, which has as many blocks a level or fewer.
 
-        Each level's further blocks come last and add nothing yet. None where `smaller` are no such decoder's tensors:
-        it has other channels, say, or more blocks.
+        Each level's further blocks come last and add nothing yet. Where this one has further levels, it starts as the
+        other one up to those, and afresh behind them. None where `smaller` are no such decoder's tensors: it has other
+        channels, say, or more blocks.
         """
         own = self.state_dict()
-        for blocks in range(self.blocks, -1, -1):
-            kept = [layer for layer in range(len(self.layers)) if self.block_of.get(layer, -1) < blocks]
-            places = {
-                f"layers.{layer}.{name}": f"layers.{its}.{name}"
-                for its, layer in enumerate(kept)
-                for name in self.layers[layer].state_dict()
-            }
-            if {its: own[name].shape for name, its in places.items()} == {n: t.shape for n, t in smaller.items()}:
-                start = {n: torch.zeros_like(t) if ".conv2." in n or ".out." in n else t for n, t in own.items()}
-                return start | {name: smaller[its] for name, its in places.items()}
+        for level, end in sorted(self.ends.items()):
+            for blocks in range(self.blocks, -1, -1):
+                kept = [layer for layer in range(end) if self.block_of.get(layer, -1) < blocks]
+                last = range(end, len(self.layers)) if level == 0 else ()
+                places = {
+                    f"layers.{layer}.{name}": f"layers.{its}.{name}"
+                    for its, layer in enumerate([*kept, *last])
+                    for name in self.layers[layer].state_dict()
+                }
+                its_last = tuple(f"layers.{len(kept) + place}." for place in range(3)) if level else ()
+                theirs = {name: part for name, part in smaller.items() if not name.startswith(its_last)}
+                if {its: own[n].shape for n, its in places.items()} == {n: t.shape for n, t in theirs.items()}:
+                    silent = {n for n in own if int(n.split(".")[1]) < end and (".conv2." in n or ".out." in n)}
+                    start = {n: torch.zeros_like(t) if n in silent else t for n, t in own.items()}
+                    return start | {name: smaller[its] for name, its in places.items()}
         return None
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muse_studio.contracts import Quantized, Quantizer
@@ -22,14 +23,16 @@ from muse_vqgan.plugin import muse_quantizers
 class VQGAN(nn.Module):
     """Muse's fully convolutional tokenizer (section 2.2), every size a setting.
 
-    The stride, pixels a token, is patch x 2^(len(multipliers) - 1). Muse has codebook_size 8192 at stride 16 (256 px)
-    and stride 8 (512 px), channels 128 and 2 residual blocks a resolution (appendix A.2); what it leaves open follows
-    MaskGIT: multipliers [1, 1, 2, 2, 4] and codes of width 256.
+    The stride, pixels a token, is patch x 2^(levels of the decoder - 1). Muse has codebook_size 8192 at stride 16
+    (256 px) and stride 8 (512 px), channels 128 and 2 residual blocks a resolution (appendix A.2); what it leaves open
+    follows MaskGIT: multipliers [1, 1, 2, 2, 4] and codes of width 256.
 
     latent_width: what encoder and decoder are wide at the tokens' resolution, that of the codes by default; 1x1
         convolutions lead from the one to the other.
     channels, multipliers, blocks: width at full resolution, its factor at each level, residual blocks a level.
     decoder_channels, decoder_blocks: the decoder's own; by default the encoder's channels and one block more.
+    decoder_multipliers: the decoder's own; by default the encoder's. With further levels, which come first, it draws
+        larger than the encoder reads: pictures are averaged to half the side for each before they are read.
     patch: folds patch x patch pixels into channels first, which makes a small tokenizer fast.
     quantizer: what makes codes of latents, `vq` by default; a part of its kind: see muse parts quantizer.
     signed: the network's pixels are -1..1, as in most VQGANs; false leaves them in 0..1, as MaskGIT's and aMUSEd's have
@@ -55,6 +58,7 @@ class VQGAN(nn.Module):
         blocks: int = 2,
         decoder_channels: int | None = None,
         decoder_blocks: int | None = None,
+        decoder_multipliers: list[int] | None = None,
         patch: int = 1,
         quantizer: Quantizer | None = None,
         levels: list[int] | None = None,
@@ -69,17 +73,24 @@ class VQGAN(nn.Module):
         super().__init__()
         multipliers = multipliers or [1, 1, 2, 2, 4]
         decoder_blocks = blocks + 1 if decoder_blocks is None else decoder_blocks
-        decoder_channels = decoder_channels or channels
-        if min(codebook_size, code_width, channels, decoder_channels, patch, *multipliers) < 1:
+        decoder_channels, decoder_multipliers = decoder_channels or channels, decoder_multipliers or multipliers
+        sizes = (codebook_size, code_width, channels, decoder_channels, patch, *multipliers, *decoder_multipliers)
+        if min(sizes) < 1:
             raise ValueError(
-                "codebook_size, code_width, channels, decoder_channels, patch and multipliers must be 1 or more"
+                "codebook_size, code_width, channels, decoder_channels, patch, multipliers and decoder_multipliers "
+                "must be 1 or more"
+            )
+        if len(decoder_multipliers) < len(multipliers):
+            raise ValueError(
+                f"decoder_multipliers are {decoder_multipliers}; give as many as multipliers, {multipliers}, or more"
             )
         if min(blocks, decoder_blocks) < 0:
             raise ValueError("blocks and decoder_blocks must be 0 or more")
         if latent_width is not None and (latent_width < 1 or maskgit):
             raise ValueError(f"latent_width is {latent_width}; give 1 or more, or null, as with maskgit")
         self.signed = signed
-        self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(multipliers) - 1)
+        self.codebook_size, self.stride = codebook_size, patch * 2 ** (len(decoder_multipliers) - 1)
+        self._reduced = 2 ** (len(decoder_multipliers) - len(multipliers))
         former = {"levels": levels, "cosine": cosine, "ema": ema, "revive_after": revive_after}
         self.quantizer: Any = _with_former(_made(quantizer), former)(codebook_size, code_width)
         width = self.quantizer.width
@@ -88,7 +99,7 @@ class VQGAN(nn.Module):
         self.encoder = Encoder(channels, multipliers, blocks, patch, latents, layout)
         self.pre = nn.Identity() if maskgit else nn.Conv2d(latents, width, 1)
         self.post = nn.Identity() if maskgit else nn.Conv2d(width, latents, 1)
-        self.decoder = Decoder(decoder_channels, multipliers, decoder_blocks, patch, latents, layout)
+        self.decoder = Decoder(decoder_channels, decoder_multipliers, decoder_blocks, patch, latents, layout)
         if weights is not None:
             files.load(self, weights)
 
@@ -112,6 +123,7 @@ class VQGAN(nn.Module):
 
     def latents(self, images: Tensor) -> Tensor:
         """float[B, 3, H, W] in 0..1 to what is quantized, float[B, D, h, w]."""
+        images = F.avg_pool2d(images, self._reduced) if self._reduced > 1 else images
         return self.pre(self.encoder(to_range(images) if self.signed else images))
 
     def pixels(self, latents: Tensor) -> Tensor:

@@ -253,6 +253,28 @@ def test_a_grown_decoder_s_further_blocks_come_last_on_each_level():
     assert {int(name.split(".")[1]) for name in grown} == {4, 5, 8, 9, 12, 13}
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_decoder_of_further_levels_starts_as_the_source_s_up_to_them(blocks):
+    small, large = Decoder(4, [1, 2], 1, 2, 4), Decoder(2, [1, 2, 4], blocks, 2, 4)
+    grown = large.grow_from(small.state_dict())
+    assert large.ends[1] == 3 + 2 * blocks + 1
+    large.load_state_dict(grown)
+    latents = torch.rand(2, 4, 3, 3)
+    torch.testing.assert_close(large.layers[: large.ends[1]](latents), small.layers[: small.ends[0]](latents))
+    behind = [part for name, part in large.layers[large.ends[1] :].named_parameters() if name.endswith("weight")]
+    assert all(part.any() for part in behind)
+
+
+def test_a_further_level_is_trained_for_the_source_s_tokens(sources, crops, tmp_path):
+    made = vqgan(decoder_channels=4, decoder_multipliers=[1, 2, 4], decoder_blocks=2)
+    learner = task(tmp_path, sources(), crops, made).learner()
+    numbers = [learner.step({"image": crops.images}, step)["pixels"] for step in range(20)]
+    assert numbers[-1] < numbers[0]
+    source = vqgan(weights=str(sources()))
+    images = crops.images.float() / 255
+    assert torch.equal(learner.tokenizer.encode(images), source.encode(torch.nn.functional.avg_pool2d(images, 2)))
+
+
 @pytest.mark.parametrize("tensors", [{}, {"layers.0.weight": torch.ones(1)}, {"other": torch.ones(1)}])
 def test_no_decoder_s_tensors_grow_to_nothing(tensors):
     assert Decoder(2, [1, 2], 2, 2, 4).grow_from(tensors) is None
@@ -295,7 +317,7 @@ def test_a_source_of_other_sizes(sources, crops, sizes, differs):
     message = (
         rf"^source: {sources()} makes other tokens than tokenizer: .*{differs}.*\. It was written for "
         r'{"use": "train-tokenizer", .*; give tokenizer the settings that the source was written for, '
-        r"all but decoder_channels and decoder_blocks$"
+        r"all but decoder_channels, decoder_blocks and decoder_multipliers$"
     )
     with pytest.raises(UserError, match=message):
         task("unused", sources(), crops, vqgan(**sizes))

@@ -29,6 +29,19 @@ def test_every_stride_and_quantizer_there_and_back(more, stride, quantizer):
     assert torch.equal(model.eval().reconstruct(images)[1].tokens, tokens)
 
 
+@pytest.mark.parametrize(("further", "times"), [([1, 1, 2], 2), ([1, 1, 1, 2], 4)])
+def test_a_decoder_of_further_levels_draws_larger_than_the_encoder_reads(further, times):
+    torch.manual_seed(0)
+    plain, larger = VQGAN(**SMALL), VQGAN(**SMALL, decoder_multipliers=further)
+    larger.load_state_dict({n: t for n, t in plain.state_dict().items() if not n.startswith("decoder.")}, strict=False)
+    assert larger.stride == times * plain.stride
+    images = torch.rand(2, 3, 8 * times, 4 * times)
+    squares = images.unflatten(3, (-1, times)).unflatten(2, (-1, times)).mean((3, 5))
+    tokens = larger.encode(images)
+    assert torch.equal(tokens, plain.encode(squares))
+    assert larger.decode(tokens).shape == larger.reconstruct(images)[0].shape == images.shape
+
+
 @pytest.mark.parametrize(
     ("size", "message"),
     [
@@ -60,6 +73,11 @@ def test_what_is_no_code_is_not_drawn(wrong):
     [
         ({"codebook_size": 0}, "must be 1 or more"),
         ({"multipliers": [1, 0]}, "must be 1 or more"),
+        ({"decoder_multipliers": [1, 0]}, "must be 1 or more"),
+        (
+            {"decoder_multipliers": [1]},
+            r"decoder_multipliers are \[1\]; give as many as multipliers, \[1, 2\]",
+        ),
         ({"blocks": -1}, "must be 0 or more"),
         ({"quantizer": {"use": "vq", "ema": 1.0}}, "ema in 0..1 without 1"),
         ({"levels": [4, 4]}, "levels belong to the quantizer fsq; give quantizer: {use: fsq, levels: ...}"),
