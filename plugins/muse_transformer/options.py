@@ -12,6 +12,9 @@ from torch import Tensor, nn
 RATIO_WAVES = 16
 """How many cosines the masked share is told in."""
 
+MAPPED = 64
+"""Numbers a position that a sketch is made of."""
+
 ROPE_BASE = 100.0
 """Of the wavelengths, the longest of which is some sides of a grid (axial RoPE of Heo et al., 2024, 2403.13298)."""
 
@@ -28,6 +31,9 @@ class Options:
     registers: so many learned tokens beside the grid's, for attention to use (Darcet et al., 2024); of `muse` alone.
     fold: so many tokens a side share one position: their embeddings side by side go in, and each has its own layer out.
         2 leaves a quarter of the positions for the same grid, and samplers never notice.
+    sketch: so many hidden units of an MLP that makes a first map of the grid of the whole text, the mean of its words'
+        states. It is added to the positions: what things look like is remembered at the price of one position, where
+        the layers would look it up at each. Of `muse` alone.
 
     Neither registers nor fold go with a `cache`.
     """
@@ -38,12 +44,15 @@ class Options:
     mask_ratio: bool = False
     registers: int = 0
     fold: int = 1
+    sketch: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"options.dropout is {self.dropout}; give a share from 0, below 1")
         if self.registers < 0:
             raise ValueError(f"options.registers is {self.registers}; give 0 or more")
+        if self.sketch < 0:
+            raise ValueError(f"options.sketch is {self.sketch}; give hidden units, or 0 for none")
         if self.fold < 1:
             raise ValueError(f"options.fold is {self.fold}; give 1 for none, or 2 or more tokens a side")
 
@@ -118,6 +127,32 @@ class Rotation(nn.Module):
             cos, sin = cos[places].unsqueeze(1), sin[places].unsqueeze(1)
         first, second = x.chunk(2, -1)
         return torch.cat([first * cos - second * sin, first * sin + second * cos], -1).to(x.dtype)
+
+
+class Sketch(nn.Module):
+    """What a text as a whole says of each position: its words' mean, through an MLP as wide as all positions.
+
+    Each position gets `MAPPED` numbers, which one layer for all of them makes wider.
+    """
+
+    def __init__(self, text_width: int, hidden: int, positions: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = positions
+        self.read = nn.Sequential(nn.Linear(text_width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout))
+        self.map, self.out = nn.Linear(hidden, positions * MAPPED), nn.Linear(MAPPED, width, bias=False)
+
+    def start(self) -> None:
+        """As loud at first as the learned positions are: what reads a vector of length 1 by 0.02 would hear nothing."""
+        for layer, width in ((self.read[0], 1), (self.map, self.map.in_features), (self.out, MAPPED)):
+            nn.init.normal_(layer.get_parameter("weight"), std=width**-0.5)
+        nn.init.normal_(self.out.weight, std=0.02 * MAPPED**-0.5)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """float[B, T, D], bool[B, T] to float[B, N, width]; zeros where a row has no words."""
+        words = mask.unsqueeze(-1).to(states.dtype)
+        pooled = F.normalize((states * words).sum(1), dim=-1)
+        made = self.out(self.map(self.read(pooled)).unflatten(-1, (self.positions, MAPPED)))
+        return made * mask.any(-1).view(-1, 1, 1)
 
 
 class MaskRatio(nn.Module):

@@ -13,7 +13,7 @@ from muse_studio.contracts import Conditioning
 from muse_studio.nn.layers import Exact, Head, check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
-from muse_transformer.options import MaskRatio, Options, fold_cells, unfold_cells
+from muse_transformer.options import MaskRatio, Options, Sketch, fold_cells, unfold_cells
 
 Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
 """Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
@@ -95,6 +95,7 @@ class Trunk(nn.Module):
         self.mask_ratio = MaskRatio(width) if options.mask_ratio else None
         self.registers = nn.Parameter(torch.empty(options.registers, width)) if options.registers else None
         self.unfold = nn.Linear(width, options.fold**2 * width) if options.fold > 1 else None
+        self.sketch: Sketch | None = None
         if options.registers or options.fold > 1:  # a position is then no token: see feature_cache.Revisiting
             self.revisit = None  # type: ignore[assignment,method-assign]
 
@@ -108,6 +109,8 @@ class Trunk(nn.Module):
         for learned in (self.positions, self.registers):
             if learned is not None:
                 nn.init.normal_(learned, std=0.02)
+        if self.sketch is not None:
+            self.sketch.start()
         for block in self.blocks:
             for writer in (block.self_attention.out, block.cross_attention.out, block.mlp[-1]):
                 nn.init.normal_(writer.get_parameter("weight"), std=0.02 / (3 * len(self.blocks)) ** 0.5)
@@ -124,9 +127,11 @@ class Trunk(nn.Module):
         seeing = [each for each in conditionings if each[0].shape[1]] or conditionings[:1]
         longest = max(mask.shape[1] for mask, *_ in seeing)
         padded = []
-        for mask, *memories in seeing:
+        for each in seeing:
+            mask, memories, sketch = self._parts(each)
             missing = longest - mask.shape[1]
-            padded.append([F.pad(mask, (missing, 0)), *(F.pad(each, (0, 0, missing, 0)) for each in memories)])
+            grown = [F.pad(memory, (0, 0, missing, 0)) for memory in memories]
+            padded.append([F.pad(mask, (missing, 0)), *grown, *sketch])
         return tuple(torch.cat(tensors) for tensors in zip(*padded, strict=True))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
@@ -135,8 +140,8 @@ class Trunk(nn.Module):
         places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
         """
         check_grid(tokens, self.grid)
-        mask, *memories = conditioning
-        x = self._enter(tokens)
+        mask, memories, sketch = self._parts(conditioning)
+        x = self._enter(tokens, *sketch)
         if self.registers is not None:
             x = torch.cat([self.registers.expand(len(x), -1, -1).to(x.dtype), x], 1)
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
@@ -150,12 +155,19 @@ class Trunk(nn.Module):
         logits: Tensor = self.head(x if self.unfold is not None else self.norm(x))
         return logits if places is not None else logits.unflatten(1, self.grid)
 
-    def _enter(self, tokens: Tensor) -> Tensor:
-        """int64[B, h, w] to a vector for each position, float[B, N, width]."""
+    def _parts(self, conditioning: Conditioning) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]:
+        """The memory's mask, every block's keys and values, and the sketch, where there is one."""
+        mask, *others = conditioning
+        return mask, others[: 2 * len(self.blocks)], others[2 * len(self.blocks) :]
+
+    def _enter(self, tokens: Tensor, sketch: Tensor | None = None) -> Tensor:
+        """int64[B, h, w] to a vector for each position, float[B, N, width]; a sketch may be of the first rows alone."""
         x = look_up(self.embed, tokens)
         if self.options.fold > 1:
             x = fold_cells(x, self.options.fold)
         x = (x + self.positions).flatten(1, 2)
+        if sketch is not None:
+            x = x + F.pad(sketch, (0, 0, 0, 0, 0, len(x) - len(sketch)))
         return x if self.mask_ratio is None else x + self.mask_ratio(tokens)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
@@ -164,8 +176,8 @@ class Trunk(nn.Module):
         Kept are features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of
         its self-attention float[B, heads, N, d], and the logits float[B, N, K].
         """
-        mask, *memories = conditioning
-        x = self._enter(tokens)
+        mask, memories, sketch = self._parts(conditioning)
+        x = self._enter(tokens, *sketch)
         blocks = list(zip(self.blocks, memories[::2], memories[1::2], strict=True))
         for block, key, value in blocks[: visit.everywhere]:
             x = block(x, key, value, mask)
