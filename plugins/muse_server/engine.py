@@ -168,6 +168,7 @@ class Engine:
         while True:
             if (job := self._next()) is not None:
                 return job
+            self._tidy.rest()
             with self._changed:
                 if self._turns or self._quick:
                     continue

@@ -29,6 +29,7 @@ from muse_server.gallery import Gallery
 from muse_server.web.app import make_app
 from muse_server.web.connection import configured
 from muse_server.web.offered import Served
+from muse_server.work.tidying import share_arena
 from muse_studio.errors import Terminated, UserError
 from muse_studio.sampling.model import Model
 
@@ -61,6 +62,7 @@ def serve(model: Model, served: Served, folder: Path, listener: socket.socket, b
 
     folder: of the gallery and the canvases. browse: open the page in a browser here.
     """
+    share_arena()
     gallery = Gallery(folder)
     before = len(gallery)
     closing = asyncio.Event()

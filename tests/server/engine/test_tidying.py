@@ -1,4 +1,4 @@
-"""Memory is given back now and then, and nowhere at the cost of a job."""
+"""Memory is given back now and then, and when nothing is to do."""
 
 from __future__ import annotations
 
@@ -25,12 +25,43 @@ def test_where_the_library_has_no_such_thing_nothing_is_done(monkeypatch: pytest
     tidy()
 
 
-def test_the_engine_does_so_after_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine()
+def test_what_jobs_left_is_given_back_once_when_nothing_is_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    tidy = tidying.Tidy()
+    monkeypatch.setattr(tidy, "_trim", asked.append)
+    tidy.rest()
+    assert asked == []
+    tidy()
+    tidy.rest()
+    tidy.rest()
+    assert asked == [0]
+
+
+def test_the_engine_does_so_after_its_jobs_and_before_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(engine, "_tidy", lambda: done.append("tidied"))
+
+    class Noted:
+        def __call__(self) -> None:
+            done.append("tidied")
+
+        def rest(self) -> None:
+            if done[-1:] != ["rests"]:
+                done.append("rests")
+
+    engine = Engine()
+    monkeypatch.setattr(engine, "_tidy", Noted())
+    engine.submit("somebody", lambda job: done.append("drawn"))
+    last = engine.submit("somebody", lambda job: done.append("drawn"))
     engine.start()
-    engine.submit("somebody", lambda job: done.append("drawn")).result.result(20)
-    engine.submit("somebody", lambda job: None, first=True).result.result(20)
+    last.result.result(20)
     engine.close()
-    assert done == ["drawn", "tidied"]
+    assert done[:4] == ["drawn", "tidied"] * 2 and set(done[4:]) <= {"rests"}
+
+
+@pytest.mark.skipif(tidying.sys.platform != "linux", reason="only glibc has arenas")
+def test_threads_share_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    library = type("Library", (), {"mallopt": lambda self, *given: asked.append(given)})
+    monkeypatch.setattr(tidying.ctypes, "CDLL", lambda name: library())
+    tidying.share_arena()
+    assert asked == [(tidying.M_ARENA_MAX, 1)]

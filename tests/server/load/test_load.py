@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ def test_a_thousand_canvases_keep_their_places(studio: Studio) -> None:
 
 
 def resident(process: int) -> int:
-    """Bytes of a process in memory."""
+    """Bytes of a process in memory, once it had time to give back what its work left."""
+    time.sleep(0.5)
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
