@@ -2,7 +2,7 @@
 
 The model stays in the main thread, and the event loop gets another. torch computes by OpenMP, which keeps threads for
 each one that ever computed; where there are more of them than cores, all sleep between any two operations. A model that
-is loaded in one thread and draws in another takes a third as long again for it.
+is loaded in one thread and draws in another takes a quarter to a half as long again.
 """
 
 from __future__ import annotations

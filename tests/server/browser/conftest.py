@@ -44,7 +44,7 @@ def muse_picture(image, prompt):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder open a browser."""
     for item in items:
-        if str(item.path).startswith(str(HERE)):
+        if str(item.path).startswith(f"{HERE}/"):
             item.add_marker("browser")
 
 

@@ -54,8 +54,10 @@ def test_the_engine_does_so_after_its_jobs_and_before_it_rests(monkeypatch: pyte
     last = engine.submit("somebody", lambda job: done.append("drawn"))
     engine.start()
     last.result.result(20)
+    engine.submit("somebody", lambda job: done.append("quick"), first=True).result.result(20)
     engine.close()
-    assert done[:4] == ["drawn", "tidied"] * 2 and set(done[4:]) <= {"rests"}
+    assert [each for each in done if each != "rests"] == [*["drawn", "tidied"] * 2, "quick"]
+    assert "rests" not in done[:3] and done[-1] == "rests"
 
 
 @pytest.mark.skipif(tidying.sys.platform != "linux", reason="only glibc has arenas")

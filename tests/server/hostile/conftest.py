@@ -28,7 +28,7 @@ NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder open a browser."""
     for item in items:
-        if str(item.path).startswith(str(HERE)):
+        if str(item.path).startswith(f"{HERE}/"):
             item.add_marker("browser")
 
 
