@@ -16,6 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, FUZZ, *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["open('/tmp/muse-fuzz-x', 'w')", "import os; os.remove('/tmp/muse-fuzz-x')"])
 def test_the_guard_sees_what_is_written_elsewhere(code, tmp_path):
     script = (

@@ -158,6 +158,7 @@ except UserError as error:
     return done.stdout + done.stderr, time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_is_no_traceback(tmp_path):
     message, _ = in_a_fresh_process("http://127.0.0.1:9", tmp_path)
     assert "the model 'someone/t5' is neither a folder here nor to be had from the hub: no answer from http" in message

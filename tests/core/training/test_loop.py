@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from itertools import product
 
 import pytest
 import torch
@@ -139,18 +140,31 @@ class Slow(Records):
         return super().__getitem__(index)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("steps", [0, 4])
+WAITING = [*product((0, 2), (signal.SIGTERM, signal.SIGINT), (0, 4))]
+"""Processes that read, a signal, and the step at which the data stops coming."""
+
+
+@pytest.mark.parametrize(
+    ("workers", "number", "steps"),
+    [WAITING[-1], *(pytest.param(*each, marks=pytest.mark.slow) for each in WAITING[:-1])],
+)
 def test_a_run_that_waits_for_data_ends_at_once(tmp_path, interruptible, capsys, workers, number, steps):
     fit = settings(tmp_path / "run", keep=1, workers=workers)
     stuck = next(iter(Order(40, 3, 0, steps, steps + 1)))[-1]
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), number))
-    timer.start()
-    began = time.monotonic()
+    waiting, before = Learner(fit), signal.getsignal(number)
+
+    def stop():
+        while signal.getsignal(number) is before or len(waiting.seen) < steps:
+            time.sleep(0.01)
+        time.sleep(0.2)  # for the loop to ask for the batch that never comes
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), number)
+
+    sent: list[float] = []
+    threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(fit, records=Slow(stuck))
-    assert time.monotonic() - began < 1.5 + 3
+        run(fit, learner=waiting, records=Slow(stuck))
+    assert time.monotonic() - sent[0] < 3
     assert isinstance(caught.value, Terminated) == (number == signal.SIGTERM)
     assert f"net: stopped at step {steps}; the same command goes on from there" in capsys.readouterr().err
     assert multiprocessing.active_children() == []

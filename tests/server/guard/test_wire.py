@@ -126,6 +126,7 @@ def test_ten_thousand_headers(port: int) -> None:
     assert status(said(port, head(port))) == 200
 
 
+@pytest.mark.slow
 def test_a_chunked_body_without_end(port: int) -> None:
     """Sent as fast as it goes: it ends by its size, the answer comes, and the connection is closed."""
     begin = time.monotonic()
@@ -146,6 +147,7 @@ def test_a_chunked_body_without_end(port: int) -> None:
     assert status(said(port, head(port))) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/api/x", "/api/careless"])
 def test_a_slow_chunked_body_without_end(port: int, path: str) -> None:
     begin = time.monotonic()
