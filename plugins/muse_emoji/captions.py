@@ -71,6 +71,16 @@ def caption_of(pair: Pair, random: Generator, colour: str | None = None, backgro
     return f"{with_article(pair.style)} emoji of {name}" if way < 0.2 else f"{name}, {pair.style} style"
 
 
+def wording_of(pair: Pair, random: Generator) -> str:
+    """One of the ways to name an emoji however it is drawn: in its own colour or another, alone or several."""
+    colour = None
+    if random.random() < 0.25 and not coloured(pair.label):
+        colour = str(random.choice(list(HUES)))
+    if random.random() < 0.25 and countable(pair):
+        return caption_of_several(pair, int(random.integers(2, 5)), colour, bool(random.random() < 0.8))
+    return caption_of(pair, random, colour, str(random.choice(list(BACKGROUNDS))) if random.random() < 0.2 else None)
+
+
 def caption_of_several(pair: Pair, count: int, colour: str | None, style: bool, behind: str = "") -> str:
     """Several of the same: "three red apples, noto style"; `behind` names the background."""
     name = plural(pair.label if colour is None else f"{colour} {pair.label}")

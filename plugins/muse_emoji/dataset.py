@@ -113,6 +113,19 @@ class Emoji(Dataset):
         """Every drawing of a split, plain on white under label and style; "group" is the style, "thing" the label."""
         return [self._named(row) for row in self._splits["train" if split == "seen" else split]]
 
+    def wordings(self, count: int, seed: int) -> list[dict[str, str]]:
+        """Further captions of the drawings that training may see, `count` of each: `{"caption", "thing", "group"}`.
+
+        One, several, in a colour or on a background, as captions of records are, and by its bare label first.
+        """
+        found = []
+        for row in self._splits["train"]:
+            pair, random = self._loaded[0][row], np.random.default_rng([seed, row])
+            named = {"thing": pair.label, "group": pair.style}
+            said = [pair.label, *(captions.wording_of(pair, random) for _ in range(count - 1))][:count]
+            found += [named | {"caption": caption} for caption in said]
+        return found
+
     def edits(self, n: int, seed: int) -> list[dict[str, Any]]:
         """n pairs of pictures of which one attribute differs, with what an edit from one to the other must give.
 

@@ -8,7 +8,7 @@ from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.layers import refuse_low
 from muse_studio.nn.lora import Adapter, load_or_start
 from muse_transformer.attention import SelfAttention
-from muse_transformer.options import Options, Sketch
+from muse_transformer.options import Options
 from muse_transformer.trunk import Trunk, check_sizes
 
 
@@ -56,9 +56,6 @@ class MuseTransformer(Trunk):
         super().__init__(
             codebook_size, grid, text_width, width, layers, heads, hidden, checkpointing, self_attention, options
         )
-        if options.sketch:
-            positions = self.cells[0] * self.cells[1]
-            self.sketch = Sketch(text_width, options.sketch, positions, width, options.dropout)
         load_or_start(self, weights, adapters, self.start)
 
     def condition(self, text: TextEmbedding, low: Tensor | None = None) -> Conditioning:
@@ -68,5 +65,4 @@ class MuseTransformer(Trunk):
         """
         refuse_low(low, self.name)
         states = text.states.to(self.positions.dtype)
-        memory = self.remember(self.text_projection(states), text.mask)
-        return memory if self.sketch is None else (*memory, self.sketch(states, text.mask))
+        return self.look(self.text_projection(states), text.mask, text)

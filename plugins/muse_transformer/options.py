@@ -12,11 +12,32 @@ from torch import Tensor, nn
 RATIO_WAVES = 16
 """How many cosines the masked share is told in."""
 
-MAPPED = 64
-"""Numbers a position that a sketch is made of."""
-
 ROPE_BASE = 100.0
 """Of the wavelengths, the longest of which is some sides of a grid (axial RoPE of Heo et al., 2024, 2403.13298)."""
+
+
+@dataclass(frozen=True)
+class Sketching:
+    """The table `sketch` of `options`: the sizes of a sketch, which the task `solve-sketch` fills.
+
+    things: how many things are known. manners: in how many ways they are drawn, such as styles.
+    rank: numbers that a thing has at each position. code_width: of the tokenizer's codes.
+    forgotten: of training's pictures, the share that is sketched as if that thing was never seen in that manner, so
+        that the layers learn what to make of a sketch by the thing's other manners.
+    """
+
+    things: int
+    manners: int
+    rank: int = 64
+    code_width: int = 32
+    forgotten: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("things", "manners", "rank", "code_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"options.sketch.{name} is {getattr(self, name)}; give 1 or more")
+        if not 0 <= self.forgotten < 1:
+            raise ValueError(f"options.sketch.forgotten is {self.forgotten}; give a share from 0, below 1")
 
 
 @dataclass(frozen=True)
@@ -31,9 +52,8 @@ class Options:
     registers: so many learned tokens beside the grid's, for attention to use (Darcet et al., 2024); of `muse` alone.
     fold: so many tokens a side share one position: their embeddings side by side go in, and each has its own layer out.
         2 leaves a quarter of the positions for the same grid, and samplers never notice.
-    sketch: so many hidden units of an MLP that makes a first map of the grid of the whole text, the mean of its words'
-        states. It is added to the positions: what things look like is remembered at the price of one position, where
-        the layers would look it up at each. Of `muse` alone.
+    sketch: the sizes of a table of things and manners that guesses each code by the text before the layers do; the
+        task `solve-sketch` fills it. Not of critics.
 
     Neither registers nor fold go with a `cache`.
     """
@@ -44,15 +64,13 @@ class Options:
     mask_ratio: bool = False
     registers: int = 0
     fold: int = 1
-    sketch: int = 0
+    sketch: Sketching | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"options.dropout is {self.dropout}; give a share from 0, below 1")
         if self.registers < 0:
             raise ValueError(f"options.registers is {self.registers}; give 0 or more")
-        if self.sketch < 0:
-            raise ValueError(f"options.sketch is {self.sketch}; give hidden units, or 0 for none")
         if self.fold < 1:
             raise ValueError(f"options.fold is {self.fold}; give 1 for none, or 2 or more tokens a side")
 
@@ -127,32 +145,6 @@ class Rotation(nn.Module):
             cos, sin = cos[places].unsqueeze(1), sin[places].unsqueeze(1)
         first, second = x.chunk(2, -1)
         return torch.cat([first * cos - second * sin, first * sin + second * cos], -1).to(x.dtype)
-
-
-class Sketch(nn.Module):
-    """What a text as a whole says of each position: its words' mean, through an MLP as wide as all positions.
-
-    Each position gets `MAPPED` numbers, which one layer for all of them makes wider.
-    """
-
-    def __init__(self, text_width: int, hidden: int, positions: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.positions = positions
-        self.read = nn.Sequential(nn.Linear(text_width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout))
-        self.map, self.out = nn.Linear(hidden, positions * MAPPED), nn.Linear(MAPPED, width, bias=False)
-
-    def start(self) -> None:
-        """As loud at first as the learned positions are: what reads a vector of length 1 by 0.02 would hear nothing."""
-        for layer, width in ((self.read[0], 1), (self.map, self.map.in_features), (self.out, MAPPED)):
-            nn.init.normal_(layer.get_parameter("weight"), std=width**-0.5)
-        nn.init.normal_(self.out.weight, std=0.02 * MAPPED**-0.5)
-
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """float[B, T, D], bool[B, T] to float[B, N, width]; zeros where a row has no words."""
-        words = mask.unsqueeze(-1).to(states.dtype)
-        pooled = F.normalize((states * words).sum(1), dim=-1)
-        made = self.out(self.map(self.read(pooled)).unflatten(-1, (self.positions, MAPPED)))
-        return made * mask.any(-1).view(-1, 1, 1)
 
 
 class MaskRatio(nn.Module):

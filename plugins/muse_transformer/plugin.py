@@ -15,6 +15,12 @@ def muse_transformers():
 
 
 @hookimpl
+def muse_tasks():
+    """Fills the tables by which a transformer knows things before it is trained."""
+    return {"solve-sketch": "muse_transformer.solve_sketch:SolveSketch"}
+
+
+@hookimpl
 def muse_dialects():
     """Their names in version 0.1."""
     return {"muse-0.1": "muse_transformer.dialect:muse_0_1"}

@@ -45,7 +45,7 @@ class SuperResolution(Trunk):
     text_width: D of the text encoder. mlp: width of the hidden layers, 4 x width by default.
     heads: an even number, half of which look within blocks. block: tokens a side, which must divide both of grid's.
     checkpointing: computes each layer again in the backward pass, for less memory at the price of time.
-    options: as of `muse`, but for registers and sketch; the smaller grid is never folded.
+    options: as of `muse`, but for registers; the smaller grid is never folded.
     weights: an address of safetensors to start from. adapters: what is added to them, each `{weights, scale}`.
     """
 
@@ -89,8 +89,6 @@ class SuperResolution(Trunk):
         options.check(width, heads, whole)
         if options.registers:
             raise ValueError(f"options.registers is {options.registers}; they have no place in blocks: give 0")
-        if options.sketch:
-            raise ValueError(f"options.sketch is {options.sketch}; the stage before has drawn one: give 0")
         cells = options.cells(whole)
         check_block(block, cells, "tokens" if options.fold == 1 else "positions")
         rotation = options.rotation(whole, width // heads)
@@ -140,7 +138,7 @@ class SuperResolution(Trunk):
             x = self.run(block, x)
         words = self.text_projection(text.states.to(self.positions.dtype))
         memory = torch.cat([words, self.norm_low(x).to(words.dtype)], 1)
-        return self.remember(memory, torch.cat([text.mask, (low >= 0).flatten(1)], 1))
+        return self.look(memory, torch.cat([text.mask, (low >= 0).flatten(1)], 1), text)
 
 
 def check_block(block: int, cells: tuple[int, int], what: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muse_studio.contracts import Conditioning
+from muse_studio.contracts import Conditioning, TextEmbedding
 from muse_studio.nn.layers import Exact, Head, check_grid, check_heads, layer_list, merge_heads, run_layer
 from muse_studio.sampling.feature_cache import Visit, gather_places, moved, scatter_places
 from muse_transformer.attention import CrossAttention, SelfAttention
-from muse_transformer.options import MaskRatio, Options, Sketch, fold_cells, unfold_cells
+from muse_transformer.options import MaskRatio, Options, fold_cells, unfold_cells
+
+if TYPE_CHECKING:  # loaded where a transformer has one
+    from muse_transformer.sketch import Sketch, Sketched
 
 Remembering: TypeAlias = "list[tuple[Block, Tensor, Tensor]]"
 """Blocks, each with its keys and values of the memory, float[B, heads, M, d]."""
@@ -95,9 +98,18 @@ class Trunk(nn.Module):
         self.mask_ratio = MaskRatio(width) if options.mask_ratio else None
         self.registers = nn.Parameter(torch.empty(options.registers, width)) if options.registers else None
         self.unfold = nn.Linear(width, options.fold**2 * width) if options.fold > 1 else None
-        self.sketch: Sketch | None = None
+        self.sketch = self._sketch(text_width, width)
         if options.registers or options.fold > 1:  # a position is then no token: see feature_cache.Revisiting
             self.revisit = None  # type: ignore[assignment,method-assign]
+
+    def _sketch(self, text_width: int, width: int) -> Sketch | None:
+        if self.options.sketch is None:
+            return None
+        if self.outputs is not None:
+            raise ValueError("options.sketch guesses codes, of which a critic draws none; leave it out")
+        from muse_transformer.sketch import Sketch
+
+        return Sketch(self.options.sketch, self.codebook_size, text_width, self.cells, self.options.fold, width)
 
     def start(self) -> None:
         """Normal weights of 0.02 (MaskGIT), and what writes into the residual stream scaled down by depth (GPT-2)."""
@@ -119,6 +131,11 @@ class Trunk(nn.Module):
         """float[B, M, width], bool[B, M] to the mask and every block's keys and values float[B, heads, M, d]."""
         return (mask, *(tensor for block in self.blocks for tensor in block.remember(memory)))
 
+    def look(self, memory: Tensor, mask: Tensor, text: TextEmbedding) -> Conditioning:
+        """What `remember` gives, and behind it a sketch of the text, where there is one."""
+        kept = self.remember(memory, mask)
+        return kept if self.sketch is None else (*kept, *self.sketch(text.states, text.mask))
+
     def join(self, conditionings: Sequence[Conditioning]) -> Conditioning:
         """What `remember` gave for several texts, of B rows each, as one batch; those with the longest memory first.
 
@@ -128,10 +145,10 @@ class Trunk(nn.Module):
         longest = max(mask.shape[1] for mask, *_ in seeing)
         padded = []
         for each in seeing:
-            mask, memories, sketch = self._parts(each)
+            mask, memories, sketched = self._parts(each)
             missing = longest - mask.shape[1]
             grown = [F.pad(memory, (0, 0, missing, 0)) for memory in memories]
-            padded.append([F.pad(mask, (missing, 0)), *grown, *sketch])
+            padded.append([F.pad(mask, (missing, 0)), *grown, *(sketched or ())])
         return tuple(torch.cat(tensors) for tensors in zip(*padded, strict=True))
 
     def forward(self, tokens: Tensor, conditioning: Conditioning, places: Tensor | None = None) -> Tensor:
@@ -140,8 +157,8 @@ class Trunk(nn.Module):
         places: int64[B, n] of each grid in reading order, to have their logits alone, float[B, n, K].
         """
         check_grid(tokens, self.grid)
-        mask, memories, sketch = self._parts(conditioning)
-        x = self._enter(tokens, *sketch)
+        mask, memories, sketched = self._parts(conditioning)
+        x = self._enter(tokens, sketched)
         if self.registers is not None:
             x = torch.cat([self.registers.expand(len(x), -1, -1).to(x.dtype), x], 1)
         for block, key, value in zip(self.blocks, memories[::2], memories[1::2], strict=True):
@@ -152,22 +169,34 @@ class Trunk(nn.Module):
             x = unfold_cells(each, self.options.fold).flatten(1, 2)
         if places is not None:
             x = gather_places(x, places)
-        logits: Tensor = self.head(x if self.unfold is not None else self.norm(x))
+        logits = self._ask(x, sketched, places)
         return logits if places is not None else logits.unflatten(1, self.grid)
 
-    def _parts(self, conditioning: Conditioning) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]:
+    def _ask(self, x: Tensor, sketched: Sketched | None, places: Tensor | None) -> Tensor:
+        """The logits of every place, or of those int64[B, n] that x is of: the head's, and what a sketch adds."""
+        x = x if self.unfold is not None else self.norm(x)
+        logits: Tensor = self.head(x)
+        if self.sketch is None or sketched is None:
+            return logits
+        vectors = sketched.vectors
+        if places is not None:
+            vectors = gather_places(vectors, places[: len(vectors)])
+        return logits + self.sketch.favour(x, vectors, sketched.firm)
+
+    def _parts(self, conditioning: Conditioning) -> tuple[Tensor, Sequence[Tensor], Sketched | None]:
         """The memory's mask, every block's keys and values, and the sketch, where there is one."""
         mask, *others = conditioning
-        return mask, others[: 2 * len(self.blocks)], others[2 * len(self.blocks) :]
+        memories, sketched = others[: 2 * len(self.blocks)], others[2 * len(self.blocks) :]
+        return mask, memories, None if self.sketch is None else self.sketch.given(sketched)
 
-    def _enter(self, tokens: Tensor, sketch: Tensor | None = None) -> Tensor:
+    def _enter(self, tokens: Tensor, sketched: Sketched | None) -> Tensor:
         """int64[B, h, w] to a vector for each position, float[B, N, width]; a sketch may be of the first rows alone."""
         x = look_up(self.embed, tokens)
         if self.options.fold > 1:
             x = fold_cells(x, self.options.fold)
         x = (x + self.positions).flatten(1, 2)
-        if sketch is not None:
-            x = x + F.pad(sketch, (0, 0, 0, 0, 0, len(x) - len(sketch)))
+        if sketched is not None:
+            x = x + F.pad(sketched.entered, (0, 0, 0, 0, 0, len(x) - len(sketched.entered)))
         return x if self.mask_ratio is None else x + self.mask_ratio(tokens)
 
     def revisit(self, tokens: Tensor, conditioning: Conditioning, visit: Visit) -> tuple[Tensor, list[Tensor]]:
@@ -176,19 +205,21 @@ class Trunk(nn.Module):
         Kept are features behind the first `everywhere` blocks float[B, N, width], each later block's keys and values of
         its self-attention float[B, heads, N, d], and the logits float[B, N, K].
         """
-        mask, memories, sketch = self._parts(conditioning)
-        x = self._enter(tokens, *sketch)
+        mask, memories, sketched = self._parts(conditioning)
+        x = self._enter(tokens, sketched)
         blocks = list(zip(self.blocks, memories[::2], memories[1::2], strict=True))
         for block, key, value in blocks[: visit.everywhere]:
             x = block(x, key, value, mask)
         later = blocks[visit.everywhere :]
         if visit.kept is None:
-            kept = self._visit_all(x, later, mask, visit.wanted)
+            kept = self._visit_all(x, later, mask, sketched, visit.wanted)
         else:
-            kept = self._visit_some(x, later, mask, visit)
+            kept = self._visit_some(x, later, mask, sketched, visit)
         return kept[-1].unflatten(1, self.grid), kept
 
-    def _visit_all(self, x: Tensor, blocks: Remembering, mask: Tensor, wanted: Tensor | None) -> list[Tensor]:
+    def _visit_all(
+        self, x: Tensor, blocks: Remembering, mask: Tensor, sketched: Sketched | None, wanted: Tensor | None
+    ) -> list[Tensor]:
         """Every place computed anew; logits of the `wanted` ones alone, where not all are."""
         kept = [x]
         for block, key, value in blocks:
@@ -197,13 +228,15 @@ class Trunk(nn.Module):
             x = block.after(x, attention.out(merge_heads(attention.mix(query, *seen))), key, value, mask)
             kept += seen
         if wanted is None:
-            return [*kept, self.head(self.norm(x))]
-        part = self.head(self.norm(gather_places(x, wanted)))
+            return [*kept, self._ask(x, sketched, None)]
+        part = self._ask(gather_places(x, wanted), sketched, wanted)
         logits = part.new_zeros(*x.shape[:2], part.shape[-1])
         scatter_places(logits, wanted, part)
         return [*kept, logits]
 
-    def _visit_some(self, x: Tensor, blocks: Remembering, mask: Tensor, visit: Visit) -> list[Tensor]:
+    def _visit_some(
+        self, x: Tensor, blocks: Remembering, mask: Tensor, sketched: Sketched | None, visit: Visit
+    ) -> list[Tensor]:
         """Some places computed anew; they look at the others as those were left."""
         assert visit.kept is not None
         first, *seen, logits = visit.kept
@@ -217,7 +250,7 @@ class Trunk(nn.Module):
                 scatter_places(old.transpose(1, 2), places, part.transpose(1, 2))
             mixed = attention.mix_at(query, keys, values, places)
             x = block.after(x, attention.out(merge_heads(mixed)), key, value, mask)
-        scatter_places(logits, places, self.head(self.norm(x)))
+        scatter_places(logits, places, self._ask(x, sketched, places))
         return visit.kept
 
     def run(self, block: nn.Module, *given: Tensor) -> Tensor:

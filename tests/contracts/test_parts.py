@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from dialect_sources import SOURCES
-from muse_transformer.options import Options
+from muse_transformer.options import Options, Sketching
 
 from muse_studio import testing
 from muse_studio.registry.kinds import kinds
@@ -273,6 +274,20 @@ def classes_by_name(folder: Path) -> dict[str, Any]:
     return {"classes": len(prompts), "names": str(folder / "names.txt")}
 
 
+def solving(folder: Path) -> dict[str, Any]:
+    """A stage whose transformer has a sketch; the tokenizer's codes are vectors."""
+    vqgan = REGISTRY.find("tokenizer", "vqgan").load()(**small_vqgan(folder))
+    options = Options(sketch=Sketching(things=2, manners=2, code_width=8))
+    muse = REGISTRY.find("transformer", "muse").load()(**small_muse(folder) | {"options": options})
+    stage = replace(testing.tiny_stage(), tokenizer=vqgan, transformer=muse, size=16)
+    return {
+        "stages": {"base": stage},
+        "text_encoder": testing.FakeTextEncoder(),
+        "dataset": testing.FakeDataset(size=16),
+        "out": str(folder / "sketch.safetensors"),
+    }
+
+
 def small_superres(folder: Path) -> dict[str, Any]:
     return small_muse(folder) | {"low_codebook_size": 7, "low_grid": [2, 2], "low_layers": 1, "block": 2}
 
@@ -362,6 +377,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "task generate": lambda folder: drawing(folder) | {"prompt": "a red apple"},
     "task import-weights": published,
     "task prepare-tokens": preparing,
+    "task solve-sketch": solving,
     "task studio": drawing,
     "task sweep": lambda folder: {"recipe": "generate", "settings": {"seed": [0, 1]}, "out": str(folder / "out")},
     "task train": lambda folder: training(folder) | {"stages": stages(), "text_encoder": testing.FakeTextEncoder()},

@@ -45,6 +45,7 @@ CHECKED_TASKS = {
     "finetune-decoder": "trains for minutes at least",
     "generate-published": "fetches gigabytes",
     "import-weights": "needs published weights",
+    "solve-sketch": "looks at the whole data set for minutes",
     "studio": "serves until Ctrl-C",
     "sweep": "takes minutes and the data set",
     "train": "trains for an hour",

@@ -135,3 +135,17 @@ def test_the_real_packages():
     assert np.mean([pair.held_out for pair in found]) == pytest.approx(0.05, abs=0.01)
     assert not [pair for pair in found if "skin tone" in pair.label or pair.label.startswith("flag:")]
     assert len({(pair.style, pair.hexcode) for pair in found}) == len(found)
+
+
+def test_wordings_name_the_drawings_of_training_and_those_alone(packages):
+    data = Emoji(size=16, root=str(packages))
+    said = data.wordings(5, seed=0)
+    train = {(record["thing"], record["group"]) for record in data.evaluation("seen")}
+    assert len(said) == 5 * len(train)
+    assert {(each["thing"], each["group"]) for each in said} == train
+    assert [each["caption"] for each in said[::5]] == [each["thing"] for each in said[::5]]
+    assert all(labels_in(each["caption"]) == {each["thing"]} for each in said)
+    assert {each["caption"] for each in said} - {each["thing"] for each in said}
+    assert said == data.wordings(5, seed=0) != data.wordings(5, seed=1)
+    assert any(re.match(r"(two|three|four) ", each["caption"]) for each in said)
+    assert any("background" in each["caption"] for each in said)

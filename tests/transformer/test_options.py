@@ -6,7 +6,7 @@ import pytest
 import torch
 from muse_transformer.attention import SelfAttention
 from muse_transformer.muse import MuseTransformer
-from muse_transformer.options import MAPPED, Gate, MaskRatio, Options, Rotation, Sketch, fold_cells, unfold_cells
+from muse_transformer.options import Gate, MaskRatio, Options, Rotation, Sketching, fold_cells, unfold_cells
 from muse_transformer.superres import SuperResolution
 
 from muse_studio.contracts import MASK
@@ -15,14 +15,15 @@ from muse_studio.sampling.feature_cache import Cache
 from muse_studio.testing import embedding
 
 K, GRID = 11, [4, 6]
-ALL = Options(rope=True, swiglu=True, mask_ratio=True, registers=3, fold=2, sketch=12)
+SKETCH = Sketching(things=3, manners=2, rank=5, code_width=4)
+ALL = Options(rope=True, swiglu=True, mask_ratio=True, registers=3, fold=2, sketch=SKETCH)
 
 
 def muse(options=None, **more):
     torch.manual_seed(0)
     model = MuseTransformer(K, GRID, text_width=8, width=32, layers=2, heads=4, mlp=40, options=options, **more)
     with torch.no_grad():  # weights far from their start, where every one shows
-        for parameter in model.parameters():
+        for parameter in [*model.parameters(), *model.buffers()]:
             parameter.add_(torch.randn_like(parameter) * 0.2)
     return model.eval()
 
@@ -94,41 +95,6 @@ def test_the_masked_share_is_told_alone():
     torch.testing.assert_close(first[0], told.project(waves))
 
 
-def test_a_sketch_by_hand():
-    torch.manual_seed(0)
-    sketch = Sketch(8, 5, 6, 7, dropout=0.3).eval()
-    states, mask = torch.randn(2, 3, 8), torch.tensor([[True, True, False], [False, False, False]])
-    made = sketch(states, mask)
-    assert made.shape == (2, 6, 7) and not made[1].any()
-    total = states[0, 0] + states[0, 1]
-    read = torch.nn.functional.gelu(sketch.read[0](total / total.norm()))
-    numbers = sketch.map((read - read.mean()) / (read.var(unbiased=False) + 1e-5).sqrt()).view(6, MAPPED)
-    torch.testing.assert_close(made[0], numbers @ sketch.out.weight.T)
-
-
-def test_a_sketch_starts_as_loud_as_the_positions():
-    torch.manual_seed(0)
-    model = MuseTransformer(K, [8, 8], text_width=384, width=64, layers=1, heads=4, options=Options(sketch=256))
-    text = embedding(4, width=384)
-    made = model.sketch(text.states, text.mask)
-    assert made.std().item() == pytest.approx(model.positions.std().item(), rel=0.2)
-
-
-def test_a_sketch_is_of_those_rows_that_have_words():
-    model, tokens = muse(Options(sketch=6)), grids()
-    none = embedding(2)._replace(mask=torch.zeros(2, 5, dtype=torch.bool))
-    with torch.no_grad():
-        told, untold = model.condition(embedding(2)), model.condition(none)
-        nothing = tuple(each[:, :0] if each.ndim == 2 else each[:, :, :0] for each in untold[:-1])
-        apart = [model(tokens, each) for each in (told, untold)]
-        together = model(tokens.repeat(2, 1, 1), model.join([told, untold]))
-        less = model(tokens.repeat(2, 1, 1), model.join([told, (*nothing, untold[-1])]))
-        plain = model(tokens, (*told[:-1], torch.zeros_like(told[-1])))
-    torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(less, torch.cat(apart), atol=1e-5, rtol=1e-5)
-    assert (apart[0] - plain).abs().max() > 1e-2
-
-
 def test_folded_cells_by_hand():
     x = torch.arange(2 * 4 * 6 * 3.0).view(2, 4, 6, 3)
     folded = fold_cells(x, 2)
@@ -157,7 +123,7 @@ def test_how_many_weights_each_brings():
     assert count(swiglu=True) == 2 * (32 + 1) * 40
     assert count(mask_ratio=True) == (16 + 1) * 32 + (32 + 1) * 32
     assert count(registers=5) == 5 * 32
-    assert count(sketch=6) == (8 + 1) * 6 + 2 * 6 + (6 + 1) * 24 * MAPPED + MAPPED * 32
+    assert count(sketch=SKETCH) == 4 * 32 + 32 + 2 + 32 + 1
     assert count(fold=2) == -(K + 1) * 24 - 18 * 32 + (32 + 1) * 128
 
 
@@ -169,8 +135,8 @@ def test_how_many_weights_each_brings():
         {"mask_ratio": True},
         {"registers": 2},
         {"fold": 2},
-        {"sketch": 6},
-        {"rope": True, "swiglu": True, "mask_ratio": True, "registers": 3, "fold": 2, "sketch": 6},
+        {"sketch": SKETCH},
+        {"rope": True, "swiglu": True, "mask_ratio": True, "registers": 3, "fold": 2, "sketch": SKETCH},
     ],
     ids=str,
 )
@@ -197,7 +163,7 @@ def test_a_position_that_is_no_token_has_no_cache():
     for options in (Options(registers=1), Options(fold=2)):
         with pytest.raises(SettingError, match="can't be computed at some places alone"):
             Cache().check(muse(options))
-    Cache().check(muse(Options(rope=True, swiglu=True, mask_ratio=True, sketch=6)))
+    Cache().check(muse(Options(rope=True, swiglu=True, mask_ratio=True, sketch=SKETCH)))
 
 
 def test_super_resolution_takes_them_but_registers():
@@ -211,8 +177,6 @@ def test_super_resolution_takes_them_but_registers():
         assert model(tokens, model.condition(embedding(2), low)).shape == (2, 8, 4, K)
     with pytest.raises(ValueError, match=r"options\.registers is 1; they have no place in blocks"):
         SuperResolution(K, [8, 4], K, [4, 2], options=Options(registers=1), **sizes)
-    with pytest.raises(ValueError, match=r"options\.sketch is 9; the stage before has drawn one: give 0"):
-        SuperResolution(K, [8, 4], K, [4, 2], options=Options(sketch=9), **sizes)
     with pytest.raises(ValueError, match="block is 4, which does not divide the grid of 4x2 positions; these do: 1, 2"):
         SuperResolution(K, [8, 4], K, [4, 2], options=options, **sizes | {"block": 4})
 
@@ -231,7 +195,6 @@ def test_they_all_learn():
     [
         ({"dropout": 1.0}, r"options\.dropout is 1\.0; give a share from 0, below 1"),
         ({"registers": -1}, r"options\.registers is -1; give 0 or more"),
-        ({"sketch": -1}, r"options\.sketch is -1; give hidden units, or 0 for none"),
         ({"fold": 0}, r"options\.fold is 0; give 1 for none"),
         (
             {"fold": 3},
